@@ -1,0 +1,130 @@
+"""Fixtures: the real server on a free port, and a scripted one for what the real one never does.
+
+The real server is the binary named by TMS_BIN, or target/release/tms of this checkout, and serves
+the checkout's models. Where it has not been built the tests that need it are skipped with the
+reason; with CI set in the environment they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Callable
+
+import pytest
+
+from scripted import ScriptedServer
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+MODELS = REPOSITORY / "models"
+NEEDED_MODELS = ("example_image", "example_text")
+START_TIMEOUT = 120  # The first start compiles the components.
+STOP_TIMEOUT = 30
+
+
+class Server:
+    """A running `tms serve`."""
+
+    def __init__(self, binary: Path, port: int, workers: int) -> None:
+        self._log = tempfile.NamedTemporaryFile(prefix="tms-", suffix=".log")
+        self.process = subprocess.Popen(
+            [binary, "serve", "--models", MODELS, "--port", str(port), "--workers", str(workers)],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        try:
+            self.port = self._read_port()
+        except BaseException:
+            self.process.kill()
+            raise
+
+    def _read_port(self) -> int:
+        assert self.process.stdout is not None
+        lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=_forward, args=(self.process.stdout, lines), daemon=True).start()
+        while True:
+            try:
+                line = lines.get(timeout=START_TIMEOUT)
+            except queue.Empty:
+                line = None
+            if line is None:
+                pytest.fail(f"the server did not become ready:\n{self.log()}")
+            if match := re.search(r"ready.*:(\d+)\b", line):
+                return int(match[1])
+
+    def log(self) -> str:
+        """What the server has logged."""
+        return Path(self._log.name).read_text(errors="replace")
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """The exit status; the server is killed when it takes too long to end."""
+        try:
+            return self.process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            pytest.fail(f"the server did not end:\n{self.log()}")
+
+
+def _forward(stream: IO[str], lines: queue.Queue[str | None]) -> None:
+    """Reads to the end, so that the server never blocks on a full pipe."""
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    """The server's binary."""
+    path = Path(os.environ.get("TMS_BIN", REPOSITORY / "target" / "release" / "tms"))
+    needed = [path, *(MODELS / model / "model.wasm" for model in NEEDED_MODELS)]
+    missing = [os.path.relpath(file, REPOSITORY) for file in needed if not file.is_file()]
+    if missing:
+        reason = f"not built, run `make build`: {', '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(binary: Path) -> Iterator[Server]:
+    """A server with two workers, shared by the tests that leave it running."""
+    server = Server(binary, port=0, workers=2)
+    yield server
+    assert server.stop() == 0, server.log()
+
+
+@pytest.fixture
+def start_server(binary: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers of a test's own: `start_server(port=0, workers=2)`."""
+    started: list[Server] = []
+
+    def start(port: int = 0, workers: int = 2) -> Server:
+        started.append(Server(binary, port, workers))
+        return started[-1]
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedServer]:
+    """A server that answers what a test tells it to."""
+    server = ScriptedServer()
+    yield server
+    server.stop()

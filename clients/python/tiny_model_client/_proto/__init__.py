@@ -1,0 +1,53 @@
+"""Messages and methods of the wire, built from `protocol.binpb` when the package is imported.
+
+There is no generated Python here, for two reasons. Generated code runs only under the protobuf
+releases that it was made for, which would tie the user's other packages. And the descriptors live
+in a pool of their own, so this package can be imported beside another one that brings its own
+`server.proto` or `grpc.health.v1`; in protobuf's default pool that is an error.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+
+_pool = DescriptorPool()
+_files = FileDescriptorSet.FromString(Path(__file__).with_name("protocol.binpb").read_bytes())
+for _file in _files.file:
+    _pool.Add(_file)
+
+
+class Method(NamedTuple):
+    """What gRPC has to know to call one method."""
+
+    path: str
+    serialize: Callable[[Any], bytes]
+    deserialize: Callable[[bytes], Any]
+
+
+def messages(file: str) -> dict[str, Any]:
+    """What a module of one .proto file holds: its descriptor and its message classes."""
+    descriptor = _pool.FindFileByName(file)
+    types = descriptor.message_types_by_name
+    return {"DESCRIPTOR": descriptor, **{name: GetMessageClass(types[name]) for name in types}}
+
+
+def _methods() -> dict[str, Method]:
+    methods = {}
+    for file in _files.file:
+        for service in _pool.FindFileByName(file.name).services_by_name.values():
+            for method in service.methods:
+                methods[method.name] = Method(
+                    f"/{service.full_name}/{method.name}",
+                    GetMessageClass(method.input_type).SerializeToString,
+                    GetMessageClass(method.output_type).FromString,
+                )
+    return methods
+
+
+METHODS = _methods()
+"""All methods of all services, by their names, which are unique among them."""
