@@ -1,0 +1,210 @@
+//! Images: pixels as arrays, and the usual steps from a picture to a network's input.
+
+mod resize;
+mod transform;
+
+use ndarray::{Array3, ArrayD, ArrayView3, Axis, Ix3};
+
+pub use resize::{Filter, resize};
+pub use transform::{Transform, center_crop};
+
+use crate::{DType, Element, Error, Result, Tensor};
+
+/// One image: pixels of `u8`, `f32` or `f64`, rows top to bottom. The bytes stay in the host until
+/// they are asked for.
+#[derive(Debug)]
+pub struct Image {
+    tensor: Tensor,
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+impl Image {
+    /// An image from `[height, width]` (grey) or `[height, width, channels]`.
+    pub fn new(pixels: impl Into<Tensor>) -> Result<Self> {
+        let tensor = pixels.into();
+        let shape = tensor.shape();
+        let (height, width, channels) = match shape[..] {
+            [height, width] => (height, width, 1),
+            [height, width, channels] => (height, width, channels),
+            _ => return Err(Error::caller(format!("a tensor {shape:?} is no image"))),
+        };
+        if height == 0 || width == 0 || channels == 0 {
+            return Err(Error::caller(format!("an image {shape:?} has no pixels")));
+        }
+        if !matches!(tensor.dtype(), DType::U8 | DType::F32 | DType::F64) {
+            return Err(Error::caller(format!("an image has no pixels of {}", tensor.dtype())));
+        }
+        Ok(Self { tensor, height, width, channels })
+    }
+
+    /// The number of rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// The number of columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The number of channels; 1 for a two-dimensional image.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The handle, for a graph that takes pixels as they are.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// The handle itself.
+    pub fn into_tensor(self) -> Tensor {
+        self.tensor
+    }
+
+    /// Copies the pixels into an array of the image's own rank. Fails where they are not `T`.
+    pub fn array<T: Element>(&self) -> Result<ArrayD<T>> {
+        self.tensor.to_array().map_err(|error| error.context("the image"))
+    }
+
+    /// Copies the pixels into an array of three dimensions, whatever the type and rank.
+    pub fn pixels(&self) -> Result<Pixels> {
+        Ok(match self.tensor.dtype() {
+            DType::F32 => Pixels::F32(self.cube()?),
+            DType::F64 => Pixels::F64(self.cube()?),
+            _ => Pixels::U8(self.cube()?),
+        })
+    }
+
+    fn cube<T: Element>(&self) -> Result<Array3<T>> {
+        let array = self.array()?;
+        let array = if array.ndim() == 2 { array.insert_axis(Axis(2)) } else { array };
+        Ok(array.into_dimensionality::<Ix3>()?)
+    }
+}
+
+/// The pixels of an image, `[height, width, channels]`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pixels {
+    /// 0 to 255.
+    U8(Array3<u8>),
+    /// See [`Pixels::peak`] for the range.
+    F32(Array3<f32>),
+    /// See [`Pixels::peak`] for the range.
+    F64(Array3<f64>),
+}
+
+impl Pixels {
+    /// The value that stands for full brightness: 255, or 1 for an image of floats none of which
+    /// exceeds 1. (Callers use both conventions for floats and do not say which.)
+    pub fn peak(&self) -> f32 {
+        /// Eight running maxima instead of one, which the compiler turns into vectors.
+        fn within_one<T: Sample>(pixels: ArrayView3<T>) -> bool {
+            let Some(values) = pixels.as_slice() else {
+                return pixels.iter().all(|value| value.to_f32() <= 1.0);
+            };
+            let (blocks, rest) = values.as_chunks::<8>();
+            let mut peaks = [0.0f32; 8];
+            for block in blocks {
+                for (peak, value) in peaks.iter_mut().zip(block) {
+                    *peak = if value.to_f32() > *peak { value.to_f32() } else { *peak };
+                }
+            }
+            let rest = rest.iter().map(|value| value.to_f32());
+            peaks.into_iter().chain(rest).all(|value| value <= 1.0)
+        }
+        let unit = match self {
+            Pixels::U8(_) => false,
+            Pixels::F32(pixels) => within_one(pixels.view()),
+            Pixels::F64(pixels) => within_one(pixels.view()),
+        };
+        if unit { 1.0 } else { 255.0 }
+    }
+
+    /// `(height, width, channels)`.
+    pub fn dim(&self) -> (usize, usize, usize) {
+        match self {
+            Pixels::U8(pixels) => pixels.dim(),
+            Pixels::F32(pixels) => pixels.dim(),
+            Pixels::F64(pixels) => pixels.dim(),
+        }
+    }
+}
+
+/// The type of a pixel's value.
+pub trait Sample: Element + Copy + Default {
+    /// The value as it is.
+    fn to_f32(self) -> f32;
+
+    /// What a computed value becomes: a whole number for pixels of whole numbers.
+    fn settle(value: f32) -> f32;
+}
+
+impl Sample for u8 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self.into()
+    }
+
+    #[inline(always)]
+    fn settle(value: f32) -> f32 {
+        // Halves go up. No clamp: a weighted mean of 0 to 255 stays there.
+        (value + 0.5) as i32 as f32
+    }
+}
+
+impl Sample for f32 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    fn settle(value: f32) -> f32 {
+        value
+    }
+}
+
+impl Sample for f64 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+
+    #[inline(always)]
+    fn settle(value: f32) -> f32 {
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, Array4};
+
+    #[test]
+    fn grey_images_have_one_channel() {
+        let image = Image::new(Array2::<f64>::ones((3, 2))).unwrap();
+        assert_eq!((image.height(), image.width(), image.channels()), (3, 2, 1));
+        assert_eq!(image.array::<f64>().unwrap().ndim(), 2);
+        assert_eq!(image.pixels().unwrap().dim(), (3, 2, 1));
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        assert!(Image::new(Array4::<u8>::zeros((1, 2, 2, 3))).is_err());
+        assert!(Image::new(Array3::<u8>::zeros((2, 0, 3))).is_err());
+        assert!(Image::new(Array2::<i32>::zeros((2, 2))).is_err());
+    }
+
+    #[test]
+    fn floats_up_to_one_are_a_unit_range() {
+        let mut pixels = Array3::<f32>::ones((2, 3, 3));
+        assert_eq!(Pixels::F32(pixels.clone()).peak(), 1.0);
+        pixels[[1, 2, 2]] = 1.5;
+        assert_eq!(Pixels::F32(pixels).peak(), 255.0);
+        assert_eq!(Pixels::U8(Array3::zeros((1, 1, 1))).peak(), 255.0);
+    }
+}

@@ -1,0 +1,103 @@
+//! `tms call`: one call to a running server, for trying a model out.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use clap::Args;
+use tonic::{Request, transport::Endpoint};
+
+use crate::grpc::proto::server::{ImageArgs, NumpyImage, TextArgs, server_client::ServerClient};
+
+#[derive(Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("data").required(true))]
+pub struct CallArgs {
+    /// The model's name
+    pub model: String,
+
+    /// Send this text
+    #[arg(long, group = "data")]
+    pub text: Option<String>,
+
+    /// Send the pixels of this picture (JPEG or PNG)
+    #[arg(long, group = "data")]
+    pub image: Option<PathBuf>,
+
+    /// Arguments for the model, as JSON
+    #[arg(long, default_value = "")]
+    pub args: String,
+
+    /// The server
+    #[arg(long, default_value = "127.0.0.1:50000", env = "TMS_ADDRESS")]
+    pub address: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the picture {path} cannot be read: {problem}")]
+    Picture { path: String, problem: String },
+    #[error("`{0}` is not an address such as 127.0.0.1:50000")]
+    Address(String),
+    #[error("no server answers at {address}: start one with `tms serve`, or name another with --address ({problem})")]
+    Connect { address: String, problem: String },
+    #[error("{code:?}: {message}")]
+    Refused { code: tonic::Code, message: String },
+}
+
+/// The model's answer: JSON.
+pub async fn call(args: CallArgs) -> Result<String, Error> {
+    let image = args.image.as_deref().map(picture).transpose()?;
+    let address = Error::Address(args.address.clone());
+    let endpoint = Endpoint::from_shared(format!("http://{}", args.address)).map_err(|_| address)?;
+    let channel = endpoint.connect().await.map_err(|e| {
+        let cause = std::error::Error::source(&e).map(ToString::to_string);
+        Error::Connect {
+            address: args.address.clone(),
+            problem: cause.unwrap_or_else(|| e.to_string()),
+        }
+    })?;
+    let mut client = ServerClient::new(channel)
+        .max_decoding_message_size(usize::MAX)
+        .max_encoding_message_size(usize::MAX);
+    let (model, text, args) = (args.model, args.text.unwrap_or_default(), args.args);
+    let reply = match image {
+        Some(image) => {
+            let image = Some(image);
+            client.run_image(Request::new(ImageArgs { image, model, args })).await
+        }
+        None => client.run_text(Request::new(TextArgs { text, model, args })).await,
+    };
+    match reply {
+        Ok(reply) => Ok(reply.into_inner().data),
+        Err(status) => Err(Error::Refused {
+            code: status.code(),
+            message: status.message().to_owned(),
+        }),
+    }
+}
+
+/// A picture's pixels as the server takes them: grey stays grey, all else is RGB or RGBA.
+fn picture(path: &std::path::Path) -> Result<NumpyImage, Error> {
+    use image::{ColorType, DynamicImage};
+    let fail = |problem: String| Error::Picture {
+        path: path.display().to_string(),
+        problem,
+    };
+    let picture = image::ImageReader::open(path)
+        .and_then(|reader| reader.with_guessed_format())
+        .map_err(|e| fail(e.to_string()))?
+        .decode()
+        .map_err(|e| fail(e.to_string()))?;
+    let (height, width) = (picture.height(), picture.width());
+    let (channels, data) = match picture.color() {
+        ColorType::L8 | ColorType::L16 => (1, picture.into_luma8().into_raw()),
+        color if color.has_alpha() => (4, DynamicImage::into_rgba8(picture).into_raw()),
+        _ => (3, picture.into_rgb8().into_raw()),
+    };
+    Ok(NumpyImage {
+        height: height as i32,
+        width: width as i32,
+        channels,
+        data: Bytes::from(data),
+        dtype: "uint8".into(),
+    })
+}

@@ -1,0 +1,33 @@
+//! What the operator and a model's author can set.
+//!
+//! - [`server`]: flags, `TMS_…` variables and the operator's `tms.toml`
+//! - [`manifest`]: a model's `model.toml`
+//! - [`limits`]: the limits that both speak of
+
+pub mod limits;
+pub mod manifest;
+pub mod server;
+
+pub use limits::LimitSettings;
+pub use manifest::Manifest;
+pub use server::{ModelSettings, ServeArgs, Settings};
+
+use std::path::Path;
+
+/// A configuration file that cannot be used; the message names file, key and line.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: {problem}")]
+pub struct ConfigError {
+    pub file: String,
+    pub problem: String,
+}
+
+/// Reads a TOML file in which every key must be known.
+pub fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let fail = |problem: String| ConfigError {
+        file: path.display().to_string(),
+        problem: problem.trim_end().to_owned(),
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+    toml::from_str(&text).map_err(|e| fail(e.to_string()))
+}

@@ -1,0 +1,170 @@
+//! What the operator sets. Every setting is a flag, a `TMS_…` variable and a key of `tms.toml`; the
+//! order is flag, variable, file, default.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+use clap::Args;
+use serde::Deserialize;
+
+use super::{ConfigError, LimitSettings, manifest::GraphSettings};
+
+/// The operator's file, read where it is there and `--config` names no other.
+const DEFAULT_FILE: &str = "tms.toml";
+
+/// `tms serve`
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeArgs {
+    /// The folder of models, one folder a model [default: models]
+    #[arg(long, env = "TMS_MODELS")]
+    pub models: Option<PathBuf>,
+
+    /// The port; 0 takes a free one [default: 50000]
+    #[arg(long, env = "TMS_PORT")]
+    pub port: Option<u16>,
+
+    /// An address to listen on, such as 0.0.0.0; repeatable [default: 127.0.0.1 and ::1]
+    #[arg(long, env = "TMS_HOST", value_delimiter = ',')]
+    pub host: Vec<IpAddr>,
+
+    /// Workers: each has instances of its own, connections are spread over them [default: cores]
+    #[arg(long, env = "TMS_WORKERS")]
+    pub workers: Option<usize>,
+
+    /// The operator's file [default: tms.toml where it is there]
+    #[arg(long, env = "TMS_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The largest message to take or give, such as 64MiB or 1GB [default: 64MiB]
+    #[arg(long, env = "TMS_MAX_MESSAGE")]
+    pub max_message: Option<ByteSize>,
+
+    /// How long calls in flight may take when the server stops [default: 4s]
+    #[arg(long, env = "TMS_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Option<Duration>,
+
+    /// Let StopServer be called from other machines
+    #[arg(long, env = "TMS_ALLOW_REMOTE_STOP", num_args = 0..=1, default_missing_value = "true")]
+    pub allow_remote_stop: Option<bool>,
+
+    /// Folder for compiled code, closed to other users [default: tms in the user's cache folder]
+    #[arg(long, env = "TMS_CACHE")]
+    pub cache: Option<PathBuf>,
+
+    /// ONNX Runtime's library, or its folder [default: looked for, see docs]
+    #[arg(long, env = "TMS_ONNXRUNTIME")]
+    pub onnxruntime: Option<PathBuf>,
+
+    /// Threads of native inference, shared by all graphs [default: cores]
+    #[arg(long, env = "TMS_THREADS")]
+    pub threads: Option<usize>,
+}
+
+/// `tms.toml`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    models: Option<PathBuf>,
+    port: Option<u16>,
+    #[serde(default)]
+    host: Vec<IpAddr>,
+    workers: Option<usize>,
+    max_message: Option<ByteSize>,
+    #[serde(default, with = "humantime_serde::option")]
+    drain_timeout: Option<Duration>,
+    allow_remote_stop: Option<bool>,
+    cache: Option<PathBuf>,
+    onnxruntime: Option<PathBuf>,
+    threads: Option<usize>,
+    /// For all models.
+    #[serde(default)]
+    limits: LimitSettings,
+    /// For one model, by name.
+    #[serde(default)]
+    model: BTreeMap<String, ModelSettings>,
+}
+
+/// `[model.NAME]` in `tms.toml`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    #[serde(default)]
+    pub limits: LimitSettings,
+    /// Graphs of other models that this one may open, as "model/graph".
+    #[serde(default)]
+    pub graphs: Vec<String>,
+    /// How this model's graphs are served; overrides its model.toml.
+    #[serde(default)]
+    pub graph: GraphSettings,
+}
+
+/// All settings, decided.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub models: PathBuf,
+    pub port: u16,
+    pub host: Vec<IpAddr>,
+    pub workers: usize,
+    pub max_message: usize,
+    pub drain_timeout: Duration,
+    pub allow_remote_stop: bool,
+    pub cache: Option<PathBuf>,
+    pub onnxruntime: Option<PathBuf>,
+    pub threads: usize,
+    pub limits: LimitSettings,
+    pub model: BTreeMap<String, ModelSettings>,
+}
+
+impl Settings {
+    /// Flags and variables first (clap has merged them), then the file, then the defaults.
+    pub fn resolve(args: ServeArgs) -> Result<Self, ConfigError> {
+        let file = match &args.config {
+            Some(path) => super::read(path)?,
+            None if Path::new(DEFAULT_FILE).exists() => super::read(Path::new(DEFAULT_FILE))?,
+            None => File::default(),
+        };
+        let cores = thread::available_parallelism().map_or(1, |n| n.get());
+        let host = [args.host, file.host]
+            .into_iter()
+            .find(|host| !host.is_empty())
+            .unwrap_or_default();
+        Ok(Self {
+            models: args.models.or(file.models).unwrap_or("models".into()),
+            port: args.port.or(file.port).unwrap_or(50000),
+            host,
+            workers: args.workers.or(file.workers).unwrap_or(cores).max(1),
+            max_message: args
+                .max_message
+                .or(file.max_message)
+                .map_or(64 << 20, |size| {
+                    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+                }),
+            drain_timeout: args
+                .drain_timeout
+                .or(file.drain_timeout)
+                .unwrap_or(Duration::from_secs(4)),
+            allow_remote_stop: args
+                .allow_remote_stop
+                .or(file.allow_remote_stop)
+                .unwrap_or(false),
+            cache: args.cache.or(file.cache).or_else(default_cache),
+            onnxruntime: args.onnxruntime.or(file.onnxruntime),
+            threads: args.threads.or(file.threads).unwrap_or(cores).max(1),
+            limits: file.limits,
+            model: file.model,
+        })
+    }
+}
+
+/// None where the user has no home: then nothing is cached.
+fn default_cache() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(base.join("tms"))
+}

@@ -1,0 +1,110 @@
+//! What the services share: the models, the workers, and the way to stop.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+use tonic::{Extensions, Request, Status, metadata::MetadataMap};
+
+use crate::{
+    models::{Call, Catalogue, Model},
+    schedule::{WorkerId, Workers},
+};
+
+use super::{listen::Connection, status};
+
+pub struct App {
+    pub catalogue: Catalogue,
+    pub workers: Workers,
+    /// Cancelled when the server is to stop.
+    pub stop: CancellationToken,
+    pub allow_remote_stop: bool,
+}
+
+/// Who calls, and until when an answer is of use.
+pub struct Caller {
+    home: WorkerId,
+    ip: Option<IpAddr>,
+    arrived: Instant,
+    timeout: Option<Duration>,
+}
+
+impl Caller {
+    pub fn of<T>(request: &Request<T>) -> Self {
+        Self::new(request.extensions(), request.metadata())
+    }
+
+    fn new(extensions: &Extensions, metadata: &MetadataMap) -> Self {
+        let connection = extensions.get::<Connection>();
+        Self {
+            home: connection.map_or(WorkerId(0), |c| c.home),
+            ip: connection.map(|c| c.ip),
+            arrived: Instant::now(),
+            timeout: metadata
+                .get("grpc-timeout")
+                .and_then(|value| parse_timeout(value.to_str().ok()?)),
+        }
+    }
+
+    pub fn home(&self) -> WorkerId {
+        self.home
+    }
+
+    /// From this machine.
+    pub fn is_local(&self) -> bool {
+        self.ip.is_some_and(|ip| ip.to_canonical().is_loopback())
+    }
+
+    /// A call to `model`: it may take as long as the model's limit and the caller's patience.
+    pub fn call<'a>(&self, model: &Model, args: &'a str) -> Call<'a> {
+        let patience = self.timeout.unwrap_or(Duration::MAX).min(model.timeout);
+        Call {
+            home: self.home,
+            deadline: self.arrived + patience,
+            args,
+        }
+    }
+}
+
+impl App {
+    pub fn model(&self, name: &str) -> Result<&Arc<Model>, Status> {
+        self.catalogue
+            .get(name)
+            .map_err(|unready| status::unready(name, unready))
+    }
+}
+
+/// A caller's time-out as gRPC writes it: up to eight digits and a unit.
+fn parse_timeout(value: &str) -> Option<Duration> {
+    let digits = value.get(..value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    Some(match value.as_bytes().last()? {
+        b'H' => Duration::from_secs(n * 3600),
+        b'M' => Duration::from_secs(n * 60),
+        b'S' => Duration::from_secs(n),
+        b'm' => Duration::from_millis(n),
+        b'u' => Duration::from_micros(n),
+        b'n' => Duration::from_nanos(n),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_a_unit() {
+        assert_eq!(parse_timeout("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(parse_timeout("2H"), Some(Duration::from_secs(7200)));
+        for bad in ["", "m", "5", "-5m", "123456789S", "5x", "é"] {
+            assert_eq!(parse_timeout(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The Open Inference Protocol's six calls: components that take named tensors, and bare graphs.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tonic::{Request, Response as Reply, Status};
+
+use crate::{
+    data::{Input, NamedTensor},
+    models::{Model, Unready, model::Body},
+    nn::TensorInfo,
+};
+
+use super::{
+    app::{App, Caller},
+    proto::inference::{
+        InferParameter, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
+        ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ServerLiveRequest,
+        ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
+        ServerReadyResponse, grpc_inference_service_server::GrpcInferenceService,
+        infer_parameter::ParameterChoice, model_metadata_response::TensorMetadata,
+    },
+    status, tensors,
+};
+
+/// Models have one version.
+const VERSION: &str = "1";
+
+pub struct InferenceService(pub Arc<App>);
+
+impl InferenceService {
+    fn model(&self, name: &str, version: &str) -> Result<&Arc<Model>, Status> {
+        let model = self.0.model(name)?;
+        match version {
+            "" | VERSION => Ok(model),
+            _ => Err(Status::not_found(format!(
+                "the model `{name}` has one version, {VERSION}"
+            ))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for InferenceService {
+    async fn server_live(
+        &self,
+        _: Request<ServerLiveRequest>,
+    ) -> Result<Reply<ServerLiveResponse>, Status> {
+        Ok(Reply::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<ServerReadyRequest>,
+    ) -> Result<Reply<ServerReadyResponse>, Status> {
+        let ready = !self.0.stop.is_cancelled();
+        Ok(Reply::new(ServerReadyResponse { ready }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<ModelReadyRequest>,
+    ) -> Result<Reply<ModelReadyResponse>, Status> {
+        let ModelReadyRequest { name, version } = request.into_inner();
+        let ready = match self.0.catalogue.get(&name) {
+            Ok(_) => self.model(&name, &version).is_ok(),
+            Err(Unready::Failed) => false,
+            Err(unknown) => return Err(status::unready(&name, unknown)),
+        };
+        Ok(Reply::new(ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<ServerMetadataRequest>,
+    ) -> Result<Reply<ServerMetadataResponse>, Status> {
+        Ok(Reply::new(ServerMetadataResponse {
+            name: "tms".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            extensions: Vec::new(),
+        }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<ModelMetadataRequest>,
+    ) -> Result<Reply<ModelMetadataResponse>, Status> {
+        let ModelMetadataRequest { name, version } = request.into_inner();
+        let model = self.model(&name, &version)?;
+        let tensor = |info: &TensorInfo| TensorMetadata {
+            name: info.name.clone(),
+            datatype: info.dtype.oip_name().into(),
+            shape: info.shape.clone(),
+        };
+        let platform = match &model.body {
+            Body::Component(_) => "wasm_component".to_owned(),
+            Body::Graph(graph) => format!("{}_onnx", graph.backend()),
+        };
+        Ok(Reply::new(ModelMetadataResponse {
+            name,
+            versions: vec![VERSION.into()],
+            platform,
+            inputs: model.description.inputs.iter().map(tensor).collect(),
+            outputs: model.description.outputs.iter().map(tensor).collect(),
+        }))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<ModelInferRequest>,
+    ) -> Result<Reply<ModelInferResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let model = self.model(&request.model_name, &request.model_version)?;
+        let typed = request.raw_input_contents.is_empty() && !request.inputs.is_empty();
+        let inputs = tensors::from_proto(request.inputs, request.raw_input_contents)?;
+        let args = arguments(request.parameters);
+        let wanted: Vec<_> = request.outputs.into_iter().map(|o| o.name).collect();
+        let output = self
+            .0
+            .catalogue
+            .run(model, Input::Tensors(inputs), &wanted, caller.call(model, &args))
+            .await
+            .map_err(|e| status::run(&model.name, e))?;
+        let outputs = select(output.tensors, &wanted)?;
+        let (outputs, raw_output_contents) = tensors::to_proto(outputs, typed);
+        let json = output.json.map(|json| {
+            let parameter_choice = Some(ParameterChoice::StringParam(json));
+            ("json".to_owned(), InferParameter { parameter_choice })
+        });
+        Ok(Reply::new(ModelInferResponse {
+            model_name: model.name.clone(),
+            model_version: VERSION.into(),
+            id: request.id,
+            parameters: json.into_iter().collect(),
+            outputs,
+            raw_output_contents,
+        }))
+    }
+}
+
+/// The outputs that are wanted, in that order; all where none is named.
+fn select(mut tensors: Vec<NamedTensor>, wanted: &[String]) -> Result<Vec<NamedTensor>, Status> {
+    if wanted.is_empty() {
+        return Ok(tensors);
+    }
+    wanted
+        .iter()
+        .map(|name| {
+            let found = tensors.iter().position(|(n, _)| n == name);
+            found.map(|i| tensors.swap_remove(i)).ok_or_else(|| {
+                let name: String = name.chars().take(100).flat_map(char::escape_debug).collect();
+                Status::invalid_argument(format!("the model gives no output `{name}`, or not twice"))
+            })
+        })
+        .collect()
+}
+
+/// A request's parameters as the JSON arguments of a component.
+fn arguments(parameters: HashMap<String, InferParameter>) -> String {
+    use serde_json::{Map, Value};
+    let value = |parameter: InferParameter| match parameter.parameter_choice {
+        Some(ParameterChoice::BoolParam(v)) => v.into(),
+        Some(ParameterChoice::Int64Param(v)) => v.into(),
+        Some(ParameterChoice::StringParam(v)) => v.into(),
+        Some(ParameterChoice::DoubleParam(v)) => v.into(),
+        Some(ParameterChoice::Uint64Param(v)) => v.into(),
+        None => Value::Null,
+    };
+    let map: Map<_, _> = parameters
+        .into_iter()
+        .map(|(name, parameter)| (name, value(parameter)))
+        .collect();
+    Value::Object(map).to_string()
+}

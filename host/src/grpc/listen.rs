@@ -1,0 +1,194 @@
+//! Addresses to listen on, and connections with their home workers.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+use crate::schedule::{WorkerId, Workers};
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// An address that cannot be listened on, in words that say what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BindError(String);
+
+/// Listens on `hosts`, or on this machine's own addresses of both families where there are none.
+/// Port 0 takes a free port, the same for all.
+pub fn bind(hosts: &[IpAddr], port: u16) -> Result<Vec<TcpListener>, BindError> {
+    const LOCAL: [IpAddr; 2] = [
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
+    let chosen = if hosts.is_empty() { &LOCAL } else { hosts };
+    let mut port = port;
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for ip in chosen {
+        let alone = chosen.len() == 1;
+        match listen(SocketAddr::new(*ip, port), alone) {
+            Ok(listener) => {
+                port = listener.local_addr().map_or(port, |a| a.port());
+                listeners.push(listener);
+            }
+            // Machines without IPv6 are many; nobody asked for it by name.
+            Err(e) if hosts.is_empty() && !listeners.is_empty() && !taken(&e) => {
+                tracing::debug!("not listening on {ip}: {e}");
+            }
+            Err(e) if taken(&e) => {
+                return Err(BindError(format!(
+                    "port {port} of {ip} is taken: stop the program that has it, or choose another \
+                     port with --port"
+                )));
+            }
+            Err(e) => {
+                return Err(BindError(format!("cannot listen on {ip} port {port}: {e}")));
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
+}
+
+fn listen(address: SocketAddr, alone: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A server that was just stopped leaves connections behind that would keep the port.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `--host ::` alone takes both families; beside 0.0.0.0 it must leave IPv4 to it.
+        socket.set_only_v6(!alone)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until `stop`, gives each connection its home, and closes the listeners. The channel ends
+/// once they are closed.
+pub fn accept(
+    listeners: Vec<TcpListener>,
+    app: Arc<super::app::App>,
+    stop: CancellationToken,
+) -> (mpsc::Receiver<io::Result<Accepted>>, JoinSet<()>) {
+    let (to_server, connections) = mpsc::channel(64);
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        let (app, stop, to_server) = (app.clone(), stop.clone(), to_server.clone());
+        accepting.spawn(async move {
+            let serve = accept_on(listener, &app.workers, to_server);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = serve => {}
+            }
+        });
+    }
+    (connections, accepting)
+}
+
+async fn accept_on(
+    listener: TcpListener,
+    workers: &Workers,
+    to_server: mpsc::Sender<io::Result<Accepted>>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Without it, small replies wait for the peer's acknowledgements.
+                let _ = stream.set_nodelay(true);
+                let connection = Connection {
+                    home: workers.home(),
+                    ip: peer.ip(),
+                };
+                let accepted = Accepted { stream, connection };
+                if to_server.send(Ok(accepted)).await.is_err() {
+                    return;
+                }
+            }
+            Err(e) => {
+                // Out of file descriptors, mostly: others must close first.
+                tracing::warn!("a connection was not accepted: {e}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// What is known of a connection; every request on it carries a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    pub home: WorkerId,
+    pub ip: IpAddr,
+}
+
+/// A connection with its home.
+pub struct Accepted {
+    stream: TcpStream,
+    connection: Connection,
+}
+
+impl Connected for Accepted {
+    type ConnectInfo = Connection;
+
+    fn connect_info(&self) -> Connection {
+        self.connection
+    }
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

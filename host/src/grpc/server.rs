@@ -1,0 +1,187 @@
+//! The nine calls of the original Tiny Model Server.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response as Reply, Status};
+
+use crate::data::{IMAGE, Input, Kind, Output};
+
+use super::{
+    app::{App, Caller},
+    images,
+    proto::server::{
+        BatchImageArgs, BatchTextArgs, EmptyArgs, ImageArgs, NamedTensor, Parts, Response,
+        StringArg, TextArgs, server_server::Server,
+    },
+    status,
+};
+
+pub struct ServerService(pub Arc<App>);
+
+impl ServerService {
+    async fn run(
+        &self,
+        caller: Caller,
+        model: &str,
+        args: &str,
+        input: Input,
+    ) -> Result<Reply<Response>, Status> {
+        let model = self.0.model(model)?;
+        let call = caller.call(model, arguments(args)?);
+        let output = self.0.catalogue.run(model, input, &[], call).await;
+        let output = output.map_err(|e| status::run(&model.name, e))?;
+        let (data, parts) = split(output);
+        Ok(Reply::new(Response {
+            data,
+            image: parts.image,
+            tensors: parts.tensors,
+            batch: Vec::new(),
+        }))
+    }
+
+    async fn run_batch(
+        &self,
+        caller: Caller,
+        model: &str,
+        args: &str,
+        kind: Kind,
+        inputs: Vec<Input>,
+    ) -> Result<Reply<Response>, Status> {
+        let model = self.0.model(model)?;
+        let call = caller.call(model, arguments(args)?);
+        let outputs = self.0.catalogue.run_batch(model, kind, inputs, call).await;
+        let outputs = outputs.map_err(|e| status::run(&model.name, e))?;
+        let (data, mut batch): (Vec<_>, Vec<_>) = outputs.into_iter().map(split).unzip();
+        if batch.iter().all(|parts| *parts == Parts::default()) {
+            batch.clear();
+        }
+        Ok(Reply::new(Response {
+            data: format!("[{}]", data.join(",")),
+            batch,
+            ..Response::default()
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Server for ServerService {
+    async fn run_text(&self, request: Request<TextArgs>) -> Result<Reply<Response>, Status> {
+        let caller = Caller::of(&request);
+        let TextArgs { text, model, args } = request.into_inner();
+        self.run(caller, &model, &args, Input::Text(text)).await
+    }
+
+    async fn run_image(&self, request: Request<ImageArgs>) -> Result<Reply<Response>, Status> {
+        let caller = Caller::of(&request);
+        let ImageArgs { image, model, args } = request.into_inner();
+        let image = Input::Image(images::from_proto(image)?);
+        self.run(caller, &model, &args, image).await
+    }
+
+    async fn run_batch_text(
+        &self,
+        request: Request<BatchTextArgs>,
+    ) -> Result<Reply<Response>, Status> {
+        let caller = Caller::of(&request);
+        let BatchTextArgs { texts, model, args } = request.into_inner();
+        let texts = texts.into_iter().map(Input::Text).collect();
+        self.run_batch(caller, &model, &args, Kind::Text, texts)
+            .await
+    }
+
+    async fn run_batch_image(
+        &self,
+        request: Request<BatchImageArgs>,
+    ) -> Result<Reply<Response>, Status> {
+        let caller = Caller::of(&request);
+        let BatchImageArgs {
+            images,
+            model,
+            args,
+        } = request.into_inner();
+        let member = |(i, image)| {
+            images::from_proto(Some(image))
+                .map(Input::Image)
+                .map_err(|e| Status::new(e.code(), format!("image {i}: {}", e.message())))
+        };
+        let images = images.into_iter().enumerate().map(member);
+        let images = images.collect::<Result<_, _>>()?;
+        self.run_batch(caller, &model, &args, Kind::Image, images)
+            .await
+    }
+
+    async fn list_models(&self, _: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
+        let names: Vec<_> = self.0.catalogue.ready().map(|m| m.name.as_str()).collect();
+        json(serde_json::json!(names))
+    }
+
+    async fn get_input_shape(
+        &self,
+        request: Request<StringArg>,
+    ) -> Result<Reply<Response>, Status> {
+        let model = self.0.model(&request.into_inner().data)?;
+        json(serde_json::json!(model.input_shape))
+    }
+
+    async fn get_pid(&self, request: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
+        let home = Caller::of(&request).home();
+        json(serde_json::json!({"pid": self.0.workers.pid(home)}))
+    }
+
+    async fn get_num_parallel_workers(
+        &self,
+        _: Request<EmptyArgs>,
+    ) -> Result<Reply<Response>, Status> {
+        json(serde_json::json!({"num_workers": self.0.workers.count()}))
+    }
+
+    async fn stop_server(&self, request: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
+        if !self.0.allow_remote_stop && !Caller::of(&request).is_local() {
+            return Err(Status::permission_denied(
+                "StopServer is for callers on the server's machine: start it with \
+                 --allow-remote-stop to change that",
+            ));
+        }
+        self.0.stop.cancel();
+        json(serde_json::json!({"stopping": true}))
+    }
+}
+
+fn json(value: serde_json::Value) -> Result<Reply<Response>, Status> {
+    Ok(Reply::new(Response {
+        data: value.to_string(),
+        ..Response::default()
+    }))
+}
+
+/// A caller's arguments: JSON, with several ways to say that there are none.
+fn arguments(args: &str) -> Result<&str, Status> {
+    match args.trim() {
+        "" | "\"\"" | "null" | "{}" => Ok("{}"),
+        args => match serde_json::from_str::<serde::de::IgnoredAny>(args) {
+            Ok(_) => Ok(args),
+            Err(e) => Err(Status::invalid_argument(format!("args is not JSON: {e}"))),
+        },
+    }
+}
+
+/// A result as its JSON and the rest. A result without JSON is `null`.
+fn split(output: Output) -> (String, Parts) {
+    let mut parts = Parts::default();
+    for (name, tensor) in output.tensors {
+        if name == IMAGE
+            && parts.image.is_none()
+            && let Some(image) = images::to_proto(&tensor)
+        {
+            parts.image = Some(image);
+            continue;
+        }
+        parts.tensors.push(NamedTensor {
+            name,
+            datatype: tensor.dtype().oip_name().into(),
+            shape: tensor.shape().iter().map(|d| *d as i64).collect(),
+            data: tensor.data().clone(),
+        });
+    }
+    (output.json.unwrap_or_else(|| "null".into()), parts)
+}

@@ -1,0 +1,38 @@
+//! tonic refuses messages over its limit without saying which setting that is. This says it.
+
+use http::{HeaderMap, HeaderValue, Response, header::HeaderName};
+
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// OUT_OF_RANGE, which tonic gives.
+const THEIRS: &str = "11";
+/// RESOURCE_EXHAUSTED, which gRPC asks for.
+const OURS: HeaderValue = HeaderValue::from_static("8");
+
+/// Rewrites the refusal; leaves every other reply as it is.
+pub fn name_setting<B>(mut response: Response<B>, limit: usize) -> Response<B> {
+    let headers = response.headers_mut();
+    let text = |headers: &HeaderMap, name| {
+        let value = headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    if text(headers, STATUS) != THEIRS {
+        return response;
+    }
+    let what = match text(headers, MESSAGE) {
+        m if m.contains("decoded%20message%20length%20too%20large") => "request",
+        m if m.contains("encoded%20message%20length%20too%20large") => "reply",
+        m if m.contains("decoded message length too large") => "request",
+        m if m.contains("encoded message length too large") => "reply",
+        _ => return response,
+    };
+    let message = format!(
+        "the {what} is larger than the limit of {limit} bytes: raise it with --max-message, \
+         TMS_MAX_MESSAGE or max_message in tms.toml"
+    );
+    if let Ok(message) = HeaderValue::try_from(message) {
+        headers.insert(STATUS, OURS);
+        headers.insert(MESSAGE, message);
+    }
+    response
+}

@@ -1,0 +1,84 @@
+//! The binary `tms`: arguments in, exit code out.
+
+use std::{io::Write, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+use tms::{build::BuildArgs, call::CallArgs, config::ServeArgs};
+
+/// Tiny Model Server: serves models whose pre- and post-processing is a WebAssembly component.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a folder of models over gRPC
+    Serve(ServeArgs),
+    /// Build the components of models that come as source
+    Build(BuildArgs),
+    /// Call a model of a running server and print its answer
+    Call(CallArgs),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tms: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        Command::Serve(args) => serve(args),
+        Command::Build(args) => Ok(tms::build::build(&args)?),
+        Command::Call(args) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let answer = runtime.block_on(tms::call::call(args))?;
+            Ok(writeln!(std::io::stdout(), "{answer}")?)
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
+    tms::logging::start()?;
+    let settings = tms::config::Settings::resolve(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.workers)
+        .thread_name("tms-worker")
+        .enable_all()
+        .build()?;
+    let ready = |ready| {
+        // Whoever started the server may have closed stdout; serving matters more.
+        let _ = writeln!(std::io::stdout(), "{ready}");
+    };
+    let result = runtime.block_on(async {
+        let shutdown = signals()?;
+        tms::serve::serve(settings, shutdown, ready)
+            .await
+            .map_err(Box::<dyn std::error::Error>::from)
+    });
+    // Calls that outlasted the drain are not waited for again.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+/// Ends with the first SIGTERM or SIGINT.
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,62 @@
+//! All models by name: those that are ready, and those that failed to load with the reason.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::Model;
+
+/// Why a name cannot be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unready {
+    Unknown,
+    /// It did not load; the log has the reason.
+    Failed,
+}
+
+/// Decided at start; it does not change while the server runs.
+#[derive(Default)]
+pub struct Catalogue {
+    ready: BTreeMap<String, Arc<Model>>,
+    failed: BTreeMap<String, String>,
+}
+
+impl Catalogue {
+    pub fn add(&mut self, model: Model) {
+        self.ready.insert(model.name.clone(), Arc::new(model));
+    }
+
+    pub fn fail(&mut self, name: String, reason: String) {
+        self.failed.insert(name, reason);
+    }
+
+    pub fn get(&self, name: &str) -> Result<&Arc<Model>, Unready> {
+        self.ready
+            .get(name)
+            .ok_or(match self.failed.contains_key(name) {
+                true => Unready::Failed,
+                false => Unready::Unknown,
+            })
+    }
+
+    pub fn has_failed(&self, name: &str) -> bool {
+        self.failed.contains_key(name)
+    }
+
+    /// Sorted by name.
+    pub fn ready(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.ready.values()
+    }
+
+    /// Names and reasons, sorted by name.
+    pub fn failed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.failed
+            .iter()
+            .map(|(name, reason)| (name.as_str(), reason.as_str()))
+    }
+
+    /// Drops instances that have long been idle.
+    pub fn sweep(&self) {
+        for pool in self.ready().filter_map(|model| model.pool()) {
+            pool.sweep();
+        }
+    }
+}

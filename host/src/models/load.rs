@@ -1,0 +1,294 @@
+//! From folders to models, at start. One model that fails does not stop the others; a device that
+//! was asked for and is not there does, since serving elsewhere would be a silent change.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::{Manifest, ModelSettings, Settings, limits::ModelLimits, manifest::GraphSettings},
+    data::Description,
+    nn::{self, Device, Graph, GraphOptions},
+    sandbox::{CodeCache, Footprint, Guest, PoolSize, Sandbox, inspect},
+    schedule::{Pool, PoolLimits, WorkerId},
+};
+
+use super::{
+    Catalogue, Model,
+    folder::{Folder, scan},
+    model::Body,
+};
+
+/// How long a model may take to describe itself.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What keeps the whole server from starting.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+/// A folder with what its files and the settings say, before anything is compiled.
+struct Plan {
+    folder: Folder,
+    manifest: Manifest,
+    settings: ModelSettings,
+    limits: ModelLimits,
+    /// The component's bytes and what an instance takes.
+    component: Option<(Vec<u8>, Footprint)>,
+}
+
+/// Loads every model in the folder of models.
+pub async fn load(settings: &Settings, runtime: &nn::Runtime) -> Result<Catalogue, StartError> {
+    let mut catalogue = Catalogue::default();
+    let plans = plan_all(settings, &mut catalogue)?;
+    let graphs = load_graphs(&plans, runtime, &mut catalogue)?;
+    let sandbox = sandbox(settings, &plans)?;
+    for plan in plans {
+        let name = plan.folder.name.clone();
+        if catalogue.has_failed(&name) {
+            continue;
+        }
+        let started = Instant::now();
+        match load_one(plan, &sandbox, &graphs, settings.workers).await {
+            Ok(model) => {
+                let took = started.elapsed();
+                tracing::info!(model = %name, "ready in {took:.1?}: takes {}",
+                    model.description.accepted());
+                catalogue.add(model);
+            }
+            Err(reason) => fail(&mut catalogue, name, reason),
+        }
+    }
+    Ok(catalogue)
+}
+
+fn fail(catalogue: &mut Catalogue, name: String, reason: String) {
+    tracing::error!(model = %name, "not served: {reason}");
+    catalogue.fail(name, reason);
+}
+
+fn plan_all(settings: &Settings, catalogue: &mut Catalogue) -> Result<Vec<Plan>, StartError> {
+    let models = settings.models.display();
+    let folders = scan(&settings.models)
+        .map_err(|e| StartError(format!("the folder of models `{models}` cannot be read: {e}")))?;
+    if folders.is_empty() {
+        return Err(StartError(format!(
+            "there are no models in `{models}`: a model is a folder in it, with model.wasm (a \
+             component), a graph (*.onnx), or both"
+        )));
+    }
+    for name in settings.model.keys() {
+        if !folders.iter().any(|folder| &folder.name == name) {
+            return Err(StartError(format!(
+                "tms.toml speaks of a model `{name}`, but `{models}` has no folder of that name"
+            )));
+        }
+    }
+    let mut plans = Vec::new();
+    for folder in folders {
+        let name = folder.name.clone();
+        match plan(folder, settings) {
+            Ok(plan) => plans.push(plan),
+            Err(reason) => fail(catalogue, name, reason),
+        }
+    }
+    Ok(plans)
+}
+
+fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
+    if let Some(problem) = folder.problem() {
+        return Err(problem);
+    }
+    let manifest: Manifest = match &folder.manifest {
+        Some(path) => crate::config::read(path).map_err(|e| e.to_string())?,
+        None => Manifest::default(),
+    };
+    for graph in manifest.graphs.keys() {
+        if !folder.graphs.contains_key(graph) {
+            let there: Vec<_> = folder.graphs.keys().map(String::as_str).collect();
+            return Err(format!(
+                "model.toml speaks of a graph `{graph}`, the folder has: {}",
+                there.join(", ")
+            ));
+        }
+    }
+    let own = settings.model.get(&folder.name).cloned().unwrap_or_default();
+    let limits = ModelLimits::default()
+        .set(&settings.limits)
+        .set(&own.limits)
+        .lower(&manifest.limits);
+    let component = match &folder.component {
+        Some(path) => {
+            let bytes = fs::read(path).map_err(|e| format!("model.wasm cannot be read: {e}"))?;
+            let footprint = inspect(&bytes).map_err(|e| e.to_string())?;
+            Some((bytes, footprint))
+        }
+        None => None,
+    };
+    Ok(Plan {
+        folder,
+        manifest,
+        settings: own,
+        limits,
+        component,
+    })
+}
+
+/// All graphs, as "model/graph". A model one of whose graphs fails has failed.
+fn load_graphs(
+    plans: &[Plan],
+    runtime: &nn::Runtime,
+    catalogue: &mut Catalogue,
+) -> Result<BTreeMap<String, Graph>, StartError> {
+    let mut graphs = BTreeMap::new();
+    for plan in plans {
+        let name = &plan.folder.name;
+        for (graph, path) in &plan.folder.graphs {
+            let full = format!("{name}/{graph}");
+            let loaded = options(plan, graph).and_then(|options| {
+                let loaded = runtime.load(&full, path, &options);
+                match loaded {
+                    Err(e) if options.device != Device::Cpu && !options.fallback_cpu => {
+                        Ok(Err(StartError(format!("graph {full}: {e}"))))
+                    }
+                    Err(e) => Err(format!("graph {graph}: {e}")),
+                    Ok(graph) => Ok(Ok(graph)),
+                }
+            });
+            match loaded {
+                Ok(graph) => {
+                    graphs.insert(full, graph?);
+                }
+                Err(reason) => {
+                    fail(catalogue, name.clone(), reason);
+                    break;
+                }
+            }
+        }
+    }
+    Ok(graphs)
+}
+
+/// The operator's word on a graph, then the author's, then the default.
+fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
+    let unset = GraphSettings::default();
+    let manifest = &plan.manifest;
+    let own = manifest.graphs.get(graph).unwrap_or(&unset);
+    let chosen = plan.settings.graph.over(&own.over(&manifest.graph()));
+    let mut options = GraphOptions {
+        queue: plan.limits.max_queue,
+        ..GraphOptions::default()
+    };
+    if let Some(device) = &chosen.device {
+        options.device = device.parse()?;
+    }
+    if let Some(backend) = &chosen.backend {
+        options.backend = backend.parse()?;
+    }
+    if let Some(sessions) = chosen.sessions {
+        options.sessions = sessions.max(1);
+    }
+    options.fallback_cpu = match chosen.fallback.as_deref() {
+        None => false,
+        Some("cpu") => true,
+        Some(other) => return Err(format!("`{other}` is not a fallback: cpu")),
+    };
+    Ok(options)
+}
+
+/// The engine, with room for every instance that the permits allow.
+fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
+    let mut pool = PoolSize {
+        instances: 0,
+        total: Footprint::default(),
+        largest: Footprint::default(),
+        memory: 1 << 20,
+    };
+    for plan in plans {
+        let Some((_, footprint)) = plan.component else {
+            continue;
+        };
+        let instances = plan.limits.max_instances.saturating_mul(settings.workers);
+        let instances = u32::try_from(instances).unwrap_or(u32::MAX);
+        pool.instances = pool.instances.saturating_add(instances);
+        pool.total = pool.total.plus(footprint, instances);
+        pool.largest = pool.largest.max(footprint);
+        pool.memory = pool.memory.max(plan.limits.instance.memory);
+    }
+    let cache = settings.cache.as_deref().and_then(|folder| {
+        CodeCache::open(folder)
+            .inspect_err(|e| {
+                tracing::warn!(
+                    "compiled code is not cached: the folder {} is not used: {e}",
+                    folder.display()
+                );
+            })
+            .ok()
+    });
+    Sandbox::new(pool, cache).map_err(|e| StartError(e.to_string()))
+}
+
+async fn load_one(
+    plan: Plan,
+    sandbox: &Sandbox,
+    graphs: &BTreeMap<String, Graph>,
+    workers: usize,
+) -> Result<Model, String> {
+    let name = plan.folder.name.clone();
+    let own = |graph: &String| Some((graph.clone(), graphs.get(&format!("{name}/{graph}"))?.clone()));
+    let mut usable: BTreeMap<_, _> = plan.folder.graphs.keys().filter_map(own).collect();
+    for granted in &plan.settings.graphs {
+        let graph = graphs.get(granted).ok_or_else(|| {
+            format!("tms.toml lets it use the graph `{granted}`, which is not there")
+        })?;
+        usable.insert(granted.clone(), graph.clone());
+    }
+    let timeout = plan.limits.instance.timeout;
+    let Some((bytes, _)) = plan.component else {
+        let graph = usable.into_values().next().ok_or("its graph is not there")?;
+        return Ok(Model {
+            description: Description {
+                tensors: true,
+                inputs: graph.inputs().to_vec(),
+                outputs: graph.outputs().to_vec(),
+                ..Description::default()
+            },
+            input_shape: None,
+            timeout,
+            body: Body::Graph(graph),
+            name,
+        });
+    };
+    let guest = Guest::load(sandbox, &name, &bytes, Arc::new(usable), plan.limits.instance)
+        .map_err(|e| e.to_string())?;
+    // The first instance answers for the model, and then waits on the first worker's shelf.
+    let deadline = Instant::now() + DESCRIBE_TIMEOUT;
+    let mut instance = guest
+        .instantiate()
+        .await
+        .map_err(|e| format!("its first instance failed: {e}"))?;
+    let description = instance
+        .describe(deadline)
+        .await
+        .map_err(|e| format!("describe failed: {e}"))?;
+    let input_shape = instance
+        .input_shape(deadline)
+        .await
+        .map_err(|e| format!("get-input-shape failed: {e}"))?;
+    let limits = PoolLimits {
+        instances: plan.limits.max_instances,
+        queue: plan.limits.max_queue,
+    };
+    let pool = Pool::new(guest, workers, limits);
+    pool.stock(WorkerId(0), instance);
+    Ok(Model {
+        name,
+        description,
+        input_shape,
+        timeout,
+        body: Body::Component(pool),
+    })
+}

@@ -1,0 +1,17 @@
+//! Models: what is served under a name.
+//!
+//! - [`folder`]: what lies in a model's folder
+//! - [`load`]: from folders to models, at start
+//! - [`catalogue`]: all models, ready or failed
+//! - [`model`]: one model
+//! - [`call`]: a call to it
+
+pub mod call;
+pub mod catalogue;
+pub mod folder;
+pub mod load;
+pub mod model;
+
+pub use call::{Call, RunError};
+pub use catalogue::{Catalogue, Unready};
+pub use model::Model;

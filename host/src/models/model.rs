@@ -1,0 +1,58 @@
+//! One model: what it takes and gives, and what answers for it.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    data::{Description, Kind},
+    nn::Graph,
+    sandbox::{CallError, Guest, Instance},
+    schedule::{Factory, Pool},
+};
+
+use super::RunError;
+
+impl Factory for Guest {
+    type Instance = Instance;
+    type Error = CallError;
+
+    async fn create(&self) -> Result<Instance, CallError> {
+        self.instantiate().await
+    }
+}
+
+pub struct Model {
+    pub name: String,
+    pub description: Description,
+    /// [height, width, channels] that suits the model; None where any size does.
+    pub input_shape: Option<Vec<u32>>,
+    /// The longest that a call may take, waiting included.
+    pub timeout: Duration,
+    pub body: Body,
+}
+
+pub enum Body {
+    Component(Arc<Pool<Guest>>),
+    /// A graph without a component, served as it is.
+    Graph(Graph),
+}
+
+impl Model {
+    /// Refuses kinds of request that the model does not take.
+    pub fn check(&self, kind: Kind) -> Result<(), RunError> {
+        if self.description.accepts(kind) {
+            return Ok(());
+        }
+        Err(RunError::Unaccepted {
+            accepts: self.description.accepted(),
+            got: kind.phrase(),
+        })
+    }
+
+    /// The pool of instances, of a component.
+    pub fn pool(&self) -> Option<&Arc<Pool<Guest>>> {
+        match &self.body {
+            Body::Component(pool) => Some(pool),
+            Body::Graph(_) => None,
+        }
+    }
+}

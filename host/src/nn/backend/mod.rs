@@ -1,0 +1,41 @@
+//! What an inference library must do to serve graphs. A further library is one more file here and
+//! one line in `runtime.rs`.
+
+mod library;
+pub mod onnxruntime;
+#[cfg(feature = "tract")]
+pub mod tract;
+
+use std::path::Path;
+
+use super::{GraphOptions, LoadError, NnError, Tensor, check::Signature, queue::Cancel};
+
+/// An inference library.
+pub trait Backend: Send + Sync {
+    /// Its name for logs.
+    fn name(&self) -> &'static str;
+
+    /// Reads a graph. Called on a thread fit for native code; a panic fails the load.
+    fn load(&self, path: &Path, options: &GraphOptions) -> Result<Loaded, LoadError>;
+}
+
+/// A graph that a backend has read.
+pub struct Loaded {
+    pub signature: Signature,
+    /// The device that runs it, which differs from the one asked for after a fallback.
+    pub device: String,
+    pub model: Box<dyn Model>,
+}
+
+/// A graph from which sessions are made.
+pub trait Model: Send + Sync {
+    fn session(&self) -> Result<Box<dyn Session>, LoadError>;
+}
+
+/// Runs a graph, one call at a time, on the thread that owns it.
+pub trait Session: Send {
+    /// Computes the outputs at the positions `outputs`, in that order. Names, types and shapes
+    /// have been checked. A run that can be stopped registers itself with `cancel`. After a panic
+    /// the session is thrown away.
+    fn run(&mut self, inputs: &[(usize, Tensor)], outputs: &[usize], cancel: &Cancel) -> Result<Vec<Tensor>, NnError>;
+}

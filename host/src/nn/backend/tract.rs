@@ -1,0 +1,314 @@
+//! tract, in pure Rust: serves graphs where ONNX Runtime is not installed.
+//!
+//! It wants to know every shape before it optimises a graph, so a graph is compiled for each
+//! combination of input shapes, and the last few of these plans are kept.
+
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use tract_onnx::{
+    Onnx, pb,
+    prelude::*,
+    tract_hir::internal::TractErrorContext,
+};
+
+use super::{Backend, Loaded, Model, Session};
+use crate::nn::{
+    DType, Device, GraphOptions, LoadError, NnError, Tensor, TensorInfo, check::Signature, queue::Cancel,
+    session::panic_message,
+};
+
+/// Plans kept for each graph.
+const PLANS: usize = 8;
+
+/// Operators that tract has, but with which it gave wrong answers without an error: weights
+/// quantised for each channel.
+const NOT_TRUSTED: &[&str] = &["QuantizeLinear"];
+
+pub struct Tract;
+
+impl Backend for Tract {
+    fn name(&self) -> &'static str {
+        "tract"
+    }
+
+    fn load(&self, path: &Path, options: &GraphOptions) -> Result<Loaded, LoadError> {
+        let file = path.display();
+        if options.device != Device::Cpu {
+            let problem = format!("device {} cannot be used: tract has only the CPU", options.device);
+            if !options.fallback_cpu {
+                return Err(LoadError(problem));
+            }
+            tracing::warn!("`{file}` runs on the CPU, NOT on {}: {problem}", options.device);
+        }
+        let unreadable =
+            |e: TractError| LoadError(format!("`{file}` is not a graph that tract can read: {}", one_line(&e)));
+        // The shapes that exporters note inside of a graph keep the names of open dimensions, which
+        // then clash with the sizes that we put in.
+        let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+        let proto = onnx.proto_model_for_path(path).map_err(unreadable)?;
+        let graph = proto.graph.as_ref().ok_or_else(|| LoadError(format!("`{file}` is not an ONNX graph")))?;
+        let signature = signature(graph)?;
+        let missing = unknown_operators(&onnx, graph);
+        if !missing.is_empty() {
+            let missing: Vec<_> = missing.into_iter().collect();
+            return Err(LoadError(format!(
+                "`{file}` needs ONNX Runtime (TMS_ONNXRUNTIME): tract lacks {}",
+                missing.join(", ")
+            )));
+        }
+        let parsed = onnx.parse(&proto, path.parent().and_then(Path::to_str)).map_err(unreadable)?;
+        if !parsed.unresolved_inputs.is_empty() {
+            return Err(LoadError(format!("`{file}` uses values that it does not define")));
+        }
+        let shared = Arc::new(Shared {
+            model: parsed.model,
+            inputs: signature.inputs.iter().map(|info| info.dtype).collect(),
+            outputs: graph.output.iter().map(|output| output_position(&signature, &output.name)).collect(),
+            dtypes: signature.outputs.iter().map(|info| info.dtype).collect(),
+            plans: Mutex::default(),
+        });
+        try_out(&shared, &signature, path).map_err(|e| {
+            LoadError(format!("`{file}` needs ONNX Runtime (TMS_ONNXRUNTIME): tract cannot compile it: {}", one_line(&e)))
+        })?;
+        let model = Box::new(TractModel(shared));
+        Ok(Loaded { signature, device: Device::Cpu.to_string(), model })
+    }
+}
+
+/// Compiles the graph with 1 for every open dimension: the likeliest batch, and a check while there
+/// is somebody to read the message.
+fn try_out(shared: &Arc<Shared>, signature: &Signature, path: &Path) -> TractResult<()> {
+    let fixed = |info: &TensorInfo| info.shape.iter().map(|&d| d.max(1) as usize).collect();
+    match shared.plan(signature.inputs.iter().map(fixed).collect()) {
+        // The graph may well take other sizes than 1.
+        Err(e) if signature.inputs.iter().any(|info| info.shape.is_empty() || info.shape.contains(&-1)) => {
+            tracing::warn!("tract may not be able to run `{}`: for sizes of 1, {}", path.display(), one_line(&e));
+            Ok(())
+        }
+        result => result.map(drop),
+    }
+}
+
+/// The operators of the graph and its subgraphs that tract does not have, or not right.
+fn unknown_operators(onnx: &Onnx, graph: &pb::GraphProto) -> BTreeSet<String> {
+    let mut unknown = BTreeSet::new();
+    for node in &graph.node {
+        let operator = node.op_type.as_str();
+        if !onnx.op_register.0.contains_key(operator) || NOT_TRUSTED.contains(&operator) {
+            unknown.insert(operator.to_string());
+        }
+        for subgraph in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+            unknown.append(&mut unknown_operators(onnx, subgraph));
+        }
+    }
+    unknown
+}
+
+/// What the graph takes and gives.
+fn signature(graph: &pb::GraphProto) -> Result<Signature, LoadError> {
+    let mut signature = Signature::default();
+    for input in &graph.input {
+        // An input with a default value is a constant for tract.
+        if graph.initializer.iter().any(|default| default.name == input.name) {
+            continue;
+        }
+        let info = info(input).map_err(|kind| {
+            LoadError(format!("input `{}` is a {kind}: only tensors of known types can be sent", input.name))
+        })?;
+        signature.inputs.push(info);
+    }
+    for output in &graph.output {
+        match info(output) {
+            Ok(info) => signature.outputs.push(info),
+            Err(kind) => signature.unusable.push((output.name.clone(), kind)),
+        }
+    }
+    Ok(signature)
+}
+
+/// One input or output; for those that are no tensors of our types, what they are instead.
+fn info(value: &pb::ValueInfoProto) -> Result<TensorInfo, String> {
+    use pb::{tensor_proto::DataType, tensor_shape_proto::dimension::Value, type_proto};
+    let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err("sequence or map".into());
+    };
+    let dtype = match DataType::try_from(tensor.elem_type) {
+        Ok(DataType::Bool) => DType::Bool,
+        Ok(DataType::Uint8) => DType::U8,
+        Ok(DataType::Uint16) => DType::U16,
+        Ok(DataType::Uint32) => DType::U32,
+        Ok(DataType::Uint64) => DType::U64,
+        Ok(DataType::Int8) => DType::I8,
+        Ok(DataType::Int16) => DType::I16,
+        Ok(DataType::Int32) => DType::I32,
+        Ok(DataType::Int64) => DType::I64,
+        Ok(DataType::Float16) => DType::F16,
+        Ok(DataType::Float) => DType::F32,
+        Ok(DataType::Double) => DType::F64,
+        Ok(DataType::String) => DType::Bytes,
+        _ => return Err(format!("tensor of a type that tract lacks ({})", tensor.elem_type)),
+    };
+    let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
+    let size = |dim: &pb::tensor_shape_proto::Dimension| match dim.value {
+        Some(Value::DimValue(n)) if n >= 0 => n,
+        _ => -1,
+    };
+    Ok(TensorInfo { name: value.name.clone(), dtype, shape: dims.map(size).collect() })
+}
+
+fn output_position(signature: &Signature, name: &str) -> Option<usize> {
+    signature.outputs.iter().position(|info| info.name == name)
+}
+
+type Plan = Arc<TypedRunnableModel>;
+type Shapes = Vec<Vec<usize>>;
+
+/// A graph and its plans, for all its sessions.
+struct Shared {
+    model: InferenceModel,
+    inputs: Vec<DType>,
+    /// For each output of the graph its position among those that can be given.
+    outputs: Vec<Option<usize>>,
+    dtypes: Vec<DType>,
+    /// Used last at the end.
+    plans: Mutex<Vec<(Shapes, Plan)>>,
+}
+
+impl Shared {
+    /// The plan for these input shapes.
+    fn plan(&self, shapes: Shapes) -> TractResult<Plan> {
+        let known = {
+            let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = plans.iter().position(|(key, _)| *key == shapes);
+            found.map(|i| plans.remove(i)).inspect(|known| plans.push(known.clone()))
+        };
+        if let Some((_, plan)) = known {
+            return Ok(plan);
+        }
+        // Some sizes make its analysis panic.
+        let plan = catch_unwind(AssertUnwindSafe(|| self.compile(&shapes)))
+            .unwrap_or_else(|panic| Err(TractError::msg(panic_message(panic.as_ref()).to_string())))?;
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if plans.len() == PLANS {
+            plans.remove(0);
+        }
+        plans.push((shapes, plan.clone()));
+        Ok(plan)
+    }
+
+    fn compile(&self, shapes: &Shapes) -> TractResult<Plan> {
+        let mut model = self.model.clone();
+        for (i, (dtype, shape)) in self.inputs.iter().zip(shapes).enumerate() {
+            let datum = datum(*dtype).context("an element type that tract lacks")?;
+            model.set_input_fact(i, InferenceFact::dt_shape(datum, shape))?;
+        }
+        model.into_optimized()?.into_runnable()
+    }
+
+    fn run(&self, inputs: &[(usize, Tensor)], wanted: &[usize]) -> TractResult<Vec<Tensor>> {
+        let mut inputs: Vec<_> = inputs.iter().collect();
+        inputs.sort_by_key(|(position, _)| *position);
+        let shapes = inputs.iter().map(|(_, tensor)| dims(tensor)).collect();
+        let values = inputs.iter().map(|(_, tensor)| value(tensor)).collect::<TractResult<_>>()?;
+        let outputs = self.plan(shapes)?.run(values)?;
+        let find = |want: &usize| {
+            let i = self.outputs.iter().position(|position| position.as_ref() == Some(want));
+            let output = i.and_then(|i| outputs.get(i)).context("an output is missing")?;
+            tensor(output.clone(), *self.dtypes.get(*want).context("an output is unknown")?)
+        };
+        wanted.iter().map(find).collect()
+    }
+}
+
+struct TractModel(Arc<Shared>);
+
+impl Model for TractModel {
+    fn session(&self) -> Result<Box<dyn Session>, LoadError> {
+        Ok(Box::new(TractSession(self.0.clone())))
+    }
+}
+
+struct TractSession(Arc<Shared>);
+
+impl Session for TractSession {
+    /// tract cannot be interrupted: a run whose caller has left goes on to its end.
+    fn run(&mut self, inputs: &[(usize, Tensor)], outputs: &[usize], _: &Cancel) -> Result<Vec<Tensor>, NnError> {
+        self.0.run(inputs, outputs).map_err(|e| NnError::Runtime(format!("the graph failed: {}", one_line(&e))))
+    }
+}
+
+fn datum(dtype: DType) -> Option<DatumType> {
+    Some(match dtype {
+        DType::Bool => DatumType::Bool,
+        DType::U8 => DatumType::U8,
+        DType::U16 => DatumType::U16,
+        DType::U32 => DatumType::U32,
+        DType::U64 => DatumType::U64,
+        DType::I8 => DatumType::I8,
+        DType::I16 => DatumType::I16,
+        DType::I32 => DatumType::I32,
+        DType::I64 => DatumType::I64,
+        DType::F16 => DatumType::F16,
+        DType::F32 => DatumType::F32,
+        DType::F64 => DatumType::F64,
+        DType::Bytes => DatumType::String,
+        DType::BF16 => return None,
+    })
+}
+
+fn dims(tensor: &Tensor) -> Vec<usize> {
+    tensor.shape().iter().map(|&d| d as usize).collect()
+}
+
+/// A tensor as a value of tract, which copies the bytes to align them.
+fn value(tensor: &Tensor) -> TractResult<TValue> {
+    let shape = dims(tensor);
+    if tensor.dtype() == DType::Bytes {
+        let strings: Result<Vec<String>, _> =
+            tensor.bytes_elements().map(|element| std::str::from_utf8(element).map(str::to_string)).collect();
+        let array = tract_ndarray::ArrayD::from_shape_vec(shape, strings?)?;
+        return Ok(array.into_tvalue());
+    }
+    let datum = datum(tensor.dtype()).context("an element type that tract lacks")?;
+    // SAFETY: tract checks the length against the shape. Every bit pattern is valid for the number
+    // types; for `bool`, `Tensor` has checked that each byte is 0 or 1. Strings went above.
+    let value = unsafe { tract_onnx::prelude::Tensor::from_raw_dt(datum, &shape, tensor.data()) }?;
+    Ok(value.into_tvalue())
+}
+
+/// An output as a tensor over the same bytes, in the type that the graph declares: tract has types
+/// of its own, for dimensions for instance.
+fn tensor(output: TValue, dtype: DType) -> TractResult<Tensor> {
+    let shape: Vec<u64> = output.shape().iter().map(|&d| d as u64).collect();
+    let datum = datum(dtype).context("an element type that tract lacks")?;
+    if dtype == DType::Bytes {
+        let strings = output.to_plain_array_view::<String>()?;
+        return Ok(Tensor::from_bytes_elements(shape, strings.iter())?);
+    }
+    let output = if output.datum_type() == datum { output } else { output.cast_to_dt(datum)?.into_owned().into_tvalue() };
+    output.try_as_plain_ram()?;
+    let data = if output.len() == 0 { Bytes::new() } else { Bytes::from_owner(Output(output)) };
+    Ok(Tensor::new(dtype, shape, data)?)
+}
+
+/// The bytes of an output, which tract owns.
+struct Output(TValue);
+
+impl AsRef<[u8]> for Output {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// An error and its causes in one line, without what tract quotes of the file system.
+fn one_line(error: &TractError) -> String {
+    let text = format!("{error:#}");
+    let words = text.split_whitespace().filter(|word| !word.contains('/'));
+    words.collect::<Vec<_>>().join(" ").chars().take(500).collect()
+}

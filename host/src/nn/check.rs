@@ -1,0 +1,107 @@
+//! What a graph takes and gives, and whether a call fits it. Native code sees only calls that fit.
+
+use super::{NnError, Tensor, TensorInfo};
+
+/// The names, types and shapes of a graph.
+#[derive(Clone, Debug, Default)]
+pub struct Signature {
+    pub inputs: Vec<TensorInfo>,
+    /// Inputs with a default value. Positions continue after `inputs`.
+    pub optional: Vec<TensorInfo>,
+    pub outputs: Vec<TensorInfo>,
+    /// Outputs that are no tensors: their names and what they are.
+    pub unusable: Vec<(String, String)>,
+}
+
+impl Signature {
+    /// The inputs by position, if there is each required one, once, and all fit.
+    pub fn check_inputs(&self, given: Vec<(String, Tensor)>) -> Result<Vec<(usize, Tensor)>, NnError> {
+        let mut found: Vec<(usize, Tensor)> = Vec::with_capacity(given.len());
+        for (name, tensor) in given {
+            let Some(position) = self.all_inputs().position(|info| info.name == name) else {
+                return invalid(format!("the graph has no input `{name}`; it takes {}", list(self.all_inputs())));
+            };
+            if found.iter().any(|(p, _)| *p == position) {
+                return invalid(format!("input `{name}` is given twice"));
+            }
+            if let Some(info) = self.all_inputs().nth(position) {
+                fits(info, &tensor)?;
+            }
+            found.push((position, tensor));
+        }
+        for (position, info) in self.inputs.iter().enumerate() {
+            if !found.iter().any(|(p, _)| *p == position) {
+                return invalid(format!("input `{}` is missing; the graph takes {}", info.name, list(self.all_inputs())));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The wanted outputs by position; all of them where none is named.
+    pub fn check_outputs(&self, wanted: &[String]) -> Result<Vec<usize>, NnError> {
+        if wanted.is_empty() {
+            return Ok((0..self.outputs.len()).collect());
+        }
+        let mut found = Vec::with_capacity(wanted.len());
+        for name in wanted {
+            if let Some((_, kind)) = self.unusable.iter().find(|(n, _)| n == name) {
+                return invalid(unusable(name, kind));
+            }
+            let Some(position) = self.outputs.iter().position(|info| info.name == *name) else {
+                return invalid(format!("the graph has no output `{name}`; it gives {}", list(self.outputs.iter())));
+            };
+            if found.contains(&position) {
+                return invalid(format!("output `{name}` is named twice"));
+            }
+            found.push(position);
+        }
+        Ok(found)
+    }
+
+    fn all_inputs(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.inputs.iter().chain(&self.optional)
+    }
+}
+
+fn fits(info: &TensorInfo, tensor: &Tensor) -> Result<(), NnError> {
+    let TensorInfo { name, dtype, shape } = info;
+    if tensor.dtype() != *dtype {
+        let given = tensor.dtype();
+        return invalid(format!("input `{name}` is {given} {:?}, but the graph takes {dtype} {shape:?}", tensor.shape()));
+    }
+    // An empty shape is a scalar's, or that of an input whose rank the graph leaves open.
+    let same_rank = shape.is_empty() || shape.len() == tensor.shape().len();
+    let same_size = |(&wanted, &given): (&i64, &u64)| wanted < 0 || u64::try_from(wanted) == Ok(given);
+    if !same_rank || !shape.iter().zip(tensor.shape()).all(same_size) {
+        return invalid(format!("input `{name}` has shape {:?}, but the graph takes {dtype} {shape:?}", tensor.shape()));
+    }
+    Ok(())
+}
+
+fn invalid<T>(message: String) -> Result<T, NnError> {
+    Err(NnError::InvalidInput(message))
+}
+
+/// Why an output that is no tensor is not there.
+pub fn unusable(name: &str, kind: &str) -> String {
+    format!(
+        "output `{name}` is a {kind}, which cannot be served: export the model without it \
+         (for scikit-learn, with zipmap=False)"
+    )
+}
+
+/// Names for a message: `a`, `b`.
+fn list<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> String {
+    let names: Vec<String> = infos.map(|info| format!("`{}`", info.name)).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// Inputs or outputs for the log: `x` fp32 [-1, 30].
+pub fn describe(infos: &[TensorInfo]) -> String {
+    let each = infos.iter().map(|info| format!("`{}` {} {:?}", info.name, info.dtype, info.shape));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

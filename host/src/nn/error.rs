@@ -1,0 +1,28 @@
+//! What can go wrong in this ring: at start, while a graph loads, and in a call.
+
+/// A failed call. The message is one sentence for the caller, without paths of the host.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NnError {
+    /// A name, type or shape that the graph does not take.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// The native run failed.
+    #[error("{0}")]
+    Runtime(String),
+    /// The graph's queue is full.
+    #[error("{0}")]
+    Busy(String),
+    /// The caller left before the run was over.
+    #[error("the call was cancelled")]
+    Cancelled,
+}
+
+/// Why the server cannot start: native libraries that were asked for and cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub(super) String);
+
+/// Why a graph cannot be served. For the log; it may name the graph's file.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LoadError(pub(super) String);

@@ -1,0 +1,105 @@
+//! A loaded graph, and a call to it.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{
+    NnError, Tensor, TensorInfo,
+    check::Signature,
+    queue::{Cancel, Job, Queue},
+};
+
+/// A graph that is ready to compute. Clones share it; with the last one its sessions end.
+#[derive(Clone)]
+pub struct Graph(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    signature: Signature,
+    backend: &'static str,
+    device: String,
+    queue: Arc<Queue>,
+}
+
+impl Graph {
+    pub(super) fn new(name: &str, signature: Signature, backend: &'static str, device: String, queue: Arc<Queue>) -> Graph {
+        Graph(Arc::new(Inner { name: name.to_string(), signature, backend, device, queue }))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The inputs that a call must give, in the graph's order. Those with a default value are not
+    /// listed; a call may give them too.
+    pub fn inputs(&self) -> &[TensorInfo] {
+        &self.0.signature.inputs
+    }
+
+    /// The outputs in the graph's order, without those that are no tensors.
+    pub fn outputs(&self) -> &[TensorInfo] {
+        &self.0.signature.outputs
+    }
+
+    /// The inference library that serves the graph.
+    pub fn backend(&self) -> &str {
+        self.0.backend
+    }
+
+    /// The device it runs on, such as `cpu` or `cuda:0`.
+    pub fn device(&self) -> &str {
+        &self.0.device
+    }
+
+    /// Runs the graph on one of its session threads. `outputs` names those that are wanted, in
+    /// the order wanted; none means all.
+    ///
+    /// Dropping the future takes the call back: a waiting one never runs, a run that is under way
+    /// is stopped where the backend can.
+    pub async fn compute(
+        &self,
+        inputs: Vec<(String, Tensor)>,
+        outputs: &[String],
+    ) -> Result<Vec<(String, Tensor)>, NnError> {
+        let Inner { signature, queue, .. } = &*self.0;
+        let inputs = signature.check_inputs(inputs)?;
+        let outputs = signature.check_outputs(outputs)?;
+        let names = outputs.iter().filter_map(|&i| signature.outputs.get(i)).map(|info| info.name.clone());
+        let names: Vec<String> = names.collect();
+
+        let (reply, answer) = oneshot::channel();
+        let cancel = Arc::<Cancel>::default();
+        queue.push(Job { inputs, outputs, reply, cancel: cancel.clone() })?;
+        let mut caller = Caller { queue, cancel, waiting: true };
+        let result = answer.await;
+        caller.waiting = false;
+        let tensors = result.unwrap_or_else(|_| {
+            let name = self.name();
+            Err(NnError::Runtime(format!("the session of graph `{name}` ended before it replied")))
+        })?;
+        Ok(names.into_iter().zip(tensors).collect())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.close(NnError::Cancelled);
+    }
+}
+
+/// Takes the call back if its future is dropped before the reply.
+struct Caller<'a> {
+    queue: &'a Queue,
+    cancel: Arc<Cancel>,
+    waiting: bool,
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        if self.waiting {
+            self.queue.forget(&self.cancel);
+            self.cancel.cancel();
+        }
+    }
+}

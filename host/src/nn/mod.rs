@@ -1,0 +1,29 @@
+//! Native inference: tensors, graphs and the sessions that run them.
+//!
+//! This ring knows nothing of gRPC or WebAssembly.
+//!
+//! - [`dtype`], [`tensor`]: the data.
+//! - [`options`]: what the operator can choose.
+//! - [`runtime`]: finds the backends at start and loads graphs.
+//! - [`graph`]: a loaded graph and a call to it.
+//! - [`check`]: names, types and shapes, before native code sees them.
+//! - [`queue`], [`session`]: the waiting jobs of a graph and the threads that run them.
+//! - [`backend`]: one file for each inference library.
+
+mod backend;
+mod check;
+mod dtype;
+mod error;
+mod graph;
+mod options;
+mod queue;
+mod runtime;
+mod session;
+mod tensor;
+
+pub use dtype::DType;
+pub use error::{LoadError, NnError, StartError};
+pub use graph::Graph;
+pub use options::{BackendChoice, Device, GraphOptions, Options};
+pub use runtime::Runtime;
+pub use tensor::{Tensor, TensorError, TensorInfo};

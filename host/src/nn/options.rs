@@ -1,0 +1,104 @@
+//! What the operator can choose: for the server as a whole, and for each graph.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// Choices for the whole server.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// ONNX Runtime's library, or a folder that holds it. Without it the library is searched for.
+    pub onnxruntime: Option<PathBuf>,
+    /// The library that serves graphs which do not ask for one. `Tract` keeps ONNX Runtime unloaded.
+    pub backend: BackendChoice,
+    /// Threads that share the work inside of runs, over all graphs. Default: one for each core.
+    pub threads: Option<usize>,
+}
+
+/// Choices for one graph.
+#[derive(Clone, Debug)]
+pub struct GraphOptions {
+    pub backend: BackendChoice,
+    pub device: Device,
+    /// Serve on the CPU where `device` cannot be used, with a warning, rather than not at all.
+    pub fallback_cpu: bool,
+    /// Runs at the same time. Each session holds its own copy of the weights.
+    pub sessions: usize,
+    /// Calls that may wait; more are refused.
+    pub queue: usize,
+}
+
+impl Default for GraphOptions {
+    fn default() -> Self {
+        let (backend, device) = (BackendChoice::Auto, Device::Cpu);
+        GraphOptions { backend, device, fallback_cpu: false, sessions: 1, queue: 1024 }
+    }
+}
+
+/// Which inference library serves a graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// ONNX Runtime where its library is there, else tract.
+    #[default]
+    Auto,
+    OnnxRuntime,
+    Tract,
+}
+
+impl FromStr for BackendChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "onnxruntime" => Ok(Self::OnnxRuntime),
+            "tract" => Ok(Self::Tract),
+            _ => Err(format!("`{text}` is not a backend: auto, onnxruntime or tract")),
+        }
+    }
+}
+
+/// Where a graph runs. The number is the device's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    Cpu,
+    Cuda(u16),
+    TensorRt(u16),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, index) = text.split_once(':').unwrap_or((text, "0"));
+        match (kind, index.parse()) {
+            ("cpu", Ok(0)) => Ok(Self::Cpu),
+            ("cuda", Ok(index)) => Ok(Self::Cuda(index)),
+            ("tensorrt", Ok(index)) => Ok(Self::TensorRt(index)),
+            _ => Err(format!("`{text}` is not a device: cpu, cuda:0, tensorrt:0, …")),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::TensorRt(index) => write!(f, "tensorrt:{index}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_a_kind_and_an_index() {
+        assert_eq!("cuda:1".parse(), Ok(Device::Cuda(1)));
+        assert_eq!("cuda".parse(), Ok(Device::Cuda(0)));
+        assert_eq!("tensorrt:0".parse::<Device>().map(|d| d.to_string()), Ok("tensorrt:0".into()));
+        for bad in ["gpu", "cpu:1", "cuda:", "cuda:-1", ""] {
+            assert!(bad.parse::<Device>().is_err(), "{bad}");
+        }
+    }
+}

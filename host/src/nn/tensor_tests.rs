@@ -1,0 +1,68 @@
+//! Tests of tensors: lengths, views, strings and hostile shapes.
+
+use super::*;
+
+fn floats(shape: &[u64], values: &[f32]) -> Tensor {
+    let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    Tensor::new(DType::F32, shape, data.into()).unwrap()
+}
+
+#[test]
+fn takes_exactly_the_bytes_of_its_shape() {
+    assert_eq!(floats(&[2, 2], &[1., 2., 3., 4.]).elements(), 4);
+    assert_eq!(floats(&[], &[1.]).elements(), 1);
+    assert_eq!(floats(&[3, 0, 2], &[]).elements(), 0);
+    let error = Tensor::new(DType::I64, [2u64], Bytes::from_static(&[0; 15])).unwrap_err();
+    assert_eq!(error.to_string(), "15 bytes of data do not make i64 [2], which takes 16");
+}
+
+#[test]
+fn huge_shapes_are_refused() {
+    for shape in [vec![u64::MAX], vec![1 << 40, 1 << 40], vec![1 << 61, 2, 4], vec![u64::MAX, 0]] {
+        let error = Tensor::new(DType::F64, shape.clone(), Bytes::new()).unwrap_err();
+        assert_eq!(error, TensorError::TooLarge { shape });
+    }
+    // An element count that fits where the byte count does not.
+    assert!(Tensor::new(DType::F64, [1u64 << 62], Bytes::new()).is_err());
+}
+
+#[test]
+fn bools_are_zero_or_one() {
+    let error = Tensor::new(DType::Bool, [3u64], Bytes::from_static(&[0, 1, 2])).unwrap_err();
+    assert_eq!(error.to_string(), "element 2 of a bool tensor is 2, not 0 or 1");
+}
+
+#[test]
+fn reshape_and_rows_share_the_bytes() {
+    let t = floats(&[3, 2], &[1., 2., 3., 4., 5., 6.]);
+    let flat = t.reshape([6u64]).unwrap();
+    assert_eq!(flat.data().as_ptr(), t.data().as_ptr());
+    assert!(t.reshape([5u64]).is_err());
+    let rows = t.rows(1, 2).unwrap();
+    assert_eq!((rows.shape(), rows.elements()), (&[2u64, 2][..], 4));
+    assert_eq!(rows, floats(&[2, 2], &[3., 4., 5., 6.]));
+    assert_eq!(rows.data().as_ptr(), t.data()[8..].as_ptr());
+    assert_eq!(t.rows(3, 0).unwrap().elements(), 0);
+    for (start, count) in [(0, 4), (4, 0), (u64::MAX, 2)] {
+        assert!(t.rows(start, count).is_err());
+    }
+    assert!(floats(&[], &[1.]).rows(0, 1).is_err());
+    assert_eq!(floats(&[1 << 40, 0, 1 << 40], &[]).rows(1 << 39, 7).unwrap().elements(), 0);
+}
+
+#[test]
+fn strings_are_counted_and_sliced() {
+    let t = Tensor::from_bytes_elements([3u64], ["one", "", "drei\0\u{e9}"]).unwrap();
+    assert_eq!(t.byte_length(), 3 * 4 + 3 + 7);
+    let rows = t.rows(1, 2).unwrap();
+    assert_eq!(rows.bytes_elements().collect::<Vec<_>>(), [&b""[..], "drei\0\u{e9}".as_bytes()]);
+    assert_eq!(
+        Tensor::from_bytes_elements([2u64], ["one"]).unwrap_err().to_string(),
+        "the data holds 1 strings, but shape [2] takes 2"
+    );
+    for bad in [&[1, 0, 0, 0][..], &[255; 4], &[0, 0, 0, 0, 9]] {
+        let error = Tensor::new(DType::Bytes, [1u64], Bytes::copy_from_slice(bad)).unwrap_err();
+        assert!(matches!(error, TensorError::Truncated { .. }), "{error}");
+    }
+    assert_eq!(floats(&[1], &[1.]).bytes_elements().count(), 0);
+}

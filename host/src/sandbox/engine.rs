@@ -1,0 +1,170 @@
+//! One engine a server: how guests are compiled, where their memories come from, and the epoch's
+//! ticker, which interrupts them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker,
+};
+
+use super::{CodeCache, Footprint, LoadError, bindings::Model, state::State};
+
+/// How long a guest runs before it is asked whether it may go on, and others get their turn.
+const TICK: Duration = Duration::from_millis(1);
+/// The ticker sleeps after so many ticks without a call.
+const IDLE_TICKS: u32 = 1000;
+/// Stack of a guest's code; the same figure for all models.
+const WASM_STACK: usize = 1 << 20;
+/// Stack of the host functions that a guest calls, on the same fiber.
+const HOST_STACK: usize = 1 << 20;
+/// Elements of one table: function references, mostly.
+pub const TABLE_ELEMENTS: usize = 100_000;
+/// Address space is reserved for every slot (4 GiB a memory), so their number is bounded.
+const MAX_SLOTS: u32 = 8192;
+
+/// How many instances can exist at once, and what the largest of them takes.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSize {
+    /// Instances of all models on all workers.
+    pub instances: u32,
+    /// The sum over these instances.
+    pub total: Footprint,
+    /// The largest single instance.
+    pub largest: Footprint,
+    /// The largest memory limit, in bytes.
+    pub memory: usize,
+}
+
+/// The engine with all that guests are linked to.
+pub struct Sandbox {
+    pub(super) engine: Engine,
+    pub(super) linker: Linker<State>,
+    pub(super) cache: Option<CodeCache>,
+    pub(super) ticker: Arc<Ticker>,
+}
+
+impl Sandbox {
+    pub fn new(pool: PoolSize, cache: Option<CodeCache>) -> Result<Self, LoadError> {
+        let context = |context| move |source| LoadError::Wasmtime { context, source };
+        let slots = |n: u32| n.clamp(1, MAX_SLOTS);
+        let mut pooling = PoolingAllocationConfig::new();
+        pooling
+            .total_component_instances(slots(pool.instances))
+            .total_stacks(slots(pool.instances))
+            .total_core_instances(pool.total.core_instances.max(1))
+            .total_memories(slots(pool.total.memories))
+            .total_tables(slots(pool.total.tables))
+            .max_core_instances_per_component(pool.largest.core_instances.max(1))
+            .max_memories_per_component(pool.largest.memories.max(1))
+            .max_tables_per_component(pool.largest.tables.max(1))
+            .max_component_instance_size(4 << 20)
+            .max_core_instance_size(4 << 20)
+            .table_elements(TABLE_ELEMENTS)
+            .max_memory_size(pool.memory)
+            // Small guests keep their pages between instances; large ones give them back.
+            .linear_memory_keep_resident(256 << 10)
+            .table_keep_resident(16 << 10);
+        let mut config = Config::new();
+        config
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling))
+            .epoch_interruption(true)
+            .max_wasm_stack(WASM_STACK)
+            .async_stack_size(WASM_STACK + HOST_STACK)
+            // No guests of WASI 0.3 yet: stores are smaller without.
+            .concurrency_support(false);
+        let engine = Engine::new(&config).map_err(context("the Wasm engine did not start"))?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(context("linking WASI"))?;
+        Model::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)
+            .map_err(context("linking tms:model"))?;
+        let ticker = Ticker::start(engine.clone());
+        Ok(Self {
+            engine,
+            linker,
+            cache,
+            ticker,
+        })
+    }
+}
+
+/// Increments the engine's epoch while guests run; sleeps while none do.
+pub struct Ticker {
+    running: AtomicUsize,
+    asleep: AtomicBool,
+    thread: std::sync::OnceLock<thread::Thread>,
+}
+
+impl Ticker {
+    fn start(engine: Engine) -> Arc<Self> {
+        let ticker = Arc::new(Self {
+            running: AtomicUsize::new(0),
+            asleep: AtomicBool::new(false),
+            thread: std::sync::OnceLock::new(),
+        });
+        let weak = Arc::downgrade(&ticker);
+        let spawned = thread::Builder::new()
+            .name("tms-epoch".into())
+            .spawn(move || {
+                let mut idle = 0;
+                // Ends with the last handle on it.
+                while let Some(ticker) = weak.upgrade() {
+                    engine.increment_epoch();
+                    idle = match ticker.running.load(Ordering::SeqCst) {
+                        0 => idle + 1,
+                        _ => 0,
+                    };
+                    if idle < IDLE_TICKS {
+                        drop(ticker);
+                        thread::sleep(TICK);
+                        continue;
+                    }
+                    ticker.asleep.store(true, Ordering::SeqCst);
+                    let nobody = ticker.running.load(Ordering::SeqCst) == 0;
+                    drop(ticker);
+                    if nobody {
+                        // A call that comes now sees `asleep` and unparks; the time-out lets this
+                        // thread notice that the server is gone.
+                        thread::park_timeout(Duration::from_secs(1));
+                    }
+                    if let Some(ticker) = weak.upgrade() {
+                        ticker.asleep.store(false, Ordering::SeqCst);
+                    }
+                }
+            });
+        match spawned {
+            Ok(handle) => {
+                let _ = ticker.thread.set(handle.thread().clone());
+            }
+            // Guests could not be interrupted: nothing may run without it.
+            Err(e) => tracing::error!("the epoch's thread did not start: {e}"),
+        }
+        ticker
+    }
+
+    /// Says that a guest runs, until the value is dropped.
+    pub fn running(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        if self.asleep.load(Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+        Running(self.clone())
+    }
+}
+
+/// A guest that runs.
+pub struct Running(Arc<Ticker>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}

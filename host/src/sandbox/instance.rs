@@ -1,0 +1,194 @@
+//! One instance of a component: a store of its own, one call at a time.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+
+use crate::{
+    data::{Description, IMAGE, Input, Kind, Output},
+    nn::TensorInfo,
+};
+
+use super::{
+    CallError, Guest,
+    bindings::{
+        Model,
+        tms::model::types::{self, Fault, Kinds},
+    },
+    engine::Ticker,
+    state::State,
+};
+
+pub struct Instance {
+    store: Store<State>,
+    model: Model,
+    name: Arc<str>,
+    ticker: Arc<Ticker>,
+}
+
+/// Calls into the guest within a deadline: `guest!(self, deadline, call_run(&input, args))`.
+macro_rules! guest {
+    ($self:ident, $deadline:expr, $call:ident($($arg:expr),*)) => {{
+        let started = Instant::now();
+        let limits = $self.store.data().limits;
+        let deadline = $deadline.min(started + limits.timeout);
+        $self.store.data_mut().deadline = deadline;
+        $self.store.data().log.renew(limits.log_lines);
+        $self.store.set_epoch_deadline(1);
+        let _running = $self.ticker.running();
+        let call = $self.model.$call(&mut $self.store $(, $arg)*);
+        // The epoch ends a guest that computes, this timer one that waits inside a host call.
+        match tokio::time::timeout_at(deadline.into(), call).await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(error)) => Err(failure(&$self.name, error, deadline - started)),
+            Err(_) => Err(CallError::Timeout(deadline - started)),
+        }
+    }};
+}
+
+impl Instance {
+    pub(super) fn new(store: Store<State>, model: Model, guest: &Guest) -> Self {
+        Self {
+            store,
+            model,
+            name: guest.name.clone(),
+            ticker: guest.ticker.clone(),
+        }
+    }
+
+    /// What the model takes and gives.
+    pub async fn describe(&mut self, deadline: Instant) -> Result<Description, CallError> {
+        let description = guest!(self, deadline, call_describe())?;
+        let infos = |list: Vec<_>| list.into_iter().map(TensorInfo::from).collect();
+        Ok(Description {
+            text: description.accepts.contains(Kinds::TEXT),
+            image: description.accepts.contains(Kinds::IMAGE),
+            tensors: description.accepts.contains(Kinds::TENSORS),
+            inputs: infos(description.inputs),
+            outputs: infos(description.outputs),
+        })
+    }
+
+    /// The image size that suits the model.
+    pub async fn input_shape(&mut self, deadline: Instant) -> Result<Option<Vec<u32>>, CallError> {
+        guest!(self, deadline, call_get_input_shape())
+    }
+
+    /// Answers one request. After an error other than `Caller`, `Model` and `Server` the instance
+    /// must be thrown away.
+    pub async fn run(
+        &mut self,
+        input: Input,
+        args: &str,
+        deadline: Instant,
+    ) -> Result<Output, CallError> {
+        let input = self.give(input)?;
+        let output = guest!(self, deadline, call_run(&input, args))??;
+        self.take(output)
+    }
+
+    /// Answers the requests of one batch call, one output for each.
+    pub async fn run_batch(
+        &mut self,
+        inputs: Vec<Input>,
+        args: &str,
+        deadline: Instant,
+    ) -> Result<Vec<Output>, CallError> {
+        let count = inputs.len();
+        let inputs: Vec<_> = inputs
+            .into_iter()
+            .map(|input| self.give(input))
+            .collect::<Result<_, _>>()?;
+        let outputs = guest!(self, deadline, call_run_batch(&inputs, args))??;
+        if outputs.len() != count {
+            return Err(CallError::Model(format!(
+                "the model gave {} results for {count} requests",
+                outputs.len()
+            )));
+        }
+        outputs.into_iter().map(|output| self.take(output)).collect()
+    }
+
+    /// A request's data as the guest sees it.
+    fn give(&mut self, input: Input) -> Result<types::Input, CallError> {
+        let kind = match input.kind() {
+            Kind::Text => types::Kind::Text,
+            Kind::Image => types::Kind::Image,
+            Kind::Tensors => types::Kind::Tensors,
+        };
+        let (text, tensors) = match input {
+            Input::Text(text) => (text, Vec::new()),
+            Input::Image(image) => (String::new(), vec![(IMAGE.to_owned(), image)]),
+            Input::Tensors(tensors) => (String::new(), tensors),
+        };
+        let tensors = self
+            .store
+            .data_mut()
+            .give_tensors(tensors)
+            .map_err(|e| CallError::Caller(format!("the request is too large: {e}")))?;
+        Ok(types::Input {
+            kind,
+            text,
+            tensors,
+        })
+    }
+
+    /// A guest's result, checked against what a result may be.
+    fn take(&mut self, output: types::Output) -> Result<Output, CallError> {
+        let state = self.store.data_mut();
+        let tensors = state
+            .take_tensors(output.tensors)
+            .map_err(|e| CallError::Model(format!("a result's tensor is not there: {e}")))?;
+        let bytes = tensors
+            .iter()
+            .map(|(_, tensor)| tensor.data().len())
+            .chain(output.json.as_ref().map(String::len))
+            .fold(0, usize::saturating_add);
+        if bytes > state.limits.reply {
+            return Err(CallError::Model(format!(
+                "the model's result of {bytes} bytes exceeds the limit of {} (max_reply)",
+                state.limits.reply
+            )));
+        }
+        if let Some(json) = &output.json
+            && let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(json)
+        {
+            return Err(CallError::Model(format!(
+                "the model's result is not JSON: {e}"
+            )));
+        }
+        Ok(Output {
+            json: output.json,
+            tensors,
+        })
+    }
+}
+
+/// What became of a call that wasmtime ended.
+pub fn failure(model: &str, error: wasmtime::Error, limit: Duration) -> CallError {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return CallError::PoolFull;
+    }
+    if let Some(Trap::Interrupt) = error.downcast_ref::<Trap>() {
+        return CallError::Timeout(limit);
+    }
+    // The log has the guest's backtrace, the caller only the reason.
+    tracing::warn!(target: "model", model, "trapped: {error:?}");
+    CallError::Trap(match error.downcast_ref::<Trap>() {
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    })
+}
+
+impl From<types::Error> for CallError {
+    fn from(error: types::Error) -> Self {
+        match error.fault {
+            Fault::Caller => Self::Caller(error.message),
+            Fault::Model => Self::Model(error.message),
+            Fault::Server => Self::Server(error.message),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! `tms:model/log`, and a guest's stdout and stderr: lines in the host's log under the model's name.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime::Result;
+use wasmtime_wasi::{
+    async_trait,
+    cli::{IsTerminal, StdoutStream},
+    p2::{OutputStream, Pollable, StreamResult},
+};
+
+use super::{
+    bindings::tms::model::log::{self, Level},
+    state::State,
+};
+
+/// Longer lines are cut.
+const MAX_LINE: usize = 4096;
+
+/// A model's way into the log, with what this call may still write.
+#[derive(Clone)]
+pub struct GuestLog(Arc<Shared>);
+
+struct Shared {
+    model: Arc<str>,
+    lines_left: AtomicU32,
+    dropped: AtomicU32,
+}
+
+impl GuestLog {
+    pub fn new(model: Arc<str>, lines: u32) -> Self {
+        Self(Arc::new(Shared {
+            model,
+            lines_left: AtomicU32::new(lines),
+            dropped: AtomicU32::new(0),
+        }))
+    }
+
+    /// A new call: a new allowance, and a word about what the last one lost.
+    pub fn renew(&self, lines: u32) {
+        let dropped = self.0.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(target: "model", model = %self.0.model,
+                "{dropped} lines of the log were dropped: a call may write {lines}");
+        }
+        self.0.lines_left.store(lines, Ordering::Relaxed);
+    }
+
+    pub fn line(&self, level: Level, line: &str) {
+        let left = self
+            .0
+            .lines_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        if left.is_err() {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // Nothing that a guest writes can forge a line of its own or move the terminal's cursor.
+        let mut text: String = line
+            .chars()
+            .take(MAX_LINE)
+            .flat_map(|c| {
+                let escape = c.is_control() && c != '\t';
+                let escaped = escape.then(|| c.escape_default());
+                let plain = (!escape).then_some(c);
+                escaped.into_iter().flatten().chain(plain)
+            })
+            .collect();
+        if text.len() < line.len() && line.chars().nth(MAX_LINE).is_some() {
+            text.push('…');
+        }
+        let model = &self.0.model;
+        match level {
+            Level::Trace => tracing::trace!(target: "model", %model, "{text}"),
+            Level::Debug => tracing::debug!(target: "model", %model, "{text}"),
+            Level::Info => tracing::info!(target: "model", %model, "{text}"),
+            Level::Warn => tracing::warn!(target: "model", %model, "{text}"),
+            Level::Error => tracing::error!(target: "model", %model, "{text}"),
+        }
+    }
+}
+
+impl log::Host for State {
+    fn log(&mut self, level: Level, message: String) -> Result<()> {
+        self.log.line(level, &message);
+        Ok(())
+    }
+}
+
+/// A guest's stdout or stderr.
+#[derive(Clone)]
+pub struct Stdio {
+    pub log: GuestLog,
+    pub level: Level,
+}
+
+impl IsTerminal for Stdio {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stdio {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.lines())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.lines())
+    }
+}
+
+impl Stdio {
+    fn lines(&self) -> Lines {
+        Lines {
+            to: self.clone(),
+            pending: Vec::new(),
+        }
+    }
+}
+
+/// Collects bytes until a line is whole (or too long).
+struct Lines {
+    to: Stdio,
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            for part in piece.chunks(MAX_LINE) {
+                self.pending.extend_from_slice(part);
+                if self.pending.ends_with(b"\n") || self.pending.len() >= MAX_LINE {
+                    self.write();
+                }
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let line = String::from_utf8_lossy(&self.pending);
+        let line = line.trim_end_matches(['\n', '\r']);
+        if !line.is_empty() {
+            self.to.log.line(self.to.level, line);
+        }
+        self.pending.clear();
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+#[async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Lines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 * 1024)
+    }
+}
+
+impl AsyncWrite for Lines {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.push(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,343 @@
+//! A model's instances on all workers. A call first gets a permit, in order of arrival, and then an
+//! instance on its home worker, or on the least busy one where home is at work. Instances are made
+//! on demand, kept for the next call, and dropped when they have long been idle.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::WorkerId;
+
+/// Makes instances: the sandbox in the server, something simpler in tests.
+pub trait Factory: Send + Sync + 'static {
+    type Instance: Send;
+    type Error;
+
+    fn create(&self) -> impl Future<Output = Result<Self::Instance, Self::Error>> + Send;
+}
+
+/// How far a model may spread.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Instances, and so calls in flight, on each worker.
+    pub instances: usize,
+    /// Calls that wait for one of them; further ones are refused at once.
+    pub queue: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError<E> {
+    #[error("the model's queue is full: {0} calls wait (max_queue)")]
+    Full(usize),
+    #[error("the deadline passed while the call waited for an instance")]
+    Late,
+    #[error(transparent)]
+    Create(E),
+}
+
+pub struct Pool<F: Factory> {
+    factory: F,
+    limits: PoolLimits,
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    shelves: Mutex<Vec<Shelf<F::Instance>>>,
+}
+
+/// One worker's instances.
+struct Shelf<I> {
+    /// Instances lent out.
+    busy: usize,
+    /// Used last in, first out, so that the ones at the front grow old.
+    idle: Vec<I>,
+    /// How many were never needed since the last sweep.
+    spare: usize,
+}
+
+impl<F: Factory> Pool<F> {
+    pub fn new(factory: F, workers: usize, limits: PoolLimits) -> Arc<Self> {
+        let shelf = || Shelf {
+            busy: 0,
+            idle: Vec::new(),
+            spare: 0,
+        };
+        Arc::new(Self {
+            factory,
+            limits,
+            permits: Arc::new(Semaphore::new(limits.instances * workers)),
+            waiting: AtomicUsize::new(0),
+            shelves: Mutex::new((0..workers).map(|_| shelf()).collect()),
+        })
+    }
+
+    pub fn factory(&self) -> &F {
+        &self.factory
+    }
+
+    /// An instance for one call: an idle one, or a fresh one.
+    pub async fn lease(
+        self: &Arc<Self>,
+        home: WorkerId,
+        deadline: Instant,
+    ) -> Result<Lease<F>, PoolError<F::Error>> {
+        let permit = match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.wait(deadline).await?,
+        };
+        let (worker, idle) = self.take(home);
+        let mut lease = Lease {
+            pool: self.clone(),
+            worker,
+            instance: idle,
+            _permit: permit,
+        };
+        if lease.instance.is_none() {
+            lease.instance = Some(self.factory.create().await.map_err(PoolError::Create)?);
+        }
+        Ok(lease)
+    }
+
+    async fn wait(
+        &self,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, PoolError<F::Error>> {
+        /// Counts a waiting call for as long as it waits, however it ends.
+        struct Waiting<'a>(&'a AtomicUsize);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if before >= self.limits.queue {
+            return Err(PoolError::Full(before));
+        }
+        let permit = self.permits.clone().acquire_owned();
+        match tokio::time::timeout_at(deadline.into(), permit).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // The semaphore is never closed; a time-out is what is left.
+            Ok(Err(_)) | Err(_) => Err(PoolError::Late),
+        }
+    }
+
+    /// Chooses the worker and takes one of its idle instances. The caller holds a permit, so one
+    /// of the workers has room.
+    fn take(&self, home: WorkerId) -> (WorkerId, Option<F::Instance>) {
+        let mut shelves = self.shelves();
+        let count = shelves.len();
+        let home = home.0 % count;
+        let worker = if shelves[home].busy == 0 {
+            home
+        } else {
+            // The first of the least busy ones, counted from home.
+            (0..count)
+                .map(|step| (home + step) % count)
+                .min_by_key(|worker| shelves[*worker].busy)
+                .unwrap_or(home)
+        };
+        let shelf = &mut shelves[worker];
+        shelf.busy += 1;
+        let idle = shelf.idle.pop();
+        shelf.spare = shelf.spare.min(shelf.idle.len());
+        (WorkerId(worker), idle)
+    }
+
+    /// Puts an instance made elsewhere on a worker's shelf.
+    pub fn stock(&self, worker: WorkerId, instance: F::Instance) {
+        let mut shelves = self.shelves();
+        if let Some(shelf) = shelves.get_mut(worker.0) {
+            shelf.idle.push(instance);
+        }
+    }
+
+    /// Drops the instances that no call has needed since the last sweep; each worker keeps one.
+    pub fn sweep(&self) {
+        self.evict(|shelf| {
+            let unused = shelf.spare.min(shelf.idle.len().saturating_sub(1));
+            let old = shelf.idle.drain(..unused).collect();
+            shelf.spare = shelf.idle.len();
+            old
+        });
+    }
+
+    /// Drops all idle instances, to make room for another model's.
+    pub fn clear(&self) {
+        self.evict(|shelf| {
+            shelf.spare = 0;
+            std::mem::take(&mut shelf.idle)
+        });
+    }
+
+    fn evict(&self, which: impl FnMut(&mut Shelf<F::Instance>) -> Vec<F::Instance>) {
+        let old: Vec<_> = self.shelves().iter_mut().flat_map(which).collect();
+        // Dropped here, after the lock.
+        drop(old);
+    }
+
+    /// Instances lent out, on all workers.
+    pub fn busy(&self) -> usize {
+        self.shelves().iter().map(|shelf| shelf.busy).sum()
+    }
+
+    /// Instances kept for the next call, on all workers.
+    pub fn idle(&self) -> usize {
+        self.shelves().iter().map(|shelf| shelf.idle.len()).sum()
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, Vec<Shelf<F::Instance>>> {
+        // Nothing between lock and unlock can leave it half changed.
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An instance lent to one call, together with its permit. Dropping it throws the instance away,
+/// which is right for a call that failed or was given up; [`Lease::keep`] gives it back.
+pub struct Lease<F: Factory> {
+    pool: Arc<Pool<F>>,
+    worker: WorkerId,
+    instance: Option<F::Instance>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<F: Factory> Lease<F> {
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// None only between its creation and [`Pool::lease`]'s return.
+    pub fn instance(&mut self) -> Option<&mut F::Instance> {
+        self.instance.as_mut()
+    }
+
+    /// Gives the instance back for the next call.
+    pub fn keep(mut self) {
+        if let Some(instance) = self.instance.take() {
+            self.pool.stock(self.worker, instance);
+        }
+    }
+}
+
+impl<F: Factory> Drop for Lease<F> {
+    fn drop(&mut self) {
+        // The instance goes first, so that whoever gets the permit finds its room free.
+        drop(self.instance.take());
+        if let Some(shelf) = self.pool.shelves().get_mut(self.worker.0) {
+            shelf.busy -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{convert::Infallible, time::Duration};
+
+    /// Numbers its instances.
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl Factory for Counter {
+        type Instance = usize;
+        type Error = Infallible;
+
+        async fn create(&self) -> Result<usize, Infallible> {
+            Ok(self.0.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
+    const HOME: WorkerId = WorkerId(0);
+
+    fn pool(workers: usize, instances: usize, queue: usize) -> Arc<Pool<Counter>> {
+        let limits = PoolLimits { instances, queue };
+        Pool::new(Counter::default(), workers, limits)
+    }
+
+    fn soon() -> Instant {
+        tokio::time::Instant::now().into_std() + Duration::from_secs(1)
+    }
+
+    #[tokio::test]
+    async fn an_instance_is_reused_at_home() {
+        let pool = pool(2, 2, 0);
+        for _ in 0..3 {
+            let mut lease = pool.lease(HOME, soon()).await.unwrap();
+            assert_eq!((lease.worker(), lease.instance().copied()), (HOME, Some(0)));
+            lease.keep();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_home_sends_calls_to_the_least_busy_worker() {
+        let pool = pool(3, 2, 0);
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            held.push(pool.lease(HOME, soon()).await.unwrap());
+        }
+        let workers: Vec<_> = held.iter().map(|lease| lease.worker().0).collect();
+        assert_eq!(workers, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_lease_throws_its_instance_away() {
+        let pool = pool(1, 1, 0);
+        drop(pool.lease(HOME, soon()).await.unwrap());
+        let mut second = pool.lease(HOME, soon()).await.unwrap();
+        assert_eq!(second.instance().copied(), Some(1));
+        drop(second);
+        assert_eq!((pool.busy(), pool.idle()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once() {
+        let pool = pool(1, 1, 1);
+        let held = pool.lease(HOME, soon()).await.unwrap();
+        let other = pool.clone();
+        let waits = tokio::spawn(async move { other.lease(HOME, soon()).await.map(Lease::keep) });
+        while pool.waiting.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(pool.lease(HOME, soon()).await, Err(PoolError::Full(1))));
+        held.keep();
+        waits.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waits_ends_at_its_deadline() {
+        let pool = pool(1, 1, 1);
+        let _held = pool.lease(HOME, soon()).await.unwrap();
+        let start = tokio::time::Instant::now();
+        let late = pool.lease(HOME, soon()).await;
+        assert!(matches!(late, Err(PoolError::Late)));
+        assert!(start.elapsed() >= Duration::from_secs(1));
+        assert_eq!(pool.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_sweep_drops_what_nobody_needed() {
+        let pool = pool(1, 4, 0);
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(pool.lease(HOME, soon()).await.unwrap());
+        }
+        held.into_iter().for_each(Lease::keep);
+        pool.sweep();
+        assert_eq!(pool.idle(), 4, "all were needed since the pool was made");
+        let two = (pool.lease(HOME, soon()).await, pool.lease(HOME, soon()).await);
+        two.0.unwrap().keep();
+        two.1.unwrap().keep();
+        pool.sweep();
+        assert_eq!(pool.idle(), 2);
+        pool.sweep();
+        assert_eq!(pool.idle(), 1, "each worker keeps one");
+        pool.clear();
+        assert_eq!(pool.idle(), 0);
+    }
+}

@@ -1,0 +1,101 @@
+//! `tms serve`: from settings to exit. Nothing here is global, so that tests start many servers in
+//! one process.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Settings,
+    grpc::{self, app::App, listen},
+    models, nn,
+    schedule::Workers,
+};
+
+/// How often instances that nobody needs are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Why the server did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Bind(#[from] listen::BindError),
+    #[error(transparent)]
+    Native(#[from] nn::StartError),
+    #[error(transparent)]
+    Models(#[from] models::load::StartError),
+    #[error(transparent)]
+    Grpc(#[from] grpc::serve::ServeError),
+}
+
+/// What a server that is ready tells.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    pub addresses: Vec<SocketAddr>,
+    pub models: usize,
+    pub failed: usize,
+    pub workers: usize,
+}
+
+impl std::fmt::Display for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let addresses: Vec<_> = self.addresses.iter().map(|a| format!("grpc://{a}")).collect();
+        write!(f, "ready: {}", addresses.join(" and "))?;
+        write!(f, ", {} models", self.models)?;
+        if self.failed > 0 {
+            write!(f, " ({} failed, see the log)", self.failed)?;
+        }
+        write!(f, ", {} workers", self.workers)
+    }
+}
+
+/// Serves until `shutdown` ends or a caller stops the server; `ready` hears when calls are taken.
+pub async fn serve(
+    settings: Settings,
+    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready),
+) -> Result<(), ServeError> {
+    // First of all: a port that is taken should not cost the time of loading models.
+    let listeners = listen::bind(&settings.host, settings.port)?;
+    let addresses = listeners.iter().filter_map(|l| l.local_addr().ok());
+    let addresses = addresses.collect();
+    let runtime = nn::Runtime::start(&nn::Options {
+        onnxruntime: settings.onnxruntime.clone(),
+        threads: Some(settings.threads),
+        ..nn::Options::default()
+    })?;
+    let catalogue = models::load::load(&settings, &runtime).await?;
+    let stop = CancellationToken::new();
+    let app = Arc::new(App {
+        catalogue,
+        workers: Workers::new(settings.workers),
+        stop: stop.clone(),
+        allow_remote_stop: settings.allow_remote_stop,
+    });
+    ready(Ready {
+        addresses,
+        models: app.catalogue.ready().count(),
+        failed: app.catalogue.failed().count(),
+        workers: settings.workers,
+    });
+    let sweeping = async {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            app.catalogue.sweep();
+        }
+    };
+    let stopping = async {
+        shutdown.await;
+        tracing::info!("stopping");
+        stop.cancel();
+        // The drain ends `serving` below.
+        std::future::pending::<()>().await
+    };
+    let (max_message, drain) = (settings.max_message, settings.drain_timeout);
+    let serving = grpc::serve::serve(app.clone(), listeners, max_message, drain);
+    tokio::select! {
+        result = serving => Ok(result?),
+        () = sweeping => Ok(()),
+        () = stopping => Ok(()),
+    }
+}

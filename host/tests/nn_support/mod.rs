@@ -1,0 +1,73 @@
+//! Shared by the tests of native inference: runtimes, the repository's small graphs, tensors.
+
+#![allow(dead_code)] // Each test binary uses its own part.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use tms::nn::{BackendChoice, DType, Graph, GraphOptions, NnError, Options, Runtime, Tensor};
+
+/// Says aloud that something is not tested. Past the test harness, which hides what passing tests
+/// print.
+pub fn skip(what: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
+}
+
+pub fn runtime(backend: BackendChoice) -> Option<Runtime> {
+    match Runtime::start(&Options { backend, ..Options::default() }) {
+        Ok(runtime) => Some(runtime),
+        Err(reason) if std::env::var_os("CI").is_some() => panic!("{backend:?} must be there in CI: {reason}"),
+        Err(reason) => {
+            skip(&format!("{backend:?}: {reason}"));
+            None
+        }
+    }
+}
+
+/// The runtimes that are there, by name.
+pub fn runtimes() -> Vec<(&'static str, Runtime)> {
+    let tract = cfg!(feature = "tract").then_some(("tract", BackendChoice::Tract));
+    let all = [("ONNX Runtime", BackendChoice::OnnxRuntime)].into_iter().chain(tract);
+    all.filter_map(|(name, backend)| Some((name, runtime(backend)?))).collect()
+}
+
+/// A graph of tests/data/graphs.
+pub fn graph_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/graphs").join(format!("{name}.onnx"))
+}
+
+pub fn load(runtime: &Runtime, name: &str) -> Graph {
+    load_with(runtime, name, &GraphOptions::default())
+}
+
+pub fn load_with(runtime: &Runtime, name: &str, options: &GraphOptions) -> Graph {
+    runtime.load(name, &graph_file(name), options).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+pub fn floats(shape: &[u64], values: &[f32]) -> Tensor {
+    let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    Tensor::new(DType::F32, shape, data.into()).unwrap()
+}
+
+pub fn to_floats(tensor: &Tensor) -> Vec<f32> {
+    assert_eq!(tensor.dtype(), DType::F32);
+    tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+/// Computes all outputs.
+pub async fn compute(graph: &Graph, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, NnError> {
+    choose(graph, inputs, &[]).await
+}
+
+/// Computes the outputs named.
+pub async fn choose(
+    graph: &Graph,
+    inputs: &[(&str, Tensor)],
+    outputs: &[&str],
+) -> Result<Vec<(String, Tensor)>, NnError> {
+    let inputs = inputs.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+    let outputs: Vec<String> = outputs.iter().map(|name| name.to_string()).collect();
+    graph.compute(inputs, &outputs).await
+}
