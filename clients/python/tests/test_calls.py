@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import Server
-from tiny_model_client import ModelClient, ModelNotFound
+from tiny_model_client import InvalidInput, MessageTooLarge, ModelClient, ModelNotFound
 
 OBJECTS = [["object1", 0.3], ["object2", 0.5]]
 
@@ -40,6 +40,16 @@ def test_image_batch_of_mixed_sizes_and_types(image_model: ModelClient) -> None:
 def test_large_image(image_model: ModelClient) -> None:
     # 6 MB: over gRPC's default limit of 4 MB.
     assert image_model.run_image(np.zeros((1080, 1920, 3), np.uint8)) == OBJECTS
+
+
+def test_image_over_the_server_limit(image_model: ModelClient) -> None:
+    with pytest.raises(MessageTooLarge, match="max-message"):
+        image_model.run_image(np.zeros((5000, 5000, 3), np.uint8))
+
+
+def test_input_that_the_model_does_not_take(image_model: ModelClient) -> None:
+    with pytest.raises(InvalidInput, match="example_image"):
+        image_model.run_text("a")
 
 
 @pytest.mark.parametrize("text", ["my random text", "", "naïve 日本 🙂", "line\nbreak \x00 zero"])

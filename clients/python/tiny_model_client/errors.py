@@ -76,8 +76,9 @@ def from_rpc(error: grpc.RpcError) -> ModelClientError:
     code: grpc.StatusCode = error.code()
     details: str = error.details() or f"the call failed with {code.name}"
     kind = _CLASSES.get(code, ModelClientError)
-    if kind is Overloaded and "message larger than max" in details:
-        # gRPC's own library uses one status for a full queue and for a message over its limit.
+    if kind is Overloaded and ("larger than the limit" in details or "larger than max" in details):
+        # gRPC asks for one status for a full queue and for a message over a limit; the second
+        # wording is that of gRPC's own library.
         kind = MessageTooLarge
     return kind(details, code)
 
