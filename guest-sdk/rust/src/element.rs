@@ -179,13 +179,16 @@ pub(crate) fn split(mut bytes: &[u8]) -> impl Iterator<Item = Result<&[u8]>> {
         if bytes.is_empty() {
             return None;
         }
-        let item = bytes.split_first_chunk().and_then(|(length, rest)| {
-            rest.split_at_checked(u32::from_le_bytes(*length) as usize)
-        });
+        let item = bytes
+            .split_first_chunk()
+            .and_then(|(length, rest)| rest.split_at_checked(u32::from_le_bytes(*length) as usize));
         // After a broken item nothing can be trusted: stop.
         let (item, rest) = match item {
             Some((item, rest)) => (Ok(item), rest),
-            None => (Err(Error::model("a tensor of byte strings is cut short")), [].as_slice()),
+            None => (
+                Err(Error::model("a tensor of byte strings is cut short")),
+                [].as_slice(),
+            ),
         };
         bytes = rest;
         Some(item)

@@ -30,7 +30,8 @@ macro_rules! export {
                 fn run(
                     input: $crate::bindings::Input,
                     args: ::std::string::String,
-                ) -> ::core::result::Result<$crate::bindings::Output, $crate::bindings::Error> {
+                ) -> ::core::result::Result<$crate::bindings::Output, $crate::bindings::Error>
+                {
                     MODEL.with(|model| model.run(input, args))
                 }
 
@@ -45,7 +46,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::export_component!(Component with_types_in $crate::bindings);
+    $crate::bindings::export_component!(Component with_types_in $crate::bindings);
         };
 
         #[cfg(not(target_arch = "wasm32"))]
@@ -88,7 +89,12 @@ mod component {
 
         /// What the model says about itself; nothing where there is none.
         pub fn describe(&self) -> types::Description {
-            self.0.borrow().as_ref().map(Model::describe).unwrap_or_default().into()
+            self.0
+                .borrow()
+                .as_ref()
+                .map(Model::describe)
+                .unwrap_or_default()
+                .into()
         }
 
         /// See [`Model::input_shape`].
@@ -97,7 +103,11 @@ mod component {
         }
 
         /// See [`Model::run`].
-        pub fn run(&self, input: types::Input, args: String) -> Result<types::Output, types::Error> {
+        pub fn run(
+            &self,
+            input: types::Input,
+            args: String,
+        ) -> Result<types::Output, types::Error> {
             let answer = |model: &mut M| model.run(input.try_into()?, &Args::new(args));
             self.with(answer).map(Into::into).map_err(error_into)
         }
@@ -109,7 +119,10 @@ mod component {
             args: String,
         ) -> Result<Vec<types::Output>, types::Error> {
             let answer = |model: &mut M| {
-                let inputs = inputs.into_iter().map(Input::try_from).collect::<Result<_>>()?;
+                let inputs = inputs
+                    .into_iter()
+                    .map(Input::try_from)
+                    .collect::<Result<_>>()?;
                 model.run_batch(inputs, &Args::new(args))
             };
             let outputs = self.with(answer).map_err(error_into)?;
@@ -119,7 +132,11 @@ mod component {
         fn with<T>(&self, call: impl FnOnce(&mut M) -> Result<T>) -> Result<T> {
             // Both cannot happen with a host that keeps to the interface.
             let mut model = self.0.try_borrow_mut()?;
-            call(model.as_mut().ok_or_else(|| Error::server("the model was not initialised"))?)
+            call(
+                model
+                    .as_mut()
+                    .ok_or_else(|| Error::server("the model was not initialised"))?,
+            )
         }
     }
 
@@ -127,8 +144,10 @@ mod component {
         type Error = Error;
 
         fn try_from(input: types::Input) -> Result<Self> {
-            let mut tensors =
-                input.tensors.into_iter().map(|(name, tensor)| (name, RawTensor(tensor)));
+            let mut tensors = input
+                .tensors
+                .into_iter()
+                .map(|(name, tensor)| (name, RawTensor(tensor)));
             Ok(match input.kind {
                 types::Kind::Text => Input::Text(input.text),
                 types::Kind::Image => match tensors.next() {
@@ -145,8 +164,13 @@ mod component {
     impl From<Output> for types::Output {
         fn from(output: Output) -> Self {
             let tensors = output.tensors.into_iter();
-            let tensors = tensors.map(|(name, tensor)| (name, tensor.into_raw().0)).collect();
-            Self { json: output.json, tensors }
+            let tensors = tensors
+                .map(|(name, tensor)| (name, tensor.into_raw().0))
+                .collect();
+            Self {
+                json: output.json,
+                tensors,
+            }
         }
     }
 

@@ -1,11 +1,15 @@
 //! Images: pixels as arrays, and the usual steps from a picture to a network's input.
 
 mod resize;
+mod sample;
+mod taps;
 mod transform;
 
 use ndarray::{Array3, ArrayD, ArrayView3, Axis, Ix3};
 
-pub use resize::{Filter, resize};
+pub use resize::resize;
+pub use sample::Sample;
+pub use taps::Filter;
 pub use transform::{Transform, center_crop};
 
 use crate::{DType, Element, Error, Result, Tensor};
@@ -34,9 +38,17 @@ impl Image {
             return Err(Error::caller(format!("an image {shape:?} has no pixels")));
         }
         if !matches!(tensor.dtype(), DType::U8 | DType::F32 | DType::F64) {
-            return Err(Error::caller(format!("an image has no pixels of {}", tensor.dtype())));
+            return Err(Error::caller(format!(
+                "an image has no pixels of {}",
+                tensor.dtype()
+            )));
         }
-        Ok(Self { tensor, height, width, channels })
+        Ok(Self {
+            tensor,
+            height,
+            width,
+            channels,
+        })
     }
 
     /// The number of rows.
@@ -66,7 +78,9 @@ impl Image {
 
     /// Copies the pixels into an array of the image's own rank. Fails where they are not `T`.
     pub fn array<T: Element>(&self) -> Result<ArrayD<T>> {
-        self.tensor.to_array().map_err(|error| error.context("the image"))
+        self.tensor
+            .to_array()
+            .map_err(|error| error.context("the image"))
     }
 
     /// Copies the pixels into an array of three dimensions, whatever the type and rank.
@@ -80,7 +94,11 @@ impl Image {
 
     fn cube<T: Element>(&self) -> Result<Array3<T>> {
         let array = self.array()?;
-        let array = if array.ndim() == 2 { array.insert_axis(Axis(2)) } else { array };
+        let array = if array.ndim() == 2 {
+            array.insert_axis(Axis(2))
+        } else {
+            array
+        };
         Ok(array.into_dimensionality::<Ix3>()?)
     }
 }
@@ -109,7 +127,11 @@ impl Pixels {
             let mut peaks = [0.0f32; 8];
             for block in blocks {
                 for (peak, value) in peaks.iter_mut().zip(block) {
-                    *peak = if value.to_f32() > *peak { value.to_f32() } else { *peak };
+                    *peak = if value.to_f32() > *peak {
+                        value.to_f32()
+                    } else {
+                        *peak
+                    };
                 }
             }
             let rest = rest.iter().map(|value| value.to_f32());
@@ -130,52 +152,6 @@ impl Pixels {
             Pixels::F32(pixels) => pixels.dim(),
             Pixels::F64(pixels) => pixels.dim(),
         }
-    }
-}
-
-/// The type of a pixel's value.
-pub trait Sample: Element + Copy + Default {
-    /// The value as it is.
-    fn to_f32(self) -> f32;
-
-    /// What a computed value becomes: a whole number for pixels of whole numbers.
-    fn settle(value: f32) -> f32;
-}
-
-impl Sample for u8 {
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self.into()
-    }
-
-    #[inline(always)]
-    fn settle(value: f32) -> f32 {
-        // Halves go up. No clamp: a weighted mean of 0 to 255 stays there.
-        (value + 0.5) as i32 as f32
-    }
-}
-
-impl Sample for f32 {
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self
-    }
-
-    #[inline(always)]
-    fn settle(value: f32) -> f32 {
-        value
-    }
-}
-
-impl Sample for f64 {
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self as f32
-    }
-
-    #[inline(always)]
-    fn settle(value: f32) -> f32 {
-        value
     }
 }
 

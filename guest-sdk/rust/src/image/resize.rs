@@ -1,25 +1,14 @@
 //! Bilinear resizing, in two passes: along each row, then down the columns. With
-//! [`Filter::Antialias`] the result is that of Pillow's `BILINEAR`, but for values exactly between
-//! two levels, which may go the other way.
+//! [`Filter::Antialias`] the result for bytes is that of Pillow's `BILINEAR`, value for value.
 //!
 //! Made for speed: only the wanted window is computed, every source row is read once, and a pixel
 //! travels as four lanes (`LANES`), which is one vector; grey images take one lane.
 
-use ndarray::{Array3, ArrayView3};
+use ndarray::{Array3, ArrayView3, Axis};
 
-use super::Sample;
+use super::taps::Taps;
+use super::{Filter, Sample};
 use crate::{Error, Result};
-
-/// How many source pixels make one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Filter {
-    /// When shrinking, all the pixels that the new one covers, weighted by distance: what Pillow
-    /// does, and torchvision on Pillow's images.
-    #[default]
-    Antialias,
-    /// The nearest two in each direction, as OpenCV's `INTER_LINEAR`: faster, coarser.
-    Bilinear,
-}
 
 /// The wanted part of the resized image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +29,25 @@ pub fn resize<T: Sample>(
 ) -> Result<Array3<f32>> {
     let channels = image.dim().2;
     let mut resized = Array3::zeros((height, width, channels));
-    let window = Window { top: 0, left: 0, height, width };
-    resize_rows(image, (height, width), window, channels, filter, |y, line, lanes| {
-        let row = resized.row_mut_slice(y);
-        for (pixel, values) in row.chunks_exact_mut(channels).zip(line.chunks_exact(lanes)) {
-            pixel.copy_from_slice(&values[..channels]);
-        }
-    })?;
+    let window = Window {
+        top: 0,
+        left: 0,
+        height,
+        width,
+    };
+    resize_rows(
+        image,
+        (height, width),
+        window,
+        channels,
+        filter,
+        |y, line, lanes| {
+            let row = resized.row_mut_slice(y);
+            for (pixel, values) in row.chunks_exact_mut(channels).zip(line.chunks_exact(lanes)) {
+                pixel.copy_from_slice(&values[..channels]);
+            }
+        },
+    )?;
     Ok(resized)
 }
 
@@ -60,7 +61,8 @@ impl RowSlice for Array3<f32> {
         let (_, width, channels) = self.dim();
         let row = width * channels;
         // A new array is contiguous; the empty slice is never seen.
-        self.as_slice_mut().map_or(&mut [], |values| &mut values[y * row..(y + 1) * row])
+        self.as_slice_mut()
+            .map_or(&mut [], |values| &mut values[y * row..(y + 1) * row])
     }
 }
 
@@ -76,13 +78,25 @@ pub(crate) fn resize_rows<T: Sample>(
 ) -> Result<()> {
     let (height, width, stored) = image.dim();
     if channels == 0 || channels > 4 || channels > stored {
-        return Err(Error::caller(format!("an image of {stored} channels cannot be resized")));
+        return Err(Error::caller(format!(
+            "an image of {stored} channels cannot be resized"
+        )));
     }
     if height == 0 || width == 0 || size.0 == 0 || size.1 == 0 {
         return Err(Error::caller("an image without pixels cannot be resized"));
     }
-    let columns = Taps::new(width, size.1, window.left..window.left + window.width, filter);
-    let rows = Taps::new(height, size.0, window.top..window.top + window.height, filter);
+    let columns = Taps::<T>::new(
+        width,
+        size.1,
+        window.left..window.left + window.width,
+        filter,
+    );
+    let rows = Taps::<T>::new(
+        height,
+        size.0,
+        window.top..window.top + window.height,
+        filter,
+    );
     if channels == 1 {
         passes::<T, 1>(image, &columns, &rows, sink);
     } else {
@@ -95,40 +109,46 @@ pub(crate) fn resize_rows<T: Sample>(
 /// a ring until the last one has used it.
 fn passes<T: Sample, const LANES: usize>(
     image: ArrayView3<T>,
-    columns: &Taps,
-    rows: &Taps,
+    columns: &Taps<T>,
+    rows: &Taps<T>,
     mut sink: impl FnMut(usize, &[f32], usize),
 ) {
     let (_, width, stored) = image.dim();
     let line = columns.len() * LANES;
-    let mut ring = vec![0.0f32; rows.reach * line];
-    let mut sums = vec![0.0f32; line];
+    let mut ring = vec![T::Sum::default(); rows.reach() * line];
+    let mut sums = vec![T::Sum::default(); line];
+    let mut values = vec![0.0f32; line];
     // A last pixel has fewer values than lanes: let it read zeros.
     let mut source = vec![T::default(); width * stored + LANES];
-    let mut next = rows.firsts.first().copied().unwrap_or(0);
+    let mut next = 0;
     for (y, (first, weights)) in rows.iter().enumerate() {
         next = next.max(first);
         while next < first + weights.len() {
-            let row = image.index_axis(ndarray::Axis(0), next);
-            match row.as_slice() {
-                Some(values) => source[..values.len()].copy_from_slice(values),
-                None => source.iter_mut().zip(row).for_each(|(to, &from)| *to = from),
-            }
-            let slot = next % rows.reach * line;
+            copy_row(image, next, &mut source);
+            let slot = next % rows.reach() * line;
             shrink_row::<T, LANES>(&source, stored, columns, &mut ring[slot..slot + line]);
             next += 1;
         }
-        sums.fill(0.0);
+        sums.fill(T::Sum::default());
         for (offset, &weight) in weights.iter().enumerate() {
-            let slot = (first + offset) % rows.reach * line;
-            for (sum, value) in sums.iter_mut().zip(&ring[slot..slot + line]) {
-                *sum += weight * value;
+            let slot = (first + offset) % rows.reach() * line;
+            for (sum, &value) in sums.iter_mut().zip(&ring[slot..slot + line]) {
+                *sum = *sum + weight * value;
             }
         }
-        for sum in &mut sums {
-            *sum = T::settle(*sum);
+        for (value, &sum) in values.iter_mut().zip(&sums) {
+            *value = T::finish(T::settle(sum));
         }
-        sink(y, &sums, LANES);
+        sink(y, &values, LANES);
+    }
+}
+
+/// Copies row `y` to the start of `to`.
+fn copy_row<T: Sample>(image: ArrayView3<T>, y: usize, to: &mut [T]) {
+    let row = image.index_axis(Axis(0), y);
+    match row.as_slice() {
+        Some(values) => to[..values.len()].copy_from_slice(values),
+        None => to.iter_mut().zip(row).for_each(|(to, &from)| *to = from),
     }
 }
 
@@ -136,73 +156,19 @@ fn passes<T: Sample, const LANES: usize>(
 fn shrink_row<T: Sample, const LANES: usize>(
     source: &[T],
     stored: usize,
-    columns: &Taps,
-    line: &mut [f32],
+    columns: &Taps<T>,
+    line: &mut [T::Sum],
 ) {
     let (pixels, _) = line.as_chunks_mut::<LANES>();
     for (pixel, (first, weights)) in pixels.iter_mut().zip(columns.iter()) {
-        let mut sum = [0.0f32; LANES];
-        let covered = source[first * stored..].array_windows::<LANES>().step_by(stored);
-        for (values, &weight) in covered.zip(weights) {
-            for (sum, value) in sum.iter_mut().zip(values) {
-                *sum += weight * value.to_f32();
+        let mut sums = [T::Sum::default(); LANES];
+        let covered = source[first * stored..].array_windows::<LANES>();
+        for (values, &weight) in covered.step_by(stored).zip(weights) {
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum = *sum + weight * value.widen();
             }
         }
-        *pixel = sum.map(T::settle);
-    }
-}
-
-/// For each output position along one direction: the first source position and the weights from
-/// there on, which sum to 1.
-struct Taps {
-    firsts: Vec<usize>,
-    ends: Vec<usize>,
-    weights: Vec<f32>,
-    /// The most weights that a position has.
-    reach: usize,
-}
-
-impl Taps {
-    /// Taps for the positions `wanted` of `target`, from `source` positions.
-    fn new(source: usize, target: usize, wanted: std::ops::Range<usize>, filter: Filter) -> Self {
-        let scale = source as f64 / target as f64;
-        // The triangle's half width: never less than one source pixel.
-        let half = match filter {
-            Filter::Antialias => scale.max(1.0),
-            Filter::Bilinear => 1.0,
-        };
-        let mut taps = Self { firsts: vec![], ends: vec![], weights: vec![], reach: 1 };
-        let mut triangle: Vec<f64> = Vec::new();
-        for position in wanted {
-            let center = (position as f64 + 0.5) * scale;
-            // Positions outside the image are left out and their weight shared by the others.
-            let first = ((center - half + 0.5).max(0.0) as usize).min(source - 1);
-            let end = ((center + half + 0.5) as usize).clamp(first + 1, source);
-            triangle.clear();
-            triangle.extend((first..end).map(|at| {
-                let distance = (at as f64 + 0.5 - center).abs() / half;
-                (1.0 - distance).max(0.0)
-            }));
-            let total: f64 = triangle.iter().sum();
-            taps.firsts.push(first);
-            taps.weights.extend(triangle.iter().map(|weight| (weight / total) as f32));
-            taps.ends.push(taps.weights.len());
-            taps.reach = taps.reach.max(end - first);
-        }
-        taps
-    }
-
-    fn len(&self) -> usize {
-        self.firsts.len()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (usize, &[f32])> {
-        let mut start = 0;
-        self.firsts.iter().zip(&self.ends).map(move |(&first, &end)| {
-            let weights = &self.weights[start..end];
-            start = end;
-            (first, weights)
-        })
+        *pixel = sums.map(T::settle);
     }
 }
 
@@ -233,7 +199,8 @@ mod tests {
         let image = Array::from_shape_fn((9, 8, 4), |(y, x, c)| (y * 7 + x * 3 + c) as f32);
         let whole = resize(image.view(), 4, 5, Filter::Antialias).unwrap();
         for channels in 1..4 {
-            let part = resize(image.slice(s![.., .., ..channels]), 4, 5, Filter::Antialias).unwrap();
+            let part =
+                resize(image.slice(s![.., .., ..channels]), 4, 5, Filter::Antialias).unwrap();
             assert_eq!(part, whole.slice(s![.., .., ..channels]));
         }
     }

@@ -55,12 +55,18 @@ impl Transform {
 
     /// Resizes so that the shorter side has this many pixels.
     pub fn shorter_side(self, pixels: usize) -> Self {
-        Self { target: Target::ShorterSide(pixels), ..self }
+        Self {
+            target: Target::ShorterSide(pixels),
+            ..self
+        }
     }
 
     /// Resizes to this size, whatever the proportions.
     pub fn resize(self, height: usize, width: usize) -> Self {
-        Self { target: Target::Size(height, width), ..self }
+        Self {
+            target: Target::Size(height, width),
+            ..self
+        }
     }
 
     /// How to resize.
@@ -70,7 +76,10 @@ impl Transform {
 
     /// Keeps the centre of the resized image.
     pub fn center_crop(self, height: usize, width: usize) -> Self {
-        Self { crop: Some((height, width)), ..self }
+        Self {
+            crop: Some((height, width)),
+            ..self
+        }
     }
 
     /// Gives each channel as `(value - mean) / std`.
@@ -96,7 +105,10 @@ impl Transform {
                 }
             }
         })?;
-        Ok(Array4::from_shape_vec((1, 3, window.height, window.width), planes)?)
+        Ok(Array4::from_shape_vec(
+            (1, 3, window.height, window.width),
+            planes,
+        )?)
     }
 
     /// The image as `[height, width, 3]`.
@@ -112,7 +124,10 @@ impl Transform {
                 }
             }
         })?;
-        Ok(Array3::from_shape_vec((window.height, window.width, 3), values)?)
+        Ok(Array3::from_shape_vec(
+            (window.height, window.width, 3),
+            values,
+        )?)
     }
 
     /// The size to resize to, and the part of it that is wanted.
@@ -136,7 +151,15 @@ impl Transform {
             )));
         }
         let (top, left) = ((size.0 - height) / 2, (size.1 - width) / 2);
-        Ok((size, Window { top, left, height, width }))
+        Ok((
+            size,
+            Window {
+                top,
+                left,
+                height,
+                width,
+            },
+        ))
     }
 
     /// Calls `sink` with each finished row: number, values, values a pixel, factor to 0..255.
@@ -160,9 +183,7 @@ impl Transform {
         let gain = 255.0 / pixels.peak();
         let sink = |y, line: &[f32], lanes| sink(y, line, lanes, gain);
         match pixels {
-            Pixels::U8(view) => {
-                resize_rows(view.view(), size, window, channels, self.filter, sink)
-            }
+            Pixels::U8(view) => resize_rows(view.view(), size, window, channels, self.filter, sink),
             Pixels::F32(view) => {
                 resize_rows(view.view(), size, window, channels, self.filter, sink)
             }
@@ -195,11 +216,16 @@ mod tests {
     use ndarray::{Array, Axis, concatenate};
 
     fn picture() -> Array3<u8> {
-        Array::from_shape_fn((30, 45, 3), |(y, x, c)| ((y * 7 + x * 3 + c * 50) % 256) as u8)
+        Array::from_shape_fn((30, 45, 3), |(y, x, c)| {
+            ((y * 7 + x * 3 + c * 50) % 256) as u8
+        })
     }
 
     fn transform() -> Transform {
-        Transform::new().shorter_side(16).center_crop(12, 14).normalize([127.0; 3], [128.0; 3])
+        Transform::new()
+            .shorter_side(16)
+            .center_crop(12, 14)
+            .normalize([127.0; 3], [128.0; 3])
     }
 
     #[test]
@@ -221,18 +247,26 @@ mod tests {
         let alpha = Array3::from_elem((30, 45, 1), 9u8);
         let with_alpha = concatenate![Axis(2), picture(), alpha];
         let with_alpha = Image::new(with_alpha).unwrap();
-        assert_eq!(transform().nchw(&with_alpha).unwrap(), transform().nchw(&opaque).unwrap());
+        assert_eq!(
+            transform().nchw(&with_alpha).unwrap(),
+            transform().nchw(&opaque).unwrap()
+        );
 
         let grey = picture().index_axis(Axis(2), 1).to_owned();
         let spread = Array3::from_shape_fn((30, 45, 3), |(y, x, _)| grey[[y, x]]);
         let (grey, spread) = (Image::new(grey).unwrap(), Image::new(spread).unwrap());
-        assert_eq!(transform().nchw(&grey).unwrap(), transform().nchw(&spread).unwrap());
+        assert_eq!(
+            transform().nchw(&grey).unwrap(),
+            transform().nchw(&spread).unwrap()
+        );
     }
 
     #[test]
     fn floats_of_either_range_give_the_same() {
         let bytes = transform().nchw(&Image::new(picture()).unwrap()).unwrap();
-        let wide = transform().nchw(&Image::new(picture().mapv(f64::from)).unwrap()).unwrap();
+        let wide = transform()
+            .nchw(&Image::new(picture().mapv(f64::from)).unwrap())
+            .unwrap();
         let unit = picture().mapv(|value| f32::from(value) / 255.0);
         let unit = transform().nchw(&Image::new(unit).unwrap()).unwrap();
         // Only the rounding to whole levels, twice, is missing.

@@ -21,12 +21,18 @@ impl Model for Echo {
         let args: Value = args.get()?;
         let wanted = args.get("args").is_some();
         let output = match input {
-            Input::Text(text) if wanted => return Output::json(&json!({"text": text, "args": args})),
+            Input::Text(text) if wanted => {
+                return Output::json(&json!({"text": text, "args": args}));
+            }
             Input::Text(text) => return Output::json(&text),
             Input::Image(image) => Output::image(image.into_tensor())?,
             Input::Tensors(tensors) => Output::tensors(tensors),
         };
-        if wanted { output.with_json(&args) } else { Ok(output) }
+        if wanted {
+            output.with_json(&args)
+        } else {
+            Ok(output)
+        }
     }
 }
 

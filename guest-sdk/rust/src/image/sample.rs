@@ -1,0 +1,93 @@
+//! The types of a pixel's value, and the arithmetic of weighted sums of them.
+
+use std::ops::{Add, Mul};
+
+use crate::Element;
+
+/// The type of a pixel's value, and how weighted sums of it are computed.
+pub trait Sample: Element + Copy + Default {
+    /// What sums are computed in: fixed point for bytes, so that the rounding is exact.
+    type Sum: Copy + Default + Add<Output = Self::Sum> + Mul<Output = Self::Sum>;
+
+    /// The value as it is.
+    fn to_f32(self) -> f32;
+
+    /// The value for a sum.
+    fn widen(self) -> Self::Sum;
+
+    /// A weight, 0 to 1, for a sum.
+    fn weight(weight: f64) -> Self::Sum;
+
+    /// A sum of weighted values as a value again, rounded to a whole level for bytes.
+    fn settle(sum: Self::Sum) -> Self::Sum;
+
+    /// A settled value as a float.
+    fn finish(value: Self::Sum) -> f32;
+}
+
+/// The bits after the point of a weight for bytes: a sum of 255 times weights of 1 fits into 32.
+const FRACTION: u32 = 22;
+
+impl Sample for u8 {
+    type Sum = i32;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self.into()
+    }
+
+    #[inline(always)]
+    fn widen(self) -> i32 {
+        self.into()
+    }
+
+    fn weight(weight: f64) -> i32 {
+        (weight * f64::from(1 << FRACTION)).round() as i32
+    }
+
+    #[inline(always)]
+    fn settle(sum: i32) -> i32 {
+        // Halves go up. No clamp: a weighted mean of 0 to 255 stays there.
+        (sum + (1 << (FRACTION - 1))) >> FRACTION
+    }
+
+    #[inline(always)]
+    fn finish(value: i32) -> f32 {
+        value as f32
+    }
+}
+
+/// Floats are summed as `f32` and not rounded.
+macro_rules! float_sample {
+    ($($type:ty),+) => {$(
+        impl Sample for $type {
+            type Sum = f32;
+
+            #[inline(always)]
+            fn to_f32(self) -> f32 {
+                self as f32
+            }
+
+            #[inline(always)]
+            fn widen(self) -> f32 {
+                self as f32
+            }
+
+            fn weight(weight: f64) -> f32 {
+                weight as f32
+            }
+
+            #[inline(always)]
+            fn settle(sum: f32) -> f32 {
+                sum
+            }
+
+            #[inline(always)]
+            fn finish(value: f32) -> f32 {
+                value
+            }
+        }
+    )+};
+}
+
+float_sample!(f32, f64);
