@@ -1,7 +1,7 @@
 //! `tms serve`: from settings to exit. Nothing here is global, so that tests start many servers in
 //! one process.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +39,11 @@ pub struct Ready {
 
 impl std::fmt::Display for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let addresses: Vec<_> = self.addresses.iter().map(|a| format!("grpc://{a}")).collect();
+        let addresses: Vec<_> = self
+            .addresses
+            .iter()
+            .map(|a| format!("grpc://{a}"))
+            .collect();
         write!(f, "ready: {}", addresses.join(" and "))?;
         write!(f, ", {} models", self.models)?;
         if self.failed > 0 {
@@ -64,7 +68,16 @@ pub async fn serve(
         threads: Some(settings.threads),
         ..nn::Options::default()
     })?;
-    let catalogue = models::load::load(&settings, &runtime).await?;
+    let mut shutdown = pin!(shutdown);
+    // On a task of its own: compiling blocks, and must not keep a signal waiting.
+    let loading = {
+        let settings = settings.clone();
+        tokio::spawn(async move { models::load::load(&settings, &runtime).await })
+    };
+    let catalogue = tokio::select! {
+        loaded = loading => loaded.map_err(|e| models::load::StartError(e.to_string()))??,
+        () = &mut shutdown => return Ok(()),
+    };
     let stop = CancellationToken::new();
     let app = Arc::new(App {
         catalogue,

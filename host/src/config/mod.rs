@@ -8,6 +8,9 @@ pub mod limits;
 pub mod manifest;
 pub mod server;
 
+#[cfg(test)]
+mod tests;
+
 pub use limits::LimitSettings;
 pub use manifest::Manifest;
 pub use server::{ModelSettings, ServeArgs, Settings};

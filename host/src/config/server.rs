@@ -69,7 +69,7 @@ pub struct ServeArgs {
 /// `tms.toml`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+pub(super) struct File {
     models: Option<PathBuf>,
     port: Option<u16>,
     #[serde(default)]
@@ -164,7 +164,11 @@ impl Settings {
 
 /// None where the user has no home: then nothing is cached.
 fn default_cache() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
     Some(base.join("tms"))
 }
