@@ -37,7 +37,9 @@ pub enum Error {
     Picture { path: String, problem: String },
     #[error("`{0}` is not an address such as 127.0.0.1:50000")]
     Address(String),
-    #[error("no server answers at {address}: start one with `tms serve`, or name another with --address ({problem})")]
+    #[error(
+        "no server answers at {address}: start one with `tms serve`, or name another with --address ({problem})"
+    )]
     Connect { address: String, problem: String },
     #[error("{code:?}: {message}")]
     Refused { code: tonic::Code, message: String },
@@ -47,7 +49,8 @@ pub enum Error {
 pub async fn call(args: CallArgs) -> Result<String, Error> {
     let image = args.image.as_deref().map(picture).transpose()?;
     let address = Error::Address(args.address.clone());
-    let endpoint = Endpoint::from_shared(format!("http://{}", args.address)).map_err(|_| address)?;
+    let endpoint =
+        Endpoint::from_shared(format!("http://{}", args.address)).map_err(|_| address)?;
     let channel = endpoint.connect().await.map_err(|e| {
         let cause = std::error::Error::source(&e).map(ToString::to_string);
         Error::Connect {
@@ -62,9 +65,15 @@ pub async fn call(args: CallArgs) -> Result<String, Error> {
     let reply = match image {
         Some(image) => {
             let image = Some(image);
-            client.run_image(Request::new(ImageArgs { image, model, args })).await
+            client
+                .run_image(Request::new(ImageArgs { image, model, args }))
+                .await
         }
-        None => client.run_text(Request::new(TextArgs { text, model, args })).await,
+        None => {
+            client
+                .run_text(Request::new(TextArgs { text, model, args }))
+                .await
+        }
     };
     match reply {
         Ok(reply) => Ok(reply.into_inner().data),

@@ -27,7 +27,11 @@ pub fn from_proto(image: Option<NumpyImage>) -> Result<Tensor, Status> {
         dtype,
     } = image;
     let Some((name, dtype, size)) = DTYPES.into_iter().find(|row| row.0 == dtype) else {
-        let dtype: String = dtype.chars().take(40).flat_map(char::escape_debug).collect();
+        let dtype: String = dtype
+            .chars()
+            .take(40)
+            .flat_map(char::escape_debug)
+            .collect();
         return bad(format!(
             "the image's dtype is `{dtype}`: uint8, float32 or float64"
         ));

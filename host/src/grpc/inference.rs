@@ -118,7 +118,12 @@ impl GrpcInferenceService for InferenceService {
         let output = self
             .0
             .catalogue
-            .run(model, Input::Tensors(inputs), &wanted, caller.call(model, &args))
+            .run(
+                model,
+                Input::Tensors(inputs),
+                &wanted,
+                caller.call(model, &args),
+            )
             .await
             .map_err(|e| status::run(&model.name, e))?;
         let outputs = select(output.tensors, &wanted)?;
@@ -148,8 +153,14 @@ fn select(mut tensors: Vec<NamedTensor>, wanted: &[String]) -> Result<Vec<NamedT
         .map(|name| {
             let found = tensors.iter().position(|(n, _)| n == name);
             found.map(|i| tensors.swap_remove(i)).ok_or_else(|| {
-                let name: String = name.chars().take(100).flat_map(char::escape_debug).collect();
-                Status::invalid_argument(format!("the model gives no output `{name}`, or not twice"))
+                let name: String = name
+                    .chars()
+                    .take(100)
+                    .flat_map(char::escape_debug)
+                    .collect();
+                Status::invalid_argument(format!(
+                    "the model gives no output `{name}`, or not twice"
+                ))
             })
         })
         .collect()

@@ -69,7 +69,11 @@ fn taken(error: &io::Error) -> bool {
 }
 
 fn listen(address: SocketAddr, alone: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // A server that was just stopped leaves connections behind that would keep the port.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {

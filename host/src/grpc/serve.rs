@@ -105,7 +105,9 @@ pub async fn serve(
 async fn report_health(health: &HealthReporter, app: &App) {
     // The server itself, under no name and under the original's.
     for name in ["", HEALTH_NAME] {
-        health.set_service_status(name, ServingStatus::Serving).await;
+        health
+            .set_service_status(name, ServingStatus::Serving)
+            .await;
     }
     for model in app.catalogue.ready() {
         let status = ServingStatus::Serving;

@@ -9,7 +9,11 @@ use crate::{
 };
 
 pub fn unready(name: &str, unready: Unready) -> Status {
-    let name: String = name.chars().take(100).flat_map(char::escape_debug).collect();
+    let name: String = name
+        .chars()
+        .take(100)
+        .flat_map(char::escape_debug)
+        .collect();
     match unready {
         Unready::Unknown => Status::not_found(format!("there is no model `{name}`")),
         Unready::Failed => Status::unavailable(format!(

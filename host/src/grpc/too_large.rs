@@ -13,7 +13,9 @@ const OURS: HeaderValue = HeaderValue::from_static("8");
 pub fn name_setting<B>(mut response: Response<B>, limit: usize) -> Response<B> {
     let headers = response.headers_mut();
     let text = |headers: &HeaderMap, name| {
-        let value = headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+        let value = headers
+            .get(name)
+            .and_then(|v: &HeaderValue| v.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
     if text(headers, STATUS) != THEIRS {

@@ -94,7 +94,11 @@ impl Catalogue {
     }
 
     /// An instance; where the sandbox is full, other models' idle instances make room first.
-    async fn lease(&self, pool: &Arc<Pool<Guest>>, call: Call<'_>) -> Result<Lease<Guest>, RunError> {
+    async fn lease(
+        &self,
+        pool: &Arc<Pool<Guest>>,
+        call: Call<'_>,
+    ) -> Result<Lease<Guest>, RunError> {
         let lease = match pool.lease(call.home, call.deadline).await {
             Err(PoolError::Create(CallError::PoolFull)) => {
                 for pool in self.ready().filter_map(|model| model.pool()) {

@@ -72,8 +72,11 @@ fn fail(catalogue: &mut Catalogue, name: String, reason: String) {
 
 fn plan_all(settings: &Settings, catalogue: &mut Catalogue) -> Result<Vec<Plan>, StartError> {
     let models = settings.models.display();
-    let folders = scan(&settings.models)
-        .map_err(|e| StartError(format!("the folder of models `{models}` cannot be read: {e}")))?;
+    let folders = scan(&settings.models).map_err(|e| {
+        StartError(format!(
+            "the folder of models `{models}` cannot be read: {e}"
+        ))
+    })?;
     if folders.is_empty() {
         return Err(StartError(format!(
             "there are no models in `{models}`: a model is a folder in it, with model.wasm (a \
@@ -115,7 +118,11 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
             ));
         }
     }
-    let own = settings.model.get(&folder.name).cloned().unwrap_or_default();
+    let own = settings
+        .model
+        .get(&folder.name)
+        .cloned()
+        .unwrap_or_default();
     let limits = ModelLimits::default()
         .set(&settings.limits)
         .set(&own.limits)
@@ -238,7 +245,12 @@ async fn load_one(
     workers: usize,
 ) -> Result<Model, String> {
     let name = plan.folder.name.clone();
-    let own = |graph: &String| Some((graph.clone(), graphs.get(&format!("{name}/{graph}"))?.clone()));
+    let own = |graph: &String| {
+        Some((
+            graph.clone(),
+            graphs.get(&format!("{name}/{graph}"))?.clone(),
+        ))
+    };
     let mut usable: BTreeMap<_, _> = plan.folder.graphs.keys().filter_map(own).collect();
     for granted in &plan.settings.graphs {
         let graph = graphs.get(granted).ok_or_else(|| {
@@ -248,7 +260,10 @@ async fn load_one(
     }
     let timeout = plan.limits.instance.timeout;
     let Some((bytes, _)) = plan.component else {
-        let graph = usable.into_values().next().ok_or("its graph is not there")?;
+        let graph = usable
+            .into_values()
+            .next()
+            .ok_or("its graph is not there")?;
         return Ok(Model {
             description: Description {
                 tensors: true,
@@ -262,8 +277,14 @@ async fn load_one(
             name,
         });
     };
-    let guest = Guest::load(sandbox, &name, &bytes, Arc::new(usable), plan.limits.instance)
-        .map_err(|e| e.to_string())?;
+    let guest = Guest::load(
+        sandbox,
+        &name,
+        &bytes,
+        Arc::new(usable),
+        plan.limits.instance,
+    )
+    .map_err(|e| e.to_string())?;
     // The first instance answers for the model, and then waits on the first worker's shelf.
     let deadline = Instant::now() + DESCRIBE_TIMEOUT;
     let mut instance = guest

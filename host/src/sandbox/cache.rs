@@ -100,7 +100,9 @@ fn private(metadata: &fs::Metadata) -> io::Result<()> {
         return Err(io::Error::other("it belongs to another user"));
     }
     if metadata.mode() & 0o077 != 0 {
-        return Err(io::Error::other("others may read or write it (want mode 700)"));
+        return Err(io::Error::other(
+            "others may read or write it (want mode 700)",
+        ));
     }
     Ok(())
 }

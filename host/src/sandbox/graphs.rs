@@ -2,10 +2,7 @@
 
 use wasmtime::{Result, component::Resource};
 
-use crate::{
-    data::NamedTensor,
-    nn::NnError as ComputeError,
-};
+use crate::{data::NamedTensor, nn::NnError as ComputeError};
 
 use super::{
     bindings::tms::model::{

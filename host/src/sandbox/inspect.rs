@@ -78,9 +78,10 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
                 }
             }
             Payload::ComponentExportSection(exports) if depth == 1 => {
-                exports_run |= exports.into_iter().flatten().any(|e| {
-                    e.kind == ComponentExternalKind::Func && e.name.name == "run"
-                });
+                exports_run |= exports
+                    .into_iter()
+                    .flatten()
+                    .any(|e| e.kind == ComponentExternalKind::Func && e.name.name == "run");
             }
             _ => {}
         }

@@ -109,7 +109,10 @@ impl Instance {
                 outputs.len()
             )));
         }
-        outputs.into_iter().map(|output| self.take(output)).collect()
+        outputs
+            .into_iter()
+            .map(|output| self.take(output))
+            .collect()
     }
 
     /// A request's data as the guest sees it.

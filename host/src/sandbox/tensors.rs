@@ -61,7 +61,9 @@ impl tensors::HostTensor for State {
 
     fn read(&mut self, this: Resource<HostTensor>, offset: u64, length: u64) -> Result<Vec<u8>> {
         let data = self.table.get(&this)?.tensor.data();
-        let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
+        let range = usize::try_from(offset)
+            .ok()
+            .zip(usize::try_from(length).ok());
         range
             .and_then(|(offset, length)| data.get(offset..offset.checked_add(length)?))
             .map(<[u8]>::to_vec)
@@ -96,7 +98,10 @@ impl tensors::HostTensor for State {
         count: u64,
     ) -> Result<Resource<HostTensor>> {
         let it = self.table.get(&this)?;
-        let tensor = it.tensor.rows(start, count).map_err(|e| format_err!("{e}"))?;
+        let tensor = it
+            .tensor
+            .rows(start, count)
+            .map_err(|e| format_err!("{e}"))?;
         let view = it.view(tensor);
         Ok(self.table.push(view)?)
     }
