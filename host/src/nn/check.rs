@@ -15,11 +15,17 @@ pub struct Signature {
 
 impl Signature {
     /// The inputs by position, if there is each required one, once, and all fit.
-    pub fn check_inputs(&self, given: Vec<(String, Tensor)>) -> Result<Vec<(usize, Tensor)>, NnError> {
+    pub fn check_inputs(
+        &self,
+        given: Vec<(String, Tensor)>,
+    ) -> Result<Vec<(usize, Tensor)>, NnError> {
         let mut found: Vec<(usize, Tensor)> = Vec::with_capacity(given.len());
         for (name, tensor) in given {
             let Some(position) = self.all_inputs().position(|info| info.name == name) else {
-                return invalid(format!("the graph has no input `{name}`; it takes {}", list(self.all_inputs())));
+                return invalid(format!(
+                    "the graph has no input `{name}`; it takes {}",
+                    list(self.all_inputs())
+                ));
             };
             if found.iter().any(|(p, _)| *p == position) {
                 return invalid(format!("input `{name}` is given twice"));
@@ -31,7 +37,11 @@ impl Signature {
         }
         for (position, info) in self.inputs.iter().enumerate() {
             if !found.iter().any(|(p, _)| *p == position) {
-                return invalid(format!("input `{}` is missing; the graph takes {}", info.name, list(self.all_inputs())));
+                return invalid(format!(
+                    "input `{}` is missing; the graph takes {}",
+                    info.name,
+                    list(self.all_inputs())
+                ));
             }
         }
         Ok(found)
@@ -48,7 +58,10 @@ impl Signature {
                 return invalid(unusable(name, kind));
             }
             let Some(position) = self.outputs.iter().position(|info| info.name == *name) else {
-                return invalid(format!("the graph has no output `{name}`; it gives {}", list(self.outputs.iter())));
+                return invalid(format!(
+                    "the graph has no output `{name}`; it gives {}",
+                    list(self.outputs.iter())
+                ));
             };
             if found.contains(&position) {
                 return invalid(format!("output `{name}` is named twice"));
@@ -67,13 +80,20 @@ fn fits(info: &TensorInfo, tensor: &Tensor) -> Result<(), NnError> {
     let TensorInfo { name, dtype, shape } = info;
     if tensor.dtype() != *dtype {
         let given = tensor.dtype();
-        return invalid(format!("input `{name}` is {given} {:?}, but the graph takes {dtype} {shape:?}", tensor.shape()));
+        return invalid(format!(
+            "input `{name}` is {given} {:?}, but the graph takes {dtype} {shape:?}",
+            tensor.shape()
+        ));
     }
     // An empty shape is a scalar's, or that of an input whose rank the graph leaves open.
     let same_rank = shape.is_empty() || shape.len() == tensor.shape().len();
-    let same_size = |(&wanted, &given): (&i64, &u64)| wanted < 0 || u64::try_from(wanted) == Ok(given);
+    let same_size =
+        |(&wanted, &given): (&i64, &u64)| wanted < 0 || u64::try_from(wanted) == Ok(given);
     if !same_rank || !shape.iter().zip(tensor.shape()).all(same_size) {
-        return invalid(format!("input `{name}` has shape {:?}, but the graph takes {dtype} {shape:?}", tensor.shape()));
+        return invalid(format!(
+            "input `{name}` has shape {:?}, but the graph takes {dtype} {shape:?}",
+            tensor.shape()
+        ));
     }
     Ok(())
 }
@@ -93,12 +113,18 @@ pub fn unusable(name: &str, kind: &str) -> String {
 /// Names for a message: `a`, `b`.
 fn list<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> String {
     let names: Vec<String> = infos.map(|info| format!("`{}`", info.name)).collect();
-    if names.is_empty() { "none".into() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".into()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// Inputs or outputs for the log: `x` fp32 [-1, 30].
 pub fn describe(infos: &[TensorInfo]) -> String {
-    let each = infos.iter().map(|info| format!("`{}` {} {:?}", info.name, info.dtype, info.shape));
+    let each = infos
+        .iter()
+        .map(|info| format!("`{}` {} {:?}", info.name, info.dtype, info.shape));
     each.collect::<Vec<_>>().join(", ")
 }
 

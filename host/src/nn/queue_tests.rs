@@ -2,10 +2,23 @@
 
 use super::*;
 
-fn job() -> (Job, oneshot::Receiver<Result<Vec<Tensor>, NnError>>, Arc<Cancel>) {
+fn job() -> (
+    Job,
+    oneshot::Receiver<Result<Vec<Tensor>, NnError>>,
+    Arc<Cancel>,
+) {
     let (reply, answer) = oneshot::channel();
     let cancel = Arc::<Cancel>::default();
-    (Job { inputs: vec![], outputs: vec![], reply, cancel: cancel.clone() }, answer, cancel)
+    (
+        Job {
+            inputs: vec![],
+            outputs: vec![],
+            reply,
+            cancel: cancel.clone(),
+        },
+        answer,
+        cancel,
+    )
 }
 
 #[test]

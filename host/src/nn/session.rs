@@ -25,11 +25,19 @@ pub fn native_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    Builder::new().name(name.to_string()).stack_size(STACK_BYTES).spawn(work)
+    Builder::new()
+        .name(name.to_string())
+        .stack_size(STACK_BYTES)
+        .spawn(work)
 }
 
 /// Serves jobs of `queue` with `session` until the queue is closed.
-pub fn serve(graph: &str, model: Arc<dyn Model>, session: Box<dyn Session>, queue: Arc<Queue>) -> io::Result<()> {
+pub fn serve(
+    graph: &str,
+    model: Arc<dyn Model>,
+    session: Box<dyn Session>,
+    queue: Arc<Queue>,
+) -> io::Result<()> {
     let graph = graph.to_string();
     let worker = move || {
         let mut session = session;
@@ -44,7 +52,9 @@ pub fn serve(graph: &str, model: Arc<dyn Model>, session: Box<dyn Session>, queu
                     Ok(fresh) => session = fresh,
                     Err(reason) => {
                         tracing::error!(graph, "a session is lost: {reason}");
-                        queue.session_lost(NnError::Runtime(format!("graph `{graph}` no longer works: {reason}")));
+                        queue.session_lost(NnError::Runtime(format!(
+                            "graph `{graph}` no longer works: {reason}"
+                        )));
                         return;
                     }
                 }
@@ -59,12 +69,16 @@ fn run(graph: &str, session: &mut dyn Session, job: Job) -> bool {
     if job.cancel.is_cancelled() {
         return true;
     }
-    let result = catch_unwind(AssertUnwindSafe(|| session.run(&job.inputs, &job.outputs, &job.cancel)));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        session.run(&job.inputs, &job.outputs, &job.cancel)
+    }));
     let sound = result.is_ok();
     let result = result.unwrap_or_else(|panic| {
         let what = panic_message(panic.as_ref());
         tracing::error!(graph, "the native run panicked: {what}");
-        Err(NnError::Runtime(format!("the native run of graph `{graph}` broke down")))
+        Err(NnError::Runtime(format!(
+            "the native run of graph `{graph}` broke down"
+        )))
     });
     // Free the inputs before the caller goes on, so that memory counted is memory in use.
     drop(job.inputs);

@@ -1,7 +1,6 @@
 //! What an inference library must do to serve graphs. A further library is one more file here and
 //! one line in `runtime.rs`.
 
-mod library;
 pub mod onnxruntime;
 #[cfg(feature = "tract")]
 pub mod tract;
@@ -37,5 +36,10 @@ pub trait Session: Send {
     /// Computes the outputs at the positions `outputs`, in that order. Names, types and shapes
     /// have been checked. A run that can be stopped registers itself with `cancel`. After a panic
     /// the session is thrown away.
-    fn run(&mut self, inputs: &[(usize, Tensor)], outputs: &[usize], cancel: &Cancel) -> Result<Vec<Tensor>, NnError>;
+    fn run(
+        &mut self,
+        inputs: &[(usize, Tensor)],
+        outputs: &[usize],
+        cancel: &Cancel,
+    ) -> Result<Vec<Tensor>, NnError>;
 }

@@ -11,16 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use tract_onnx::{
-    Onnx, pb,
-    prelude::*,
-    tract_hir::internal::TractErrorContext,
-};
+use tract_onnx::{Onnx, pb, prelude::*, tract_hir::internal::TractErrorContext};
 
 use super::{Backend, Loaded, Model, Session};
 use crate::nn::{
-    DType, Device, GraphOptions, LoadError, NnError, Tensor, TensorInfo, check::Signature, queue::Cancel,
-    session::panic_message,
+    DType, Device, GraphOptions, LoadError, NnError, Tensor, TensorInfo, check::Signature,
+    queue::Cancel, session::panic_message,
 };
 
 /// Plans kept for each graph.
@@ -40,19 +36,32 @@ impl Backend for Tract {
     fn load(&self, path: &Path, options: &GraphOptions) -> Result<Loaded, LoadError> {
         let file = path.display();
         if options.device != Device::Cpu {
-            let problem = format!("device {} cannot be used: tract has only the CPU", options.device);
+            let problem = format!(
+                "device {} cannot be used: tract has only the CPU",
+                options.device
+            );
             if !options.fallback_cpu {
                 return Err(LoadError(problem));
             }
-            tracing::warn!("`{file}` runs on the CPU, NOT on {}: {problem}", options.device);
+            tracing::warn!(
+                "`{file}` runs on the CPU, NOT on {}: {problem}",
+                options.device
+            );
         }
-        let unreadable =
-            |e: TractError| LoadError(format!("`{file}` is not a graph that tract can read: {}", one_line(&e)));
+        let unreadable = |e: TractError| {
+            LoadError(format!(
+                "`{file}` is not a graph that tract can read: {}",
+                one_line(&e)
+            ))
+        };
         // The shapes that exporters note inside of a graph keep the names of open dimensions, which
         // then clash with the sizes that we put in.
         let onnx = tract_onnx::onnx().with_ignore_value_info(true);
         let proto = onnx.proto_model_for_path(path).map_err(unreadable)?;
-        let graph = proto.graph.as_ref().ok_or_else(|| LoadError(format!("`{file}` is not an ONNX graph")))?;
+        let graph = proto
+            .graph
+            .as_ref()
+            .ok_or_else(|| LoadError(format!("`{file}` is not an ONNX graph")))?;
         let signature = signature(graph)?;
         let missing = unknown_operators(&onnx, graph);
         if !missing.is_empty() {
@@ -62,22 +71,37 @@ impl Backend for Tract {
                 missing.join(", ")
             )));
         }
-        let parsed = onnx.parse(&proto, path.parent().and_then(Path::to_str)).map_err(unreadable)?;
+        let parsed = onnx
+            .parse(&proto, path.parent().and_then(Path::to_str))
+            .map_err(unreadable)?;
         if !parsed.unresolved_inputs.is_empty() {
-            return Err(LoadError(format!("`{file}` uses values that it does not define")));
+            return Err(LoadError(format!(
+                "`{file}` uses values that it does not define"
+            )));
         }
         let shared = Arc::new(Shared {
             model: parsed.model,
             inputs: signature.inputs.iter().map(|info| info.dtype).collect(),
-            outputs: graph.output.iter().map(|output| output_position(&signature, &output.name)).collect(),
+            outputs: graph
+                .output
+                .iter()
+                .map(|output| output_position(&signature, &output.name))
+                .collect(),
             dtypes: signature.outputs.iter().map(|info| info.dtype).collect(),
             plans: Mutex::default(),
         });
         try_out(&shared, &signature, path).map_err(|e| {
-            LoadError(format!("`{file}` needs ONNX Runtime (TMS_ONNXRUNTIME): tract cannot compile it: {}", one_line(&e)))
+            LoadError(format!(
+                "`{file}` needs ONNX Runtime (TMS_ONNXRUNTIME): tract cannot compile it: {}",
+                one_line(&e)
+            ))
         })?;
         let model = Box::new(TractModel(shared));
-        Ok(Loaded { signature, device: Device::Cpu.to_string(), model })
+        Ok(Loaded {
+            signature,
+            device: Device::Cpu.to_string(),
+            model,
+        })
     }
 }
 
@@ -87,8 +111,17 @@ fn try_out(shared: &Arc<Shared>, signature: &Signature, path: &Path) -> TractRes
     let fixed = |info: &TensorInfo| info.shape.iter().map(|&d| d.max(1) as usize).collect();
     match shared.plan(signature.inputs.iter().map(fixed).collect()) {
         // The graph may well take other sizes than 1.
-        Err(e) if signature.inputs.iter().any(|info| info.shape.is_empty() || info.shape.contains(&-1)) => {
-            tracing::warn!("tract may not be able to run `{}`: for sizes of 1, {}", path.display(), one_line(&e));
+        Err(e)
+            if signature
+                .inputs
+                .iter()
+                .any(|info| info.shape.is_empty() || info.shape.contains(&-1)) =>
+        {
+            tracing::warn!(
+                "tract may not be able to run `{}`: for sizes of 1, {}",
+                path.display(),
+                one_line(&e)
+            );
             Ok(())
         }
         result => result.map(drop),
@@ -103,7 +136,11 @@ fn unknown_operators(onnx: &Onnx, graph: &pb::GraphProto) -> BTreeSet<String> {
         if !onnx.op_register.0.contains_key(operator) || NOT_TRUSTED.contains(&operator) {
             unknown.insert(operator.to_string());
         }
-        for subgraph in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+        for subgraph in node
+            .attribute
+            .iter()
+            .filter_map(|attribute| attribute.g.as_ref())
+        {
             unknown.append(&mut unknown_operators(onnx, subgraph));
         }
     }
@@ -115,11 +152,18 @@ fn signature(graph: &pb::GraphProto) -> Result<Signature, LoadError> {
     let mut signature = Signature::default();
     for input in &graph.input {
         // An input with a default value is a constant for tract.
-        if graph.initializer.iter().any(|default| default.name == input.name) {
+        if graph
+            .initializer
+            .iter()
+            .any(|default| default.name == input.name)
+        {
             continue;
         }
         let info = info(input).map_err(|kind| {
-            LoadError(format!("input `{}` is a {kind}: only tensors of known types can be sent", input.name))
+            LoadError(format!(
+                "input `{}` is a {kind}: only tensors of known types can be sent",
+                input.name
+            ))
         })?;
         signature.inputs.push(info);
     }
@@ -135,7 +179,9 @@ fn signature(graph: &pb::GraphProto) -> Result<Signature, LoadError> {
 /// One input or output; for those that are no tensors of our types, what they are instead.
 fn info(value: &pb::ValueInfoProto) -> Result<TensorInfo, String> {
     use pb::{tensor_proto::DataType, tensor_shape_proto::dimension::Value, type_proto};
-    let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+    let Some(type_proto::Value::TensorType(tensor)) =
+        value.r#type.as_ref().and_then(|t| t.value.as_ref())
+    else {
         return Err("sequence or map".into());
     };
     let dtype = match DataType::try_from(tensor.elem_type) {
@@ -152,14 +198,23 @@ fn info(value: &pb::ValueInfoProto) -> Result<TensorInfo, String> {
         Ok(DataType::Float) => DType::F32,
         Ok(DataType::Double) => DType::F64,
         Ok(DataType::String) => DType::Bytes,
-        _ => return Err(format!("tensor of a type that tract lacks ({})", tensor.elem_type)),
+        _ => {
+            return Err(format!(
+                "tensor of a type that tract lacks ({})",
+                tensor.elem_type
+            ));
+        }
     };
     let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
     let size = |dim: &pb::tensor_shape_proto::Dimension| match dim.value {
         Some(Value::DimValue(n)) if n >= 0 => n,
         _ => -1,
     };
-    Ok(TensorInfo { name: value.name.clone(), dtype, shape: dims.map(size).collect() })
+    Ok(TensorInfo {
+        name: value.name.clone(),
+        dtype,
+        shape: dims.map(size).collect(),
+    })
 }
 
 fn output_position(signature: &Signature, name: &str) -> Option<usize> {
@@ -186,14 +241,18 @@ impl Shared {
         let known = {
             let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
             let found = plans.iter().position(|(key, _)| *key == shapes);
-            found.map(|i| plans.remove(i)).inspect(|known| plans.push(known.clone()))
+            found
+                .map(|i| plans.remove(i))
+                .inspect(|known| plans.push(known.clone()))
         };
         if let Some((_, plan)) = known {
             return Ok(plan);
         }
         // Some sizes make its analysis panic.
-        let plan = catch_unwind(AssertUnwindSafe(|| self.compile(&shapes)))
-            .unwrap_or_else(|panic| Err(TractError::msg(panic_message(panic.as_ref()).to_string())))?;
+        let plan =
+            catch_unwind(AssertUnwindSafe(|| self.compile(&shapes))).unwrap_or_else(|panic| {
+                Err(TractError::msg(panic_message(panic.as_ref()).to_string()))
+            })?;
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if plans.len() == PLANS {
             plans.remove(0);
@@ -215,12 +274,23 @@ impl Shared {
         let mut inputs: Vec<_> = inputs.iter().collect();
         inputs.sort_by_key(|(position, _)| *position);
         let shapes = inputs.iter().map(|(_, tensor)| dims(tensor)).collect();
-        let values = inputs.iter().map(|(_, tensor)| value(tensor)).collect::<TractResult<_>>()?;
+        let values = inputs
+            .iter()
+            .map(|(_, tensor)| value(tensor))
+            .collect::<TractResult<_>>()?;
         let outputs = self.plan(shapes)?.run(values)?;
         let find = |want: &usize| {
-            let i = self.outputs.iter().position(|position| position.as_ref() == Some(want));
-            let output = i.and_then(|i| outputs.get(i)).context("an output is missing")?;
-            tensor(output.clone(), *self.dtypes.get(*want).context("an output is unknown")?)
+            let i = self
+                .outputs
+                .iter()
+                .position(|position| position.as_ref() == Some(want));
+            let output = i
+                .and_then(|i| outputs.get(i))
+                .context("an output is missing")?;
+            tensor(
+                output.clone(),
+                *self.dtypes.get(*want).context("an output is unknown")?,
+            )
         };
         wanted.iter().map(find).collect()
     }
@@ -238,8 +308,15 @@ struct TractSession(Arc<Shared>);
 
 impl Session for TractSession {
     /// tract cannot be interrupted: a run whose caller has left goes on to its end.
-    fn run(&mut self, inputs: &[(usize, Tensor)], outputs: &[usize], _: &Cancel) -> Result<Vec<Tensor>, NnError> {
-        self.0.run(inputs, outputs).map_err(|e| NnError::Runtime(format!("the graph failed: {}", one_line(&e))))
+    fn run(
+        &mut self,
+        inputs: &[(usize, Tensor)],
+        outputs: &[usize],
+        _: &Cancel,
+    ) -> Result<Vec<Tensor>, NnError> {
+        self.0
+            .run(inputs, outputs)
+            .map_err(|e| NnError::Runtime(format!("the graph failed: {}", one_line(&e))))
     }
 }
 
@@ -270,14 +347,17 @@ fn dims(tensor: &Tensor) -> Vec<usize> {
 fn value(tensor: &Tensor) -> TractResult<TValue> {
     let shape = dims(tensor);
     if tensor.dtype() == DType::Bytes {
-        let strings: Result<Vec<String>, _> =
-            tensor.bytes_elements().map(|element| std::str::from_utf8(element).map(str::to_string)).collect();
+        let strings: Result<Vec<String>, _> = tensor
+            .bytes_elements()
+            .map(|element| std::str::from_utf8(element).map(str::to_string))
+            .collect();
         let array = tract_ndarray::ArrayD::from_shape_vec(shape, strings?)?;
         return Ok(array.into_tvalue());
     }
     let datum = datum(tensor.dtype()).context("an element type that tract lacks")?;
     // SAFETY: tract checks the length against the shape. Every bit pattern is valid for the number
     // types; for `bool`, `Tensor` has checked that each byte is 0 or 1. Strings went above.
+    #[allow(unsafe_code)]
     let value = unsafe { tract_onnx::prelude::Tensor::from_raw_dt(datum, &shape, tensor.data()) }?;
     Ok(value.into_tvalue())
 }
@@ -291,9 +371,17 @@ fn tensor(output: TValue, dtype: DType) -> TractResult<Tensor> {
         let strings = output.to_plain_array_view::<String>()?;
         return Ok(Tensor::from_bytes_elements(shape, strings.iter())?);
     }
-    let output = if output.datum_type() == datum { output } else { output.cast_to_dt(datum)?.into_owned().into_tvalue() };
+    let output = if output.datum_type() == datum {
+        output
+    } else {
+        output.cast_to_dt(datum)?.into_owned().into_tvalue()
+    };
     output.try_as_plain_ram()?;
-    let data = if output.len() == 0 { Bytes::new() } else { Bytes::from_owner(Output(output)) };
+    let data = if output.len() == 0 {
+        Bytes::new()
+    } else {
+        Bytes::from_owner(Output(output))
+    };
     Ok(Tensor::new(dtype, shape, data)?)
 }
 
@@ -310,5 +398,10 @@ impl AsRef<[u8]> for Output {
 fn one_line(error: &TractError) -> String {
     let text = format!("{error:#}");
     let words = text.split_whitespace().filter(|word| !word.contains('/'));
-    words.collect::<Vec<_>>().join(" ").chars().take(500).collect()
+    words
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(500)
+        .collect()
 }

@@ -28,10 +28,18 @@ impl Candidate {
 
 /// The libraries to try, best first: only one if the operator names it.
 pub fn candidates(option: Option<&Path>) -> Result<Vec<Candidate>, StartError> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let (first, second) = (variable("TMS_ONNXRUNTIME"), variable("ORT_DYLIB_PATH"));
     // The option may itself come from the variable: then that is what the operator knows it by.
-    let option_name = if option == first.as_deref() { "TMS_ONNXRUNTIME" } else { "the option `onnxruntime`" };
+    let option_name = if option == first.as_deref() {
+        "TMS_ONNXRUNTIME"
+    } else {
+        "the option `onnxruntime`"
+    };
     let asked = [
         (option.map(Path::to_path_buf), option_name),
         (first, "TMS_ONNXRUNTIME"),
@@ -44,15 +52,27 @@ pub fn candidates(option: Option<&Path>) -> Result<Vec<Candidate>, StartError> {
     }
     let found = folders().into_iter().flat_map(|folder| libraries(&folder));
     // Last, a bare name: the dynamic linker knows more folders than we do.
-    let names = [format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)];
+    let names = [format!(
+        "{}onnxruntime{}",
+        std::env::consts::DLL_PREFIX,
+        std::env::consts::DLL_SUFFIX
+    )];
     let paths = found.chain(names.into_iter().map(PathBuf::from));
-    Ok(paths.map(|path| Candidate { path, asked_by: None }).collect())
+    Ok(paths
+        .map(|path| Candidate {
+            path,
+            asked_by: None,
+        })
+        .collect())
 }
 
 /// The library that the operator names: a file, or the newest in a folder.
 fn named(path: &Path, asked_by: &'static str) -> Result<Candidate, StartError> {
     let refuse = |reason: &str| {
-        Err(StartError(format!("ONNX Runtime cannot be used: `{}` (from {asked_by}) {reason}", path.display())))
+        Err(StartError(format!(
+            "ONNX Runtime cannot be used: `{}` (from {asked_by}) {reason}",
+            path.display()
+        )))
     };
     let path = if path.is_dir() {
         match libraries(path).into_iter().next() {
@@ -65,11 +85,18 @@ fn named(path: &Path, asked_by: &'static str) -> Result<Candidate, StartError> {
     let mut magic = [0; 4];
     match File::open(&path).and_then(|mut file| file.read_exact(&mut magic)) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => refuse("does not exist"),
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => refuse("is not a shared library"),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            refuse("is not a shared library")
+        }
         Err(e) => refuse(&format!("cannot be read: {e}")),
-        Ok(()) if cfg!(target_os = "linux") && magic != *b"\x7fELF" => refuse("is not a shared library"),
+        Ok(()) if cfg!(target_os = "linux") && magic != *b"\x7fELF" => {
+            refuse("is not a shared library")
+        }
         // Absolute, because the loader takes a relative path from the binary's folder.
-        Ok(()) => Ok(Candidate { path: path.canonicalize().unwrap_or(path), asked_by: Some(asked_by) }),
+        Ok(()) => Ok(Candidate {
+            path: path.canonicalize().unwrap_or(path),
+            asked_by: Some(asked_by),
+        }),
     }
 }
 
@@ -80,7 +107,11 @@ fn folders() -> Vec<PathBuf> {
         let own = binary.parent().map(Path::to_path_buf).unwrap_or_default();
         folders.extend([own.join("onnxruntime"), own.join("lib"), own.clone()]);
         // A build in a checkout: the project's folder is above `target`.
-        if let Some(project) = own.ancestors().find(|a| a.ends_with("target")).and_then(Path::parent) {
+        if let Some(project) = own
+            .ancestors()
+            .find(|a| a.ends_with("target"))
+            .and_then(Path::parent)
+        {
             folders.extend([project.join(".onnxruntime"), project.join("onnxruntime")]);
         }
     }
@@ -110,7 +141,11 @@ fn version(name: &str) -> Option<Vec<u32>> {
         Some(version) => version,
         None => rest.strip_prefix("so")?,
     };
-    version.split('.').filter(|part| !part.is_empty()).map(|part| part.parse().ok()).collect()
+    version
+        .split('.')
+        .filter(|part| !part.is_empty())
+        .map(|part| part.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -122,20 +157,35 @@ mod tests {
         assert_eq!(version("libonnxruntime.so"), Some(vec![]));
         assert_eq!(version("libonnxruntime.so.1.31.1"), Some(vec![1, 31, 1]));
         assert_eq!(version("libonnxruntime.1.31.1.dylib"), Some(vec![1, 31, 1]));
-        for other in ["libonnxruntime_providers_shared.so", "libonnxruntime.so.txt", "onnxruntime.so"] {
+        for other in [
+            "libonnxruntime_providers_shared.so",
+            "libonnxruntime.so.txt",
+            "onnxruntime.so",
+        ] {
             assert_eq!(version(other), None, "{other}");
         }
     }
 
     #[test]
     fn a_named_library_must_be_one() {
-        let message = |path: &Path| named(path, "TMS_ONNXRUNTIME").err().map(|e| e.to_string()).unwrap_or_default();
+        let message = |path: &Path| {
+            named(path, "TMS_ONNXRUNTIME")
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default()
+        };
         assert_eq!(
             message(Path::new("/nowhere/x.so")),
             "ONNX Runtime cannot be used: `/nowhere/x.so` (from TMS_ONNXRUNTIME) does not exist"
         );
-        assert!(message(Path::new(file!()).parent().unwrap_or(Path::new("/"))).contains("TMS_ONNXRUNTIME"));
-        assert!(message(Path::new("/etc")).ends_with("`/etc` (from TMS_ONNXRUNTIME) holds no libonnxruntime.so"));
+        assert!(
+            message(Path::new(file!()).parent().unwrap_or(Path::new("/")))
+                .contains("TMS_ONNXRUNTIME")
+        );
+        assert!(
+            message(Path::new("/etc"))
+                .ends_with("`/etc` (from TMS_ONNXRUNTIME) holds no libonnxruntime.so")
+        );
         assert!(message(Path::new("/etc/passwd")).ends_with("is not a shared library"));
         assert!(message(Path::new("/dev/null")).ends_with("is not a shared library"));
     }

@@ -1,0 +1,170 @@
+//! Tensors as values of ONNX Runtime and back, over the same bytes wherever they are aligned.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use ort::{
+    session::SessionInputValue,
+    value::{
+        DynTensor, DynValue, PrimitiveTensorElementType, Tensor as OrtTensor, TensorElementType,
+        TensorRef, ValueType,
+    },
+};
+
+use crate::nn::{DType, NnError, Tensor};
+
+/// Our type for one of ONNX Runtime's; `None` for those that cannot be sent.
+pub fn dtype(kind: &TensorElementType) -> Option<DType> {
+    Some(match kind {
+        TensorElementType::Bool => DType::Bool,
+        TensorElementType::Uint8 => DType::U8,
+        TensorElementType::Uint16 => DType::U16,
+        TensorElementType::Uint32 => DType::U32,
+        TensorElementType::Uint64 => DType::U64,
+        TensorElementType::Int8 => DType::I8,
+        TensorElementType::Int16 => DType::I16,
+        TensorElementType::Int32 => DType::I32,
+        TensorElementType::Int64 => DType::I64,
+        TensorElementType::Float16 => DType::F16,
+        TensorElementType::Bfloat16 => DType::BF16,
+        TensorElementType::Float32 => DType::F32,
+        TensorElementType::Float64 => DType::F64,
+        TensorElementType::String => DType::Bytes,
+        _ => return None,
+    })
+}
+
+/// A failed run as its caller sees it: without source positions and paths.
+pub fn failed(error: &ort::Error) -> NnError {
+    tracing::debug!("ONNX Runtime: {error}");
+    let words = error
+        .message()
+        .split_whitespace()
+        .filter(|word| !word.contains('/'));
+    let text = words.collect::<Vec<_>>().join(" ");
+    NnError::Runtime(format!(
+        "the graph failed: {}",
+        text.chars().take(500).collect::<String>()
+    ))
+}
+
+/// A tensor as a value of ONNX Runtime over the same bytes, or over `copy` if they are not aligned.
+pub fn value<'v>(
+    name: &str,
+    tensor: &'v Tensor,
+    copy: &'v mut Vec<u64>,
+) -> Result<SessionInputValue<'v>, NnError> {
+    // Dimensions over i64::MAX do not exist in a `Tensor`.
+    let shape: Vec<i64> = tensor.shape().iter().map(|&d| d as i64).collect();
+    fn view<'v, T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static>(
+        (shape, data, copy): (Vec<i64>, &'v Bytes, &'v mut Vec<u64>),
+    ) -> ort::Result<SessionInputValue<'v>> {
+        Ok(TensorRef::from_array_view((shape, elements::<T>(data, copy)))?.into())
+    }
+    let parts = (shape, tensor.data(), copy);
+    let result = match tensor.dtype() {
+        DType::Bool => view::<bool>(parts),
+        DType::U8 => view::<u8>(parts),
+        DType::U16 => view::<u16>(parts),
+        DType::U32 => view::<u32>(parts),
+        DType::U64 => view::<u64>(parts),
+        DType::I8 => view::<i8>(parts),
+        DType::I16 => view::<i16>(parts),
+        DType::I32 => view::<i32>(parts),
+        DType::I64 => view::<i64>(parts),
+        DType::F16 => view::<f16>(parts),
+        DType::BF16 => view::<bf16>(parts),
+        DType::F32 => view::<f32>(parts),
+        DType::F64 => view::<f64>(parts),
+        DType::Bytes => {
+            let strings = tensor
+                .bytes_elements()
+                .map(|s| std::str::from_utf8(s).map(str::to_string));
+            let strings: Result<Vec<String>, _> = strings.collect();
+            let strings = strings
+                .ok()
+                .filter(|strings| !strings.iter().any(|s| s.contains('\0')));
+            let Some(strings) = strings else {
+                let reason = "holds a string that is not UTF-8 or contains a zero byte";
+                return Err(NnError::InvalidInput(format!("input `{name}` {reason}")));
+            };
+            OrtTensor::from_string_array((parts.0, &*strings)).map(Into::into)
+        }
+    };
+    result.map_err(|e| failed(&e))
+}
+
+/// The bytes of a tensor as elements, copied only if they are not aligned for `T`.
+#[allow(unsafe_code)]
+fn elements<'v, T: PrimitiveTensorElementType>(data: &'v Bytes, copy: &'v mut Vec<u64>) -> &'v [T] {
+    let count = data.len() / size_of::<T>();
+    let mut start = data.as_ptr();
+    if !start.cast::<T>().is_aligned() {
+        copy.resize(data.len().div_ceil(8), 0);
+        // SAFETY: `copy` is at least `data.len()` bytes long, and a new allocation overlaps nothing.
+        unsafe { std::ptr::copy_nonoverlapping(start, copy.as_mut_ptr().cast(), data.len()) };
+        start = copy.as_ptr().cast();
+    }
+    // SAFETY: `start` is aligned for T (checked, or the start of u64s, the widest type here), and the
+    // bytes there live and stay unchanged for 'v. Every bit pattern is valid for the number types;
+    // for `bool`, `Tensor` has checked that each byte is 0 or 1.
+    unsafe { std::slice::from_raw_parts(start.cast(), count) }
+}
+
+/// An output as a tensor over the same bytes; copied if they are `lent`, the inputs' own. A graph may
+/// give an input back as an output.
+pub fn tensor(output: DynValue, lent: &[Range<*const u8>]) -> Result<Tensor, NnError> {
+    let broken = |what: &str| NnError::Runtime(format!("the graph gave {what}"));
+    let ValueType::Tensor { ty, shape, .. } = output.dtype() else {
+        return Err(broken("something that is no tensor"));
+    };
+    let dtype = dtype(ty).ok_or_else(|| broken("a tensor of an unknown type"))?;
+    let shape: Vec<u64> = shape.iter().map(|&d| d.max(0) as u64).collect();
+    if dtype == DType::Bytes {
+        let (_, strings) = output
+            .try_extract_strings()
+            .map_err(|_| broken("a string that is not UTF-8"))?;
+        return Tensor::from_bytes_elements(shape, strings).map_err(|e| broken(&e.to_string()));
+    }
+    let bytes = shape.iter().product::<u64>() as usize * dtype.size().unwrap_or_default();
+    let data = if bytes == 0 {
+        Bytes::new()
+    } else {
+        let value = as_tensor(output)?;
+        let start = value.data_ptr().cast();
+        let output = Output { value, bytes };
+        if lent.iter().any(|range| range.contains(&start)) {
+            Bytes::copy_from_slice(output.as_ref())
+        } else {
+            Bytes::from_owner(output)
+        }
+    };
+    Tensor::new(dtype, shape, data).map_err(|e| broken(&e.to_string()))
+}
+
+fn as_tensor(output: DynValue) -> Result<DynTensor, NnError> {
+    let tensor: DynTensor = output.downcast().map_err(|e| failed(&e))?;
+    if !tensor.memory_info().is_cpu_accessible() || tensor.data_ptr().is_null() {
+        return Err(NnError::Runtime(
+            "the graph gave a tensor that is not in the CPU's memory".into(),
+        ));
+    }
+    Ok(tensor)
+}
+
+/// The bytes of an output, which ONNX Runtime owns.
+struct Output {
+    value: DynTensor,
+    bytes: usize,
+}
+
+impl AsRef<[u8]> for Output {
+    #[allow(unsafe_code)]
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the value is a tensor of numbers in the CPU's memory (`as_tensor`) with this many
+        // bytes by its own shape and type. They live as long as the value, unless they are an
+        // input's (`tensor` copies those before the input goes), and nothing changes them.
+        unsafe { std::slice::from_raw_parts(self.value.data_ptr().cast(), self.bytes) }
+    }
+}

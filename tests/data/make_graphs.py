@@ -1,0 +1,83 @@
+"""Writes the tiny graphs that the tests of native inference load, into graphs/ beside this file.
+
+    python3 -m venv venv && venv/bin/pip install onnx
+    venv/bin/python tests/data/make_graphs.py
+"""
+
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto as T
+from onnx import helper as h
+
+FOLDER = Path(__file__).parent / "graphs"
+
+# Our names of the element types, and ONNX's.
+DTYPES = {
+    "bool": T.BOOL, "u8": T.UINT8, "u16": T.UINT16, "u32": T.UINT32, "u64": T.UINT64,
+    "i8": T.INT8, "i16": T.INT16, "i32": T.INT32, "i64": T.INT64,
+    "fp16": T.FLOAT16, "bf16": T.BFLOAT16, "fp32": T.FLOAT, "fp64": T.DOUBLE, "bytes": T.STRING,
+}
+
+
+def tensor(name, dtype=T.FLOAT, shape=("rows", "columns")):
+    return h.make_tensor_value_info(name, dtype, shape)
+
+
+def save(name, nodes, inputs, outputs, defaults=(), opset=17, ir=8, check=True):
+    graph = h.make_graph(nodes, name, inputs, outputs, list(defaults))
+    opsets = [h.make_opsetid("", opset), h.make_opsetid("ai.onnx.ml", 3)]
+    model = h.make_model(graph, opset_imports=opsets, ir_version=ir, producer_name="make_graphs.py")
+    if check:
+        onnx.checker.check_model(model)
+    (FOLDER / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+
+def main():
+    FOLDER.mkdir(exist_ok=True)
+    node = h.make_node
+
+    # What goes in comes out, for each type.
+    for name, dtype in DTYPES.items():
+        save(f"identity_{name}", [node("Identity", ["x"], ["y"])], [tensor("x", dtype)], [tensor("y", dtype)])
+    # A type that no caller can send.
+    save("identity_fp8", [node("Identity", ["x"], ["y"])],
+         [tensor("x", T.FLOAT8E4M3FN)], [tensor("y", T.FLOAT8E4M3FN)], opset=19, ir=9)
+    # A scalar, and a tensor whose rank the graph leaves open.
+    save("scalar", [node("Add", ["x", "x"], ["y"])], [tensor("x", shape=())], [tensor("y", shape=())])
+    save("any_rank", [node("Neg", ["x"], ["y"])], [tensor("x", shape=None)], [tensor("y", shape=None)],
+         check=False)  # The checker wants a shape; exporters leave it out all the same.
+
+    # Two inputs and two outputs. The names of the open dimensions let them differ: then a run fails.
+    save("two_inputs", [node("Add", ["a", "b"], ["sum"]), node("Mul", ["a", "b"], ["product"])],
+         [tensor("a", shape=("n", 3)), tensor("b", shape=("m", 3))],
+         [tensor("sum", shape=(None, 3)), tensor("product", shape=(None, 3))])
+
+    # An input that is also an output.
+    save("passed_through", [node("Neg", ["x"], ["y"])], [tensor("x")], [tensor("x"), tensor("y")])
+
+    # An input with a default value, which a caller need not give.
+    save("optional_input", [node("Mul", ["x", "scale"], ["y"])],
+         [tensor("x"), tensor("scale", shape=(1,))], [tensor("y")],
+         [h.make_tensor("scale", T.FLOAT, [1], [10.0])])
+
+    # Outputs that are no tensors, beside one that is.
+    ids = h.make_tensor_sequence_value_info("parts", T.FLOAT, None)
+    save("sequence_output", [node("Neg", ["x"], ["y"]), node("SequenceConstruct", ["x", "y"], ["parts"])],
+         [tensor("x")], [tensor("y"), ids])
+    maps = h.make_value_info("probabilities", h.make_sequence_type_proto(
+        h.make_map_type_proto(T.STRING, h.make_tensor_type_proto(T.FLOAT, ()))))
+    zipmap = node("ZipMap", ["x"], ["probabilities"], domain="ai.onnx.ml", classlabels_strings=["ham", "spam"])
+    save("zipmap", [node("ArgMax", ["x"], ["label"], axis=1, keepdims=0), zipmap],
+         [tensor("x", shape=("rows", 2))], [tensor("label", T.INT64, ("rows",)), maps])
+    # An input that is no tensor.
+    save("sequence_input", [node("SequenceLength", ["parts"], ["n"])], [ids], [tensor("n", T.INT64, ())])
+
+    # As slow as the caller wants: 64 products of a square matrix with itself.
+    steps = [node("MatMul", [f"t{i}" if i else "x", "x"], [f"t{i + 1}"]) for i in range(64)]
+    steps.append(node("Identity", ["t64"], ["y"]))
+    save("slow", steps, [tensor("x", shape=("n", "n"))], [tensor("y", shape=("n", "n"))])
+
+
+if __name__ == "__main__":
+    main()
