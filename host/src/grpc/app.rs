@@ -73,7 +73,7 @@ impl App {
     pub fn model(&self, name: &str) -> Result<&Arc<Model>, Status> {
         self.catalogue
             .get(name)
-            .map_err(|unready| status::unready(name, unready))
+            .map_err(|unready| status::unready(name, unready, &self.catalogue))
     }
 }
 

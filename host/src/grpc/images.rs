@@ -5,7 +5,7 @@ use tonic::Status;
 
 use crate::nn::{DType, Tensor};
 
-use super::proto::server::NumpyImage;
+use super::{proto::server::NumpyImage, status};
 
 const DTYPES: [(&str, DType, u64); 3] = [
     ("uint8", DType::U8, 1),
@@ -27,11 +27,7 @@ pub fn from_proto(image: Option<NumpyImage>) -> Result<Tensor, Status> {
         dtype,
     } = image;
     let Some((name, dtype, size)) = DTYPES.into_iter().find(|row| row.0 == dtype) else {
-        let dtype: String = dtype
-            .chars()
-            .take(40)
-            .flat_map(char::escape_debug)
-            .collect();
+        let dtype = status::escape(&dtype);
         return bad(format!(
             "the image's dtype is `{dtype}`: uint8, float32 or float64"
         ));

@@ -64,7 +64,7 @@ impl GrpcInferenceService for InferenceService {
         let ready = match self.0.catalogue.get(&name) {
             Ok(_) => self.model(&name, &version).is_ok(),
             Err(Unready::Failed) => false,
-            Err(unknown) => return Err(status::unready(&name, unknown)),
+            Err(unknown) => return Err(status::unready(&name, unknown, &self.0.catalogue)),
         };
         Ok(Reply::new(ModelReadyResponse { ready }))
     }
@@ -153,11 +153,7 @@ fn select(mut tensors: Vec<NamedTensor>, wanted: &[String]) -> Result<Vec<NamedT
         .map(|name| {
             let found = tensors.iter().position(|(n, _)| n == name);
             found.map(|i| tensors.swap_remove(i)).ok_or_else(|| {
-                let name: String = name
-                    .chars()
-                    .take(100)
-                    .flat_map(char::escape_debug)
-                    .collect();
+                let name = status::escape(&name);
                 Status::invalid_argument(format!(
                     "the model gives no output `{name}`, or not twice"
                 ))

@@ -3,23 +3,34 @@
 use tonic::{Code, Status};
 
 use crate::{
-    models::{RunError, Unready},
+    models::{Catalogue, RunError, Unready},
     nn::NnError,
     sandbox::CallError,
 };
 
-pub fn unready(name: &str, unready: Unready) -> Status {
-    let name: String = name
-        .chars()
-        .take(100)
-        .flat_map(char::escape_debug)
-        .collect();
+/// A name that cannot be called. An unknown one comes with those that are known.
+pub fn unready(name: &str, unready: Unready, catalogue: &Catalogue) -> Status {
+    const MOST: usize = 20;
+    let name = escape(name);
     match unready {
-        Unready::Unknown => Status::not_found(format!("there is no model `{name}`")),
+        Unready::Unknown => {
+            let mut names: Vec<_> = catalogue.ready().map(|m| m.name.as_str()).collect();
+            let more = if names.len() > MOST { ", …" } else { "" };
+            names.truncate(MOST);
+            let names = names.join(", ");
+            Status::not_found(format!(
+                "there is no model `{name}`; there are: {names}{more}"
+            ))
+        }
         Unready::Failed => Status::unavailable(format!(
             "the model `{name}` did not load: the server's log says why"
         )),
     }
+}
+
+/// What a caller sent, fit for a message: short, and without control characters.
+pub fn escape(text: &str) -> String {
+    text.chars().take(100).flat_map(char::escape_debug).collect()
 }
 
 pub fn run(model: &str, error: RunError) -> Status {

@@ -9,9 +9,12 @@ use crate::{
     nn::{DType, Tensor},
 };
 
-use super::proto::inference::{
-    InferTensorContents, model_infer_request::InferInputTensor,
-    model_infer_response::InferOutputTensor,
+use super::{
+    proto::inference::{
+        InferTensorContents, model_infer_request::InferInputTensor,
+        model_infer_response::InferOutputTensor,
+    },
+    status,
 };
 
 /// A request's inputs. `raw` has one entry an input, or none where contents are typed.
@@ -34,11 +37,7 @@ pub fn from_proto(
             tensor(input, raw.next())
                 .map(|tensor| (name.clone(), tensor))
                 .map_err(|problem| {
-                    let name: String = name
-                        .chars()
-                        .take(100)
-                        .flat_map(char::escape_debug)
-                        .collect();
+                    let name = status::escape(&name);
                     Status::invalid_argument(format!("input `{name}`: {problem}"))
                 })
         })
@@ -48,12 +47,7 @@ pub fn from_proto(
 fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, String> {
     let dtype = DType::from_oip_name(&input.datatype).ok_or_else(|| {
         let names: Vec<_> = DType::all().map(DType::oip_name).collect();
-        let given: String = input
-            .datatype
-            .chars()
-            .take(40)
-            .flat_map(char::escape_debug)
-            .collect();
+        let given = status::escape(&input.datatype);
         format!("`{given}` is not a datatype: {}", names.join(", "))
     })?;
     let shape: Vec<u64> = input

@@ -74,7 +74,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
             }
             Payload::ComponentImportSection(imports) if depth == 1 => {
                 for import in imports.into_iter().flatten() {
-                    check_version(import.name.name)?;
+                    check_import(import.name.name)?;
                 }
             }
             Payload::ComponentExportSection(exports) if depth == 1 => {
@@ -95,19 +95,41 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
     Ok(footprint)
 }
 
-/// Imports of our package must be of our version.
-fn check_version(import: &str) -> Result<(), LoadError> {
+/// What components may import, by the start of the name. All of WASI 0.2 links; nothing of it is
+/// granted.
+const PROVIDED: [&str; 8] = [
+    PACKAGE,
+    "wasi:nn/",
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
+
+/// Refuses what this server does not provide: compiling takes long, and ends in less clear words.
+fn check_import(import: &str) -> Result<(), LoadError> {
+    let refused = |text: String| Err(LoadError::Refused(text));
+    if !PROVIDED.iter().any(|start| import.starts_with(start)) {
+        let hint = match import.starts_with("wasi:http/") {
+            true => " (build a JavaScript component without it: --disable http)",
+            false => "",
+        };
+        return refused(format!(
+            "model.wasm imports {import}, which this server does not provide{hint}"
+        ));
+    }
+    // Imports of our package must be of our version.
     let Some(rest) = import.strip_prefix(PACKAGE) else {
         return Ok(());
     };
-    match rest.split_once('@') {
-        Some((_, VERSION)) => Ok(()),
-        other => {
-            let theirs = other.map_or("no version", |(_, version)| version);
-            Err(LoadError::Refused(format!(
-                "model.wasm was built for tms:model@{theirs}, this server speaks \
-                 tms:model@{VERSION}: rebuild it against this version's wit/"
-            )))
-        }
+    let theirs = rest.split_once('@').map_or("?", |(_, version)| version);
+    if theirs == VERSION {
+        return Ok(());
     }
+    refused(format!(
+        "model.wasm was built for tms:model@{theirs}, this server speaks tms:model@{VERSION}: \
+         rebuild it against this version's wit/"
+    ))
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, component::ResourceTableError};
 
 use crate::{
     data::{Description, IMAGE, Input, Kind, Output},
@@ -180,6 +180,10 @@ pub fn failure(model: &str, error: wasmtime::Error, limit: Duration) -> CallErro
     }
     // The log has the guest's backtrace, the caller only the reason.
     tracing::warn!(target: "model", model, "trapped: {error:?}");
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        let held = "it holds too many handles (limit `handles`): tensors must be dropped";
+        return CallError::Trap(held.into());
+    }
     CallError::Trap(match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),
         None => error.root_cause().to_string(),
