@@ -111,7 +111,8 @@ const PROVIDED: [&str; 8] = [
 /// Refuses what this server does not provide: compiling takes long, and ends in less clear words.
 fn check_import(import: &str) -> Result<(), LoadError> {
     let refused = |text: String| Err(LoadError::Refused(text));
-    if !PROVIDED.iter().any(|start| import.starts_with(start)) {
+    // Names without a package are types that the world names.
+    if import.contains(':') && !PROVIDED.iter().any(|start| import.starts_with(start)) {
         let hint = match import.starts_with("wasi:http/") {
             true => " (build a JavaScript component without it: --disable http)",
             false => "",
