@@ -1,0 +1,33 @@
+"""Fixtures: one server over the repository's models and the small graphs of tests/data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tritonclient.grpc as triton
+
+from served import MODELS, REPOSITORY, Server
+
+GRAPHS = REPOSITORY / "tests" / "data" / "graphs"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder: Path = tmp_path_factory.mktemp("models")
+    for model in MODELS.iterdir():
+        if model.is_dir():
+            (folder / model.name).symlink_to(model)
+    # A bare graph each: a folder with one file.
+    for graph in GRAPHS.glob("*.onnx"):
+        (folder / graph.stem).mkdir()
+        (folder / graph.stem / "model.onnx").symlink_to(graph)
+    with Server(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(server: Server) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(server.address) as client:
+        yield client
