@@ -263,6 +263,31 @@ async fn strings_that_native_code_cannot_take_are_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_quantised_softmax_is_right_or_refused() {
+    for (backend, runtime) in runtimes() {
+        if backend == "tract" {
+            let options = GraphOptions::default();
+            let result = runtime.load("q", &graph_file("quantised_softmax"), &options);
+            let error = result.err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(
+                error.ends_with("tract lacks Softmax of quantised values"),
+                "{error}"
+            );
+            continue;
+        }
+        let graph = load(&runtime, "quantised_softmax");
+        let out = compute(&graph, &[("x", floats(&[1, 2], &[1., -1.]))])
+            .await
+            .unwrap();
+        let out = to_floats(&out[0].1);
+        assert!(
+            (out[0] - 0.88).abs() < 0.01 && (out[1] - 0.12).abs() < 0.01,
+            "{out:?}"
+        );
+    }
+}
+
 #[test]
 fn files_that_are_no_graphs_are_refused_in_a_sentence() {
     let folder = tempfile::tempdir().unwrap();

@@ -73,6 +73,15 @@ def main():
     # An input that is no tensor.
     save("sequence_input", [node("SequenceLength", ["parts"], ["n"])], [ids], [tensor("n", T.INT64, ())])
 
+    # A softmax between quantised values, as quantised classifiers have it.
+    save("quantised_softmax",
+         [node("QuantizeLinear", ["x", "xs", "xz"], ["q0"]), node("DequantizeLinear", ["q0", "xs", "xz"], ["d0"]),
+          node("Softmax", ["d0"], ["p"], axis=1),
+          node("QuantizeLinear", ["p", "ys", "yz"], ["q1"]), node("DequantizeLinear", ["q1", "ys", "yz"], ["y"])],
+         [tensor("x")], [tensor("y")],
+         [h.make_tensor("xs", T.FLOAT, [], [0.05]), h.make_tensor("xz", T.UINT8, [], [128]),
+          h.make_tensor("ys", T.FLOAT, [], [1 / 255]), h.make_tensor("yz", T.UINT8, [], [0])])
+
     # As slow as the caller wants: 64 products of a square matrix with itself.
     steps = [node("MatMul", [f"t{i}" if i else "x", "x"], [f"t{i + 1}"]) for i in range(64)]
     steps.append(node("Identity", ["t64"], ["y"]))
