@@ -13,8 +13,9 @@ else
     skip "shellcheck is not installed: apt-get install -y shellcheck"
 fi
 say "ruff and mypy"
-"$PYTHON" -m ruff check --quiet clients/python tests models
-(cd clients/python && "$PYTHON" -m ruff format --check --quiet . && "$PYTHON" -m mypy)
+"$PYTHON" -m ruff check --quiet clients/python tests/clients tests/docs
+"$PYTHON" -m ruff format --check --quiet clients/python tests/clients tests/docs
+(cd clients/python && "$PYTHON" -m mypy)
 say "clippy (2 to 4 minutes the first time)"
 cargo clippy --release --locked --workspace --all-targets -- -D warnings
 cargo clippy --release --locked --manifest-path models/Cargo.toml --workspace --all-targets -- -D warnings

@@ -1,6 +1,6 @@
 """A running server for the tests: the real binary, on a free port, over a folder of models.
 
-The binary is the one named by TMS_BIN, or target/release/tms of this checkout. Where it has not been
+The binary is the one named by TMS_BIN, or target/release/tms of this checkout. Where it was not
 built the tests are skipped with the reason; with CI set in the environment they fail.
 """
 

@@ -252,7 +252,7 @@ def test_the_asyncio_client(server):
 
 
 def test_a_deadline_of_the_caller(client):
-    with pytest.raises(InferenceServerException, match="(?i)deadline") as error:
+    with pytest.raises(InferenceServerException, match=r"(?i)deadline") as error:
         client.infer("slow", [tensor("x", floats(3000, 3000))], client_timeout=0.5)
     assert error.value.status() == "StatusCode.DEADLINE_EXCEEDED"
     # What nobody waits for is ended: the next run does not queue behind it.

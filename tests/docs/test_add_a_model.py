@@ -62,10 +62,10 @@ def script(section: list[Block], component: bool) -> str:
 def environment(folder: Path) -> dict[str, str]:
     """A reader's: nothing of this checkout's set-up, `TMS` as the text asks for, a free port."""
     port = free_port()
-    ours = {"CARGO_TARGET_DIR", "CARGO_MANIFEST_DIR", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "TMS_BIN"}
+    ours = {"CARGO_TARGET_DIR", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "TMS_BIN"}
     env = {name: value for name, value in os.environ.items() if name not in ours}
     env.update(TMS=str(checkout(folder)), TMS_PORT=str(port), TMS_ADDRESS=f"127.0.0.1:{port}")
-    # The two ways, and later runs, share what they compile; the products stay where cargo puts them.
+    # Both ways and later runs share what they compile; products stay where cargo puts them.
     env["CARGO_BUILD_BUILD_DIR"] = str(CACHE / "add-a-model")
     env["PATH"] = f"{CACHE / f'cargo-component-{CARGO_COMPONENT}' / 'bin'}:{env['PATH']}"
     if not has_target([]):
