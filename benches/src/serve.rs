@@ -1,0 +1,110 @@
+//! A tonic server with the host's settings, on one shared runtime or on one runtime a worker.
+
+use std::{
+    io::Write,
+    net::{Ipv4Addr, TcpStream},
+    thread,
+};
+
+use clap::{Args, ValueEnum};
+use tms::grpc::proto::server::server_server::ServerServer;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Handle},
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+};
+use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
+use tonic::transport::Server;
+
+use crate::service::{Service, Work};
+
+/// As in the host.
+const WINDOW: u32 = 16 << 20;
+const MAX_MESSAGE: usize = 64 << 20;
+
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// 0 takes a free one; the line printed when the server is ready names it
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+
+    #[arg(long, default_value = "shared")]
+    pub runtime: Kind,
+
+    /// Threads of the shared runtime, or runtimes
+    #[arg(long, default_value_t = thread::available_parallelism().map_or(1, |n| n.get()))]
+    pub workers: usize,
+}
+
+/// Where connections and their calls run.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Kind {
+    /// One multi-threaded runtime for all, as in the host.
+    Shared,
+    /// A current-thread runtime for each worker, which gets every n-th connection.
+    PerWorker,
+    /// The same, and a call that finds its worker at work runs on one that is idle.
+    Handover,
+}
+
+/// Serves until the process is killed. `work` is asked for the work of each runtime; it gets its
+/// number and all runtimes.
+pub fn serve<W: Work>(
+    args: &ServeArgs,
+    work: impl Fn(usize, Vec<Handle>) -> W,
+) -> anyhow::Result<()> {
+    let runtimes = match args.runtime {
+        Kind::Shared => {
+            let mut builder = Builder::new_multi_thread();
+            vec![builder.worker_threads(args.workers).enable_all().build()?]
+        }
+        Kind::PerWorker | Kind::Handover => (0..args.workers)
+            .map(|_| Builder::new_current_thread().enable_all().build())
+            .collect::<Result<_, _>>()?,
+    };
+    let handles: Vec<_> = runtimes.iter().map(|r| r.handle().clone()).collect();
+    let mut senders = Vec::new();
+    for (index, runtime) in runtimes.into_iter().enumerate() {
+        let (to_server, connections) = mpsc::unbounded_channel();
+        senders.push(to_server);
+        let serving = serve_on(connections, work(index, handles.clone()));
+        // On a task: that is where a runtime of several threads runs things fast.
+        thread::spawn(move || runtime.block_on(async { tokio::spawn(serving).await }));
+    }
+    let acceptor = Builder::new_current_thread().enable_all().build()?;
+    acceptor.block_on(accept(args.port, senders))
+}
+
+/// Hands connections to the runtimes in turn.
+async fn accept(port: u16, runtimes: Vec<UnboundedSender<TcpStream>>) -> anyhow::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    writeln!(
+        std::io::stdout(),
+        "ready: grpc://{}",
+        listener.local_addr()?
+    )?;
+    for runtime in runtimes.iter().cycle() {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        runtime.send(stream.into_std()?)?;
+    }
+    Ok(())
+}
+
+async fn serve_on<W: Work>(connections: UnboundedReceiver<TcpStream>, work: W) {
+    let connections =
+        UnboundedReceiverStream::new(connections).map(tokio::net::TcpStream::from_std);
+    let service = ServerServer::new(Service(work))
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    let served = Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .add_service(service)
+        .serve_with_incoming(connections)
+        .await;
+    if let Err(e) = served {
+        eprintln!("the server ended: {e}");
+    }
+}
