@@ -4,6 +4,8 @@ mod resize;
 mod sample;
 mod taps;
 mod transform;
+#[cfg(target_arch = "wasm32")]
+mod vectors;
 
 use ndarray::{Array3, ArrayD, ArrayView3, Axis, Ix3};
 

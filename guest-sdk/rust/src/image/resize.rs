@@ -1,8 +1,7 @@
 //! Bilinear resizing, in two passes: along each row, then down the columns. With
 //! [`Filter::Antialias`] the result for bytes is that of Pillow's `BILINEAR`, value for value.
 //!
-//! Made for speed: only the wanted window is computed, every source row is read once, and a pixel
-//! travels as four lanes (`LANES`), which is one vector; grey images take one lane.
+//! Made for speed: only the wanted window is computed, and every source row is read once.
 
 use ndarray::{Array3, ArrayView3, Axis};
 
@@ -28,118 +27,99 @@ pub fn resize<T: Sample>(
     filter: Filter,
 ) -> Result<Array3<f32>> {
     let channels = image.dim().2;
-    let mut resized = Array3::zeros((height, width, channels));
+    let mut values = Vec::with_capacity(height * width * channels);
     let window = Window {
         top: 0,
         left: 0,
         height,
         width,
     };
-    resize_rows(
-        image,
-        (height, width),
-        window,
-        channels,
-        filter,
-        |y, line, lanes| {
-            let row = resized.row_mut_slice(y);
-            for (pixel, values) in row.chunks_exact_mut(channels).zip(line.chunks_exact(lanes)) {
-                pixel.copy_from_slice(&values[..channels]);
-            }
-        },
-    )?;
-    Ok(resized)
+    resize_rows(image, (height, width), window, filter, |_, line| {
+        values.extend_from_slice(line);
+    })?;
+    Ok(Array3::from_shape_vec((height, width, channels), values)?)
 }
 
-/// A row of an image as a slice.
-trait RowSlice {
-    fn row_mut_slice(&mut self, y: usize) -> &mut [f32];
-}
-
-impl RowSlice for Array3<f32> {
-    fn row_mut_slice(&mut self, y: usize) -> &mut [f32] {
-        let (_, width, channels) = self.dim();
-        let row = width * channels;
-        // A new array is contiguous; the empty slice is never seen.
-        self.as_slice_mut()
-            .map_or(&mut [], |values| &mut values[y * row..(y + 1) * row])
-    }
-}
-
-/// Resizes the first `channels` channels to `size` and hands each row of `window` to `sink`: its
-/// number, its values and how many values (lanes) a pixel has, of which the first `channels` count.
+/// Resizes to `size` and hands each row of `window` to `sink`: its number and its values.
 pub(crate) fn resize_rows<T: Sample>(
     image: ArrayView3<T>,
     size: (usize, usize),
     window: Window,
-    channels: usize,
     filter: Filter,
-    sink: impl FnMut(usize, &[f32], usize),
+    sink: impl FnMut(usize, &[f32]),
 ) -> Result<()> {
-    let (height, width, stored) = image.dim();
-    if channels == 0 || channels > 4 || channels > stored {
-        return Err(Error::caller(format!(
-            "an image of {stored} channels cannot be resized"
-        )));
-    }
+    let (height, width, channels) = image.dim();
     if height == 0 || width == 0 || size.0 == 0 || size.1 == 0 {
         return Err(Error::caller("an image without pixels cannot be resized"));
     }
-    let columns = Taps::<T>::new(
-        width,
-        size.1,
-        window.left..window.left + window.width,
-        filter,
-    );
-    let rows = Taps::<T>::new(
-        height,
-        size.0,
-        window.top..window.top + window.height,
-        filter,
-    );
-    if channels == 1 {
-        passes::<T, 1>(image, &columns, &rows, sink);
-    } else {
-        passes::<T, 4>(image, &columns, &rows, sink);
+    let columns = window.left..window.left + window.width;
+    let columns = Taps::<T>::new(width, size.1, columns, filter);
+    let rows = window.top..window.top + window.height;
+    let rows = Taps::<T>::new(height, size.0, rows, filter);
+    match channels {
+        1 => passes::<T, 1>(image, &columns, &rows, sink),
+        2 => passes::<T, 2>(image, &columns, &rows, sink),
+        3 => passes::<T, 3>(image, &columns, &rows, sink),
+        4 => passes::<T, 4>(image, &columns, &rows, sink),
+        _ => {
+            let message = format!("an image of {channels} channels cannot be resized");
+            return Err(Error::caller(message));
+        }
     }
     Ok(())
 }
 
 /// Both passes, row by row: a source row is shrunk when the first output row needs it, and kept in
 /// a ring until the last one has used it.
-fn passes<T: Sample, const LANES: usize>(
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+fn passes<T: Sample, const CHANNELS: usize>(
     image: ArrayView3<T>,
     columns: &Taps<T>,
     rows: &Taps<T>,
-    mut sink: impl FnMut(usize, &[f32], usize),
+    mut sink: impl FnMut(usize, &[f32]),
 ) {
-    let (_, width, stored) = image.dim();
-    let line = columns.len() * LANES;
-    let mut ring = vec![T::Sum::default(); rows.reach() * line];
-    let mut sums = vec![T::Sum::default(); line];
-    let mut values = vec![0.0f32; line];
-    // A last pixel has fewer values than lanes: let it read zeros.
-    let mut source = vec![T::default(); width * stored + LANES];
+    let length = columns.len() * CHANNELS;
+    let mut ring = vec![T::Sum::default(); rows.reach() * length];
+    let mut sums = vec![T::Sum::default(); length];
+    let mut values = vec![0.0f32; length];
+    // The last pixels' weights reach beyond the row, and so does a vector: let them find zeros.
+    let padded = image.dim().1 + columns.reach() + size_of::<[u8; 16]>();
+    let mut source = vec![[T::default(); CHANNELS]; padded];
     let mut next = 0;
     for (y, (first, weights)) in rows.iter().enumerate() {
         next = next.max(first);
         while next < first + weights.len() {
-            copy_row(image, next, &mut source);
-            let slot = next % rows.reach() * line;
-            shrink_row::<T, LANES>(&source, stored, columns, &mut ring[slot..slot + line]);
+            copy_row(image, next, source.as_flattened_mut());
+            let slot = next % rows.reach() * length;
+            let (line, _) = ring[slot..slot + length].as_chunks_mut();
+            T::shrink_row::<CHANNELS>(&source, columns.firsts(), columns.blocks(), line);
             next += 1;
         }
         sums.fill(T::Sum::default());
         for (offset, &weight) in weights.iter().enumerate() {
-            let slot = (first + offset) % rows.reach() * line;
-            for (sum, &value) in sums.iter_mut().zip(&ring[slot..slot + line]) {
-                *sum = *sum + weight * value;
-            }
+            let slot = (first + offset) % rows.reach() * length;
+            add_weighted::<T>(&mut sums, &ring[slot..slot + length], weight);
         }
         for (value, &sum) in values.iter_mut().zip(&sums) {
             *value = T::finish(T::settle(sum));
         }
-        sink(y, &values, LANES);
+        sink(y, &values);
+    }
+}
+
+/// Adds a line's values times `weight` to `sums`.
+#[inline(always)]
+fn add_weighted<T: Sample>(sums: &mut [T::Sum], line: &[T::Sum], weight: T::Sum) {
+    // Blocks make a long turn of the loop, see `BLOCK`.
+    let (sums, last_sums) = sums.as_chunks_mut::<16>();
+    let (line, last) = line.as_chunks::<16>();
+    for (sums, values) in sums.iter_mut().zip(line) {
+        for (sum, &value) in sums.iter_mut().zip(values) {
+            *sum = *sum + weight * value;
+        }
+    }
+    for (sum, &value) in last_sums.iter_mut().zip(last) {
+        *sum = *sum + weight * value;
     }
 }
 
@@ -149,26 +129,6 @@ fn copy_row<T: Sample>(image: ArrayView3<T>, y: usize, to: &mut [T]) {
     match row.as_slice() {
         Some(values) => to[..values.len()].copy_from_slice(values),
         None => to.iter_mut().zip(row).for_each(|(to, &from)| *to = from),
-    }
-}
-
-/// The pass along one row; `stored` values of `source` are a pixel.
-fn shrink_row<T: Sample, const LANES: usize>(
-    source: &[T],
-    stored: usize,
-    columns: &Taps<T>,
-    line: &mut [T::Sum],
-) {
-    let (pixels, _) = line.as_chunks_mut::<LANES>();
-    for (pixel, (first, weights)) in pixels.iter_mut().zip(columns.iter()) {
-        let mut sums = [T::Sum::default(); LANES];
-        let covered = source[first * stored..].array_windows::<LANES>();
-        for (values, &weight) in covered.step_by(stored).zip(weights) {
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum = *sum + weight * value.widen();
-            }
-        }
-        *pixel = sums.map(T::settle);
     }
 }
 

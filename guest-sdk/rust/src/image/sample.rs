@@ -2,6 +2,7 @@
 
 use std::ops::{Add, Mul};
 
+use super::taps::BLOCK;
 use crate::Element;
 
 /// The type of a pixel's value, and how weighted sums of it are computed.
@@ -23,10 +24,47 @@ pub trait Sample: Element + Copy + Default {
 
     /// A settled value as a float.
     fn finish(value: Self::Sum) -> f32;
+
+    /// The pass along one row, see [`shrink_row`].
+    #[doc(hidden)]
+    #[inline(always)]
+    fn shrink_row<const CHANNELS: usize>(
+        source: &[[Self; CHANNELS]],
+        firsts: &[usize],
+        weights: &[[Self::Sum; BLOCK]],
+        line: &mut [[Self::Sum; CHANNELS]],
+    ) {
+        shrink_row(source, firsts, weights, line);
+    }
+}
+
+/// The weighted sums along one row, one for each of `firsts`: the source pixel that the first
+/// of its weights is for. The weights are in blocks, equally many each.
+#[inline(always)]
+fn shrink_row<T: Sample, const CHANNELS: usize>(
+    source: &[[T; CHANNELS]],
+    firsts: &[usize],
+    weights: &[[T::Sum; BLOCK]],
+    line: &mut [[T::Sum; CHANNELS]],
+) {
+    let blocks = weights.len() / firsts.len().max(1);
+    let positions = firsts.iter().zip(weights.chunks_exact(blocks.max(1)));
+    for (pixel, (&first, weights)) in line.iter_mut().zip(positions) {
+        let mut sums = [T::Sum::default(); CHANNELS];
+        let (covered, _) = source[first..].as_chunks::<BLOCK>();
+        for (values, weights) in covered.iter().zip(weights) {
+            for (value, &weight) in values.iter().zip(weights) {
+                for (sum, value) in sums.iter_mut().zip(value) {
+                    *sum = *sum + weight * value.widen();
+                }
+            }
+        }
+        *pixel = sums.map(T::settle);
+    }
 }
 
 /// The bits after the point of a weight for bytes: a sum of 255 times weights of 1 fits into 32.
-const FRACTION: u32 = 22;
+pub(super) const FRACTION: u32 = 22;
 
 impl Sample for u8 {
     type Sum = i32;
@@ -54,6 +92,22 @@ impl Sample for u8 {
     #[inline(always)]
     fn finish(value: i32) -> f32 {
         value as f32
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    #[inline(always)]
+    fn shrink_row<const CHANNELS: usize>(
+        source: &[[Self; CHANNELS]],
+        firsts: &[usize],
+        weights: &[[i32; BLOCK]],
+        line: &mut [[i32; CHANNELS]],
+    ) {
+        // A vector is four channels of a pixel: little of it would be used for one or two.
+        if CHANNELS < 3 {
+            shrink_row(source, firsts, weights, line);
+        } else {
+            super::vectors::shrink_row(source, firsts, weights, line);
+        }
     }
 }
 

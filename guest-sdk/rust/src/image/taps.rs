@@ -15,11 +15,17 @@ pub enum Filter {
     Bilinear,
 }
 
+/// How many weights are worked on at once. In the sandbox every turn of a loop costs a check of
+/// the clock, so the innermost loop must have few and long turns.
+pub(super) const BLOCK: usize = 4;
+
 /// For each output position along one direction: the first source position and the weights from
 /// there on, which sum to 1.
 pub(super) struct Taps<T: Sample> {
     firsts: Vec<usize>,
-    ends: Vec<usize>,
+    /// How many weights a position has.
+    lengths: Vec<usize>,
+    /// The weights, `reach` a position: after its own come zeros.
     weights: Vec<T::Sum>,
     reach: usize,
 }
@@ -33,11 +39,12 @@ impl<T: Sample> Taps<T> {
             Filter::Antialias => scale.max(1.0),
             Filter::Bilinear => 1.0,
         };
+        let reach = (2.0 * half).ceil() as usize + 1;
         let mut taps = Self {
-            firsts: vec![],
-            ends: vec![],
-            weights: vec![],
-            reach: 1,
+            firsts: Vec::with_capacity(wanted.len()),
+            lengths: Vec::with_capacity(wanted.len()),
+            weights: Vec::new(),
+            reach: reach.next_multiple_of(BLOCK),
         };
         let mut triangle: Vec<f64> = Vec::new();
         for position in wanted {
@@ -51,18 +58,14 @@ impl<T: Sample> Taps<T> {
                 (1.0 - distance).max(0.0)
             }));
             let total: f64 = triangle.iter().sum();
+            let weights = triangle.iter().map(|weight| T::weight(weight / total));
+            taps.weights.extend(weights);
             taps.firsts.push(first);
-            taps.weights
-                .extend(triangle.iter().map(|weight| T::weight(weight / total)));
-            taps.ends.push(taps.weights.len());
-            taps.reach = taps.reach.max(end - first);
+            taps.lengths.push(end - first);
+            let padded = taps.firsts.len() * taps.reach;
+            taps.weights.resize(padded, T::Sum::default());
         }
         taps
-    }
-
-    /// The most weights that a position has.
-    pub(super) fn reach(&self) -> usize {
-        self.reach
     }
 
     /// The number of output positions.
@@ -70,16 +73,26 @@ impl<T: Sample> Taps<T> {
         self.firsts.len()
     }
 
-    /// First source position and weights of each output position.
+    /// The most source positions that an output position touches, zero weights included.
+    pub(super) fn reach(&self) -> usize {
+        self.reach
+    }
+
+    /// The first source position of each output position.
+    pub(super) fn firsts(&self) -> &[usize] {
+        &self.firsts
+    }
+
+    /// The weights of all output positions in blocks, equally many a position.
+    pub(super) fn blocks(&self) -> &[[T::Sum; BLOCK]] {
+        self.weights.as_chunks().0
+    }
+
+    /// First source position and weights of each output position, without zeros added.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[T::Sum])> {
-        let mut start = 0;
-        self.firsts
-            .iter()
-            .zip(&self.ends)
-            .map(move |(&first, &end)| {
-                let weights = &self.weights[start..end];
-                start = end;
-                (first, weights)
-            })
+        let positions = self.firsts.iter().zip(&self.lengths);
+        positions
+            .zip(self.weights.chunks_exact(self.reach))
+            .map(|((&first, &length), weights)| (first, &weights[..length]))
     }
 }

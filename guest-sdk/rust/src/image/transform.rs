@@ -93,16 +93,11 @@ impl Transform {
         let (size, window) = self.plan(&pixels)?;
         let plane = window.height * window.width;
         let mut planes = vec![0.0f32; 3 * plane];
-        self.rows(&pixels, size, window, |y, line, lanes, gain| {
+        self.rows(&pixels, size, window, |y, line, gain| {
             let row = y * window.width..(y + 1) * window.width;
             for channel in 0..3 {
-                let (mean, std) = (self.mean[channel], self.std[channel]);
-                // Grey has one value a pixel, which serves all three channels.
-                let lane = if lanes == 1 { 0 } else { channel };
                 let plane = &mut planes[channel * plane..][row.clone()];
-                for (to, pixel) in plane.iter_mut().zip(line.chunks_exact(lanes)) {
-                    *to = (pixel[lane] * gain - mean) / std;
-                }
+                self.spread(line, channel, gain, plane);
             }
         })?;
         Ok(Array4::from_shape_vec(
@@ -115,12 +110,14 @@ impl Transform {
     pub fn hwc(&self, image: &Image) -> Result<Array3<f32>> {
         let pixels = image.pixels()?;
         let (size, window) = self.plan(&pixels)?;
-        let mut values = Vec::with_capacity(window.height * window.width * 3);
-        self.rows(&pixels, size, window, |_, line, lanes, gain| {
-            for pixel in line.chunks_exact(lanes) {
-                for channel in 0..3 {
-                    let value = pixel[if lanes == 1 { 0 } else { channel }];
-                    values.push((value * gain - self.mean[channel]) / self.std[channel]);
+        let mut values = vec![0.0f32; window.height * window.width * 3];
+        let mut plane = vec![0.0f32; window.width];
+        self.rows(&pixels, size, window, |y, line, gain| {
+            let row = &mut values[y * window.width * 3..][..window.width * 3];
+            for channel in 0..3 {
+                self.spread(line, channel, gain, &mut plane);
+                for (pixel, &value) in row.chunks_exact_mut(3).zip(&plane) {
+                    pixel[channel] = value;
                 }
             }
         })?;
@@ -128,6 +125,19 @@ impl Transform {
             (window.height, window.width, 3),
             values,
         )?)
+    }
+
+    /// One channel of a row, normalised.
+    fn spread(&self, line: &[f32], channel: usize, gain: f32, row: &mut [f32]) {
+        let (mean, std) = (self.mean[channel], self.std[channel]);
+        let (factor, less) = (gain / std, mean / std);
+        // Grey (with or without alpha) is red, green and blue.
+        match line.len() / row.len().max(1) {
+            1 => copy_channel::<1>(line, 0, factor, less, row),
+            2 => copy_channel::<2>(line, 0, factor, less, row),
+            3 => copy_channel::<3>(line, channel, factor, less, row),
+            _ => copy_channel::<4>(line, channel, factor, less, row),
+        }
     }
 
     /// The size to resize to, and the part of it that is wanted.
@@ -162,35 +172,42 @@ impl Transform {
         ))
     }
 
-    /// Calls `sink` with each finished row: number, values, values a pixel, factor to 0..255.
+    /// Calls `sink` with each finished row: its number, its values and their factor to 0..255.
     fn rows(
         &self,
         pixels: &Pixels,
         size: (usize, usize),
         window: Window,
-        mut sink: impl FnMut(usize, &[f32], usize, f32),
+        mut sink: impl FnMut(usize, &[f32], f32),
     ) -> Result<()> {
-        let channels = match pixels.dim().2 {
-            // Grey, and grey with alpha.
-            1 | 2 => 1,
-            3 | 4 => 3,
-            other => {
-                return Err(Error::caller(format!(
-                    "an image of {other} channels; this model takes 1 to 4"
-                )));
-            }
-        };
         let gain = 255.0 / pixels.peak();
-        let sink = |y, line: &[f32], lanes| sink(y, line, lanes, gain);
+        let sink = |y, line: &[f32]| sink(y, line, gain);
         match pixels {
-            Pixels::U8(view) => resize_rows(view.view(), size, window, channels, self.filter, sink),
-            Pixels::F32(view) => {
-                resize_rows(view.view(), size, window, channels, self.filter, sink)
-            }
-            Pixels::F64(view) => {
-                resize_rows(view.view(), size, window, channels, self.filter, sink)
-            }
+            Pixels::U8(pixels) => resize_rows(pixels.view(), size, window, self.filter, sink),
+            Pixels::F32(pixels) => resize_rows(pixels.view(), size, window, self.filter, sink),
+            Pixels::F64(pixels) => resize_rows(pixels.view(), size, window, self.filter, sink),
         }
+    }
+}
+
+/// `value * factor - less` of one of `STORED` values a pixel.
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+fn copy_channel<const STORED: usize>(
+    line: &[f32],
+    channel: usize,
+    factor: f32,
+    less: f32,
+    row: &mut [f32],
+) {
+    let (pixels, _) = line.as_chunks::<STORED>();
+    // Eight in a turn of the loop, see `BLOCK`.
+    let (blocks, last) = row.as_chunks_mut::<8>();
+    let (pixel_blocks, last_pixels) = pixels.as_chunks::<8>();
+    for (row, pixels) in blocks.iter_mut().zip(pixel_blocks) {
+        *row = pixels.map(|pixel| pixel[channel] * factor - less);
+    }
+    for (to, pixel) in last.iter_mut().zip(last_pixels) {
+        *to = pixel[channel] * factor - less;
     }
 }
 
