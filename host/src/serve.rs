@@ -84,6 +84,7 @@ pub async fn serve(
         workers: Workers::new(settings.workers),
         stop: stop.clone(),
         allow_remote_stop: settings.allow_remote_stop,
+        max_message: settings.max_message,
     });
     ready(Ready {
         addresses,

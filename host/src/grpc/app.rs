@@ -7,14 +7,14 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use tonic::{Extensions, Request, Status, metadata::MetadataMap};
+use tonic::{Extensions, Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
     models::{Call, Catalogue, Model},
     schedule::{WorkerId, Workers},
 };
 
-use super::{listen::Connection, status};
+use super::{listen::Connection, status, too_large};
 
 pub struct App {
     pub catalogue: Catalogue,
@@ -22,6 +22,8 @@ pub struct App {
     /// Cancelled when the server is to stop.
     pub stop: CancellationToken,
     pub allow_remote_stop: bool,
+    /// Bytes of a reply.
+    pub max_message: usize,
 }
 
 /// Who calls, and until when an answer is of use.
@@ -74,6 +76,17 @@ impl App {
         self.catalogue
             .get(name)
             .map_err(|unready| status::unready(name, unready, &self.catalogue))
+    }
+
+    /// A reply, if it is not too large: tonic would find that out too late to name the setting.
+    pub fn reply<M: prost::Message>(&self, message: M) -> Result<Response<M>, Status> {
+        match message.encoded_len() > self.max_message {
+            true => Err(Status::resource_exhausted(too_large::message(
+                "reply",
+                self.max_message,
+            ))),
+            false => Ok(Response::new(message)),
+        }
     }
 }
 

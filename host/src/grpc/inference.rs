@@ -132,14 +132,14 @@ impl GrpcInferenceService for InferenceService {
             let parameter_choice = Some(ParameterChoice::StringParam(json));
             ("json".to_owned(), InferParameter { parameter_choice })
         });
-        Ok(Reply::new(ModelInferResponse {
+        self.0.reply(ModelInferResponse {
             model_name: model.name.clone(),
             model_version: VERSION.into(),
             id: request.id,
             parameters: json.into_iter().collect(),
             outputs,
             raw_output_contents,
-        }))
+        })
     }
 }
 

@@ -31,12 +31,12 @@ impl ServerService {
         let output = self.0.catalogue.run(model, input, &[], call).await;
         let output = output.map_err(|e| status::run(&model.name, e))?;
         let (data, parts) = split(output);
-        Ok(Reply::new(Response {
+        self.0.reply(Response {
             data,
             image: parts.image,
             tensors: parts.tensors,
             batch: Vec::new(),
-        }))
+        })
     }
 
     async fn run_batch(
@@ -55,11 +55,11 @@ impl ServerService {
         if batch.iter().all(|parts| *parts == Parts::default()) {
             batch.clear();
         }
-        Ok(Reply::new(Response {
+        self.0.reply(Response {
             data: format!("[{}]", data.join(",")),
             batch,
             ..Response::default()
-        }))
+        })
     }
 }
 

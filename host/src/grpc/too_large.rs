@@ -1,4 +1,4 @@
-//! tonic refuses messages over its limit without saying which setting that is. This says it.
+//! tonic refuses requests over its limit without saying which setting that is. This says it.
 
 use http::{HeaderMap, HeaderValue, Response, header::HeaderName};
 
@@ -8,6 +8,14 @@ const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const THEIRS: &str = "11";
 /// RESOURCE_EXHAUSTED, which gRPC asks for.
 const OURS: HeaderValue = HeaderValue::from_static("8");
+
+/// What is too large, and how to change that.
+pub fn message(what: &str, limit: usize) -> String {
+    format!(
+        "the {what} is larger than the limit of {limit} bytes: raise it with --max-message, \
+         TMS_MAX_MESSAGE or max_message in tms.toml"
+    )
+}
 
 /// Rewrites the refusal; leaves every other reply as it is.
 pub fn name_setting<B>(mut response: Response<B>, limit: usize) -> Response<B> {
@@ -21,18 +29,12 @@ pub fn name_setting<B>(mut response: Response<B>, limit: usize) -> Response<B> {
     if text(headers, STATUS) != THEIRS {
         return response;
     }
-    let what = match text(headers, MESSAGE) {
-        m if m.contains("decoded%20message%20length%20too%20large") => "request",
-        m if m.contains("encoded%20message%20length%20too%20large") => "reply",
-        m if m.contains("decoded message length too large") => "request",
-        m if m.contains("encoded message length too large") => "reply",
-        _ => return response,
-    };
-    let message = format!(
-        "the {what} is larger than the limit of {limit} bytes: raise it with --max-message, \
-         TMS_MAX_MESSAGE or max_message in tms.toml"
-    );
-    if let Ok(message) = HeaderValue::try_from(message) {
+    // It travels percent-encoded.
+    let said = text(headers, MESSAGE).replace("%20", " ");
+    if !said.contains("decoded message length too large") {
+        return response;
+    }
+    if let Ok(message) = HeaderValue::try_from(message("request", limit)) {
         headers.insert(STATUS, OURS);
         headers.insert(MESSAGE, message);
     }

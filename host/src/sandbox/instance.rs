@@ -178,14 +178,16 @@ pub fn failure(model: &str, error: wasmtime::Error, limit: Duration) -> CallErro
     if let Some(Trap::Interrupt) = error.downcast_ref::<Trap>() {
         return CallError::Timeout(limit);
     }
-    // The log has the guest's backtrace, the caller only the reason.
-    tracing::warn!(target: "model", model, "trapped: {error:?}");
+    // The log has the guest's backtrace (not the host's, which `:?` would add), the caller only the
+    // reason.
+    tracing::warn!(target: "model", %model, "trapped: {error:#}");
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         let held = "it holds too many handles (limit `handles`): tensors must be dropped";
         return CallError::Trap(held.into());
     }
     CallError::Trap(match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
+        // Who reads it knows that it was a trap.
+        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").into(),
         None => error.root_cause().to_string(),
     })
 }
