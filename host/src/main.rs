@@ -1,6 +1,6 @@
 //! The binary `tms`: arguments in, exit code out.
 
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tms::{build::BuildArgs, call::CallArgs, config::ServeArgs};
@@ -50,24 +50,20 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
 fn serve(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     tms::logging::start()?;
     let settings = tms::config::Settings::resolve(args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(settings.workers)
-        .thread_name("tms-worker")
+    // Accepts connections and waits for signals; the workers have runtimes of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let ready = |ready| {
         // Whoever started the server may have closed stdout; serving matters more.
         let _ = writeln!(std::io::stdout(), "{ready}");
     };
-    let result = runtime.block_on(async {
+    runtime.block_on(async {
         let shutdown = signals()?;
         tms::serve::serve(settings, shutdown, ready)
             .await
             .map_err(Box::<dyn std::error::Error>::from)
-    });
-    // Calls that outlasted the drain are not waited for again.
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    result
+    })
 }
 
 /// Ends with the first SIGTERM or SIGINT.

@@ -9,7 +9,7 @@ use crate::{
     config::Settings,
     grpc::{self, app::App, listen},
     models, nn,
-    schedule::Workers,
+    schedule::{WorkerId, Workers},
 };
 
 /// How often instances that nobody needs are looked for.
@@ -20,6 +20,8 @@ const SWEEP: Duration = Duration::from_secs(30);
 pub enum ServeError {
     #[error(transparent)]
     Bind(#[from] listen::BindError),
+    #[error("the workers did not start: {0}")]
+    Workers(std::io::Error),
     #[error(transparent)]
     Native(#[from] nn::StartError),
     #[error(transparent)]
@@ -69,10 +71,13 @@ pub async fn serve(
         ..nn::Options::default()
     })?;
     let mut shutdown = pin!(shutdown);
-    // On a task of its own: compiling blocks, and must not keep a signal waiting.
+    // On a worker: compiling blocks, and must not keep a signal waiting.
+    let workers = Workers::start(settings.workers).map_err(ServeError::Workers)?;
+    let workers_end = StopWorkers(workers.clone());
     let loading = {
-        let settings = settings.clone();
-        tokio::spawn(async move { models::load::load(&settings, &runtime).await })
+        let (settings, workers) = (settings.clone(), workers.clone());
+        let load = async move { models::load::load(&settings, &runtime, &workers).await };
+        workers_end.0.spawn(WorkerId(0), load)
     };
     let catalogue = tokio::select! {
         loaded = loading => loaded.map_err(|e| models::load::StartError(e.to_string()))??,
@@ -80,8 +85,8 @@ pub async fn serve(
     };
     let stop = CancellationToken::new();
     let app = Arc::new(App {
-        catalogue,
-        workers: Workers::new(settings.workers),
+        catalogue: Arc::new(catalogue),
+        workers,
         stop: stop.clone(),
         allow_remote_stop: settings.allow_remote_stop,
         max_message: settings.max_message,
@@ -111,5 +116,14 @@ pub async fn serve(
         result = serving => Ok(result?),
         () = sweeping => Ok(()),
         () = stopping => Ok(()),
+    }
+}
+
+/// Ends the workers with the server, however it ends.
+struct StopWorkers(Arc<Workers>);
+
+impl Drop for StopWorkers {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }

@@ -17,8 +17,8 @@ use crate::{
 use super::{listen::Connection, status, too_large};
 
 pub struct App {
-    pub catalogue: Catalogue,
-    pub workers: Workers,
+    pub catalogue: Arc<Catalogue>,
+    pub workers: Arc<Workers>,
     /// Cancelled when the server is to stop.
     pub stop: CancellationToken,
     pub allow_remote_stop: bool,

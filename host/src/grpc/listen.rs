@@ -4,7 +4,6 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,8 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
-    task::JoinSet,
+    sync::mpsc::UnboundedSender,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
@@ -86,46 +84,38 @@ fn listen(address: SocketAddr, alone: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until `stop`, gives each connection its home, and closes the listeners. The channel ends
-/// once they are closed.
-pub fn accept(
+/// A connection on its way to its home worker.
+pub type Incoming = (std::net::TcpStream, Connection);
+
+/// Accepts on all listeners until `stop` and hands connections to their homes in turn; closes the
+/// listeners before it ends.
+pub async fn accept(
     listeners: Vec<TcpListener>,
-    app: Arc<super::app::App>,
-    stop: CancellationToken,
-) -> (mpsc::Receiver<io::Result<Accepted>>, JoinSet<()>) {
-    let (to_server, connections) = mpsc::channel(64);
-    let mut accepting = JoinSet::new();
-    for listener in listeners {
-        let (app, stop, to_server) = (app.clone(), stop.clone(), to_server.clone());
-        accepting.spawn(async move {
-            let serve = accept_on(listener, &app.workers, to_server);
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = serve => {}
-            }
-        });
+    workers: &Workers,
+    homes: Vec<UnboundedSender<Incoming>>,
+    stop: &CancellationToken,
+) {
+    let each = listeners
+        .into_iter()
+        .map(|listener| accept_on(listener, workers, &homes));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = futures_util::future::join_all(each) => {}
     }
-    (connections, accepting)
 }
 
-async fn accept_on(
-    listener: TcpListener,
-    workers: &Workers,
-    to_server: mpsc::Sender<io::Result<Accepted>>,
-) {
+async fn accept_on(listener: TcpListener, workers: &Workers, homes: &[UnboundedSender<Incoming>]) {
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Without it, small replies wait for the peer's acknowledgements.
-                let _ = stream.set_nodelay(true);
-                let connection = Connection {
-                    home: workers.home(),
-                    ip: peer.ip(),
-                };
-                let accepted = Accepted { stream, connection };
-                if to_server.send(Ok(accepted)).await.is_err() {
-                    return;
-                }
+        let accepted = listener.accept().await.and_then(|(stream, peer)| {
+            // Without it, small replies wait for the peer's acknowledgements.
+            stream.set_nodelay(true)?;
+            Ok((stream.into_std()?, peer.ip()))
+        });
+        match accepted {
+            Ok((stream, ip)) => {
+                let home = workers.home();
+                // The receiver is there until the listeners are closed.
+                let _ = homes[home.0].send((stream, Connection { home, ip }));
             }
             Err(e) => {
                 // Out of file descriptors, mostly: others must close first.
@@ -147,6 +137,14 @@ pub struct Connection {
 pub struct Accepted {
     stream: TcpStream,
     connection: Connection,
+}
+
+impl Accepted {
+    /// Takes the connection over on its home worker.
+    pub fn at_home((stream, connection): Incoming) -> io::Result<Self> {
+        let stream = TcpStream::from_std(stream)?;
+        Ok(Self { stream, connection })
+    }
 }
 
 impl Connected for Accepted {

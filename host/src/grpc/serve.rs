@@ -5,17 +5,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::ReceiverStream;
+use futures_util::future::{BoxFuture, try_join_all};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc::{self, UnboundedReceiver},
+    task::JoinError,
+};
+use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server as Transport;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic::{body::Body, transport::Server as Transport};
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
 use tower::util::MapResponseLayer;
 
 use super::{
     app::App,
     inference::InferenceService,
-    listen, proto,
+    listen::{self, Accepted, Incoming},
+    proto,
     proto::{
         inference::grpc_inference_service_server::GrpcInferenceServiceServer,
         server::server_server::ServerServer,
@@ -34,12 +44,14 @@ const WINDOW: u32 = 16 << 20;
 pub enum ServeError {
     #[error("the gRPC server ended: {0}")]
     Transport(#[from] tonic::transport::Error),
+    #[error("a worker ended: {0}")]
+    Worker(#[from] JoinError),
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
 /// Serves on `listeners` until `app.stop` is cancelled, then lets the calls in flight end for at
-/// most `drain`.
+/// most `drain`. Each worker serves its own connections.
 pub async fn serve(
     app: Arc<App>,
     listeners: Vec<TcpListener>,
@@ -49,57 +61,72 @@ pub async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     report_health(&health, &app).await;
     let drained = CancellationToken::new();
-    let (connections, mut accepting) = listen::accept(listeners, app.clone(), app.stop.clone());
-    let sized = move |limit| too_large::name_setting::<tonic::body::Body>(limit, max_message);
+    let mut homes = Vec::new();
+    let mut serving = Vec::new();
+    for worker in app.workers.ids() {
+        let (home, connections) = mpsc::unbounded_channel();
+        homes.push(home);
+        let (health, end) = (health_service.clone(), drained.clone().cancelled_owned());
+        let server = serve_worker(&app, health, connections, max_message, end)?;
+        serving.push(app.workers.spawn(worker, server));
+    }
+    let mut serving = try_join_all(serving);
+    let accepting = listen::accept(listeners, &app.workers, homes, &app.stop);
+    tokio::select! {
+        result = &mut serving => return ended(result),
+        () = accepting => {}
+    }
+    // The listeners are closed now: a caller that is turned away below can start a new server on
+    // the same port at once.
+    stop_health(&health, &app).await;
+    drained.cancel();
+    let started = Instant::now();
+    let result = tokio::time::timeout(drain, serving).await;
+    if let Ok(result) = result {
+        return ended(result);
+    }
+    let (took, busy) = (started.elapsed(), app.catalogue.busy());
+    tracing::warn!("stopped after {took:.1?} with {busy} calls unanswered (drain_timeout)");
+    Ok(())
+}
+
+type Served = Result<Vec<Result<(), tonic::transport::Error>>, JoinError>;
+
+fn ended(served: Served) -> Result<(), ServeError> {
+    for result in served? {
+        result?;
+    }
+    Ok(())
+}
+
+/// Serves all services on one worker's connections until `end`.
+fn serve_worker<H: Health>(
+    app: &Arc<App>,
+    health: HealthServer<H>,
+    connections: UnboundedReceiver<Incoming>,
+    max_message: usize,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, ServeError> {
+    let name_setting = move |reply| too_large::name_setting::<Body>(reply, max_message);
     let router = Transport::builder()
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        .layer(MapResponseLayer::new(sized))
-        .add_service(health_service)
+        .layer(MapResponseLayer::new(name_setting))
+        .add_service(health)
         .add_service(
-            ServerServer::new(ServerService(app.clone()))
-                .max_decoding_message_size(max_message)
-                .max_encoding_message_size(max_message),
+            ServerServer::new(ServerService(app.clone())).max_decoding_message_size(max_message),
         )
         .add_service(
             GrpcInferenceServiceServer::new(InferenceService(app.clone()))
-                .max_decoding_message_size(max_message)
-                .max_encoding_message_size(max_message),
+                .max_decoding_message_size(max_message),
         )
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    let serving = router.serve_with_incoming_shutdown(
-        ReceiverStream::new(connections),
-        drained.clone().cancelled_owned(),
-    );
-    tokio::pin!(serving);
-    tokio::select! {
-        result = &mut serving => return Ok(result?),
-        () = app.stop.cancelled() => {}
-    }
-    // The listeners close first: a caller that is turned away below can start a new server on the
-    // same port at once.
-    while accepting.join_next().await.is_some() {}
-    stop_health(&health, &app).await;
-    drained.cancel();
-    let started = Instant::now();
-    match tokio::time::timeout(drain, serving).await {
-        Ok(result) => Ok(result?),
-        Err(_) => {
-            let busy: usize = app
-                .catalogue
-                .ready()
-                .filter_map(|model| model.pool())
-                .map(|pool| pool.busy())
-                .sum();
-            tracing::warn!(
-                "stopped after {:.1?} with {busy} calls unanswered (drain_timeout)",
-                started.elapsed()
-            );
-            Ok(())
-        }
-    }
+    let connections = UnboundedReceiverStream::new(connections).map(Accepted::at_home);
+    Ok(Box::pin(
+        router.serve_with_incoming_shutdown(connections, end),
+    ))
 }
 
 async fn report_health(health: &HealthReporter, app: &App) {

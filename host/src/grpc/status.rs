@@ -30,13 +30,17 @@ pub fn unready(name: &str, unready: Unready, catalogue: &Catalogue) -> Status {
 
 /// What a caller sent, fit for a message: short, and without control characters.
 pub fn escape(text: &str) -> String {
-    text.chars().take(100).flat_map(char::escape_debug).collect()
+    text.chars()
+        .take(100)
+        .flat_map(char::escape_debug)
+        .collect()
 }
 
 pub fn run(model: &str, error: RunError) -> Status {
     let code = match &error {
         RunError::Unaccepted { .. } => Code::InvalidArgument,
         RunError::Full(_) => Code::ResourceExhausted,
+        RunError::Lost => Code::Unavailable,
         RunError::Late | RunError::GraphLate => Code::DeadlineExceeded,
         RunError::Guest(error) => match error {
             CallError::Caller(_) => Code::InvalidArgument,

@@ -26,14 +26,15 @@ pub enum RunError {
     Graph(NnError),
     #[error("the deadline passed while the graph ran")]
     GraphLate,
+    #[error("the worker ended before it answered")]
+    Lost,
 }
 
-impl From<PoolError<CallError>> for RunError {
-    fn from(error: PoolError<CallError>) -> Self {
+impl From<PoolError> for RunError {
+    fn from(error: PoolError) -> Self {
         match error {
             PoolError::Full(waiting) => Self::Full(waiting),
             PoolError::Late => Self::Late,
-            PoolError::Create(error) => Self::Guest(error),
         }
     }
 }
@@ -52,7 +53,7 @@ impl Catalogue {
     /// Answers one request. `outputs` names the graph outputs that are wanted of a bare graph, all
     /// where it is empty; a component decides itself.
     pub async fn run(
-        &self,
+        self: &Arc<Self>,
         model: &Model,
         input: Input,
         outputs: &[String],
@@ -61,12 +62,8 @@ impl Catalogue {
         model.check(input.kind())?;
         match &model.body {
             Body::Component(pool) => {
-                let mut lease = self.lease(pool, call).await?;
-                let result = match lease.instance() {
-                    Some(instance) => instance.run(input, call.args, call.deadline).await,
-                    None => Err(CallError::PoolFull),
-                };
-                settle(lease, result)
+                let answers = self.on_instance(pool, Job::One(input), call).await?;
+                Ok(answers.into_iter().next().unwrap_or_default())
             }
             Body::Graph(graph) => compute(graph, input, outputs, call.deadline).await,
         }
@@ -74,47 +71,67 @@ impl Catalogue {
 
     /// Answers the requests of one batch call, all of one kind: one output for each.
     pub async fn run_batch(
-        &self,
+        self: &Arc<Self>,
         model: &Model,
         kind: Kind,
         inputs: Vec<Input>,
         call: Call<'_>,
     ) -> Result<Vec<Output>, RunError> {
         model.check(kind)?;
-        // Nothing to ask a model for; and no bare graph takes texts or images.
-        let (Body::Component(pool), false) = (&model.body, inputs.is_empty()) else {
-            return Ok(Vec::new());
-        };
-        let mut lease = self.lease(pool, call).await?;
-        let result = match lease.instance() {
-            Some(instance) => instance.run_batch(inputs, call.args, call.deadline).await,
-            None => Err(CallError::PoolFull),
-        };
-        settle(lease, result)
+        match &model.body {
+            Body::Component(pool) if !inputs.is_empty() => {
+                self.on_instance(pool, Job::Batch(inputs), call).await
+            }
+            // Nothing to ask a model for; and no bare graph takes texts or images.
+            _ => Ok(Vec::new()),
+        }
     }
 
-    /// An instance; where the sandbox is full, other models' idle instances make room first.
-    async fn lease(
-        &self,
+    /// Runs a job on an instance as soon as there is one: here if it is on the caller's worker,
+    /// else on the worker that it is on.
+    async fn on_instance(
+        self: &Arc<Self>,
         pool: &Arc<Pool<Guest>>,
+        job: Job,
         call: Call<'_>,
-    ) -> Result<Lease<Guest>, RunError> {
-        let lease = match pool.lease(call.home, call.deadline).await {
-            Err(PoolError::Create(CallError::PoolFull)) => {
-                for pool in self.ready().filter_map(|model| model.pool()) {
-                    pool.clear();
-                }
-                pool.lease(call.home, call.deadline).await
-            }
-            lease => lease,
-        };
-        Ok(lease?)
+    ) -> Result<Vec<Output>, RunError> {
+        let lease = pool.lease(call.home, call.deadline).await?;
+        let worker = lease.worker();
+        let (args, deadline) = (call.args.to_owned(), call.deadline);
+        let work = work(self.clone(), lease, job, args, deadline);
+        if worker == call.home {
+            return work.await;
+        }
+        let elsewhere = pool.workers().spawn(worker, work);
+        elsewhere.await.unwrap_or(Err(RunError::Lost))
     }
 }
 
-/// Keeps the instance after an answer, the model's own error included; a trap or a time-out may
-/// have left it half way, so it goes.
-fn settle<T>(lease: Lease<Guest>, result: Result<T, CallError>) -> Result<T, RunError> {
+/// What an instance is asked for.
+enum Job {
+    One(Input),
+    Batch(Vec<Input>),
+}
+
+/// Runs a job on its worker: one result for each input.
+async fn work(
+    catalogue: Arc<Catalogue>,
+    mut lease: Lease<Guest>,
+    job: Job,
+    args: String,
+    deadline: Instant,
+) -> Result<Vec<Output>, RunError> {
+    if let Err(CallError::PoolFull) = lease.instance().await {
+        // Other models' idle instances make room.
+        catalogue.clear();
+    }
+    let instance = lease.instance().await?;
+    let result = match job {
+        Job::One(input) => instance.run(input, &args, deadline).await.map(|o| vec![o]),
+        Job::Batch(inputs) => instance.run_batch(inputs, &args, deadline).await,
+    };
+    // After an answer, the model's own error included, the instance is kept; a trap or a time-out
+    // may have left it half way, so it goes.
     use CallError::{Caller, Model, Server};
     if matches!(&result, Ok(_) | Err(Caller(_) | Model(_) | Server(_))) {
         lease.keep();

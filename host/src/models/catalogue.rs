@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Model;
+use super::{Model, model::Body};
+use crate::{sandbox::Guest, schedule::Pool};
 
 /// Why a name cannot be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,23 @@ impl Catalogue {
 
     /// Drops instances that have long been idle.
     pub fn sweep(&self) {
-        for pool in self.ready().filter_map(|model| model.pool()) {
-            pool.sweep();
-        }
+        self.pools().for_each(|pool| pool.sweep());
+    }
+
+    /// Drops all idle instances.
+    pub fn clear(&self) {
+        self.pools().for_each(|pool| pool.clear());
+    }
+
+    /// Calls that have an instance now.
+    pub fn busy(&self) -> usize {
+        self.pools().map(|pool| pool.busy()).sum()
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &Arc<Pool<Guest>>> {
+        self.ready().filter_map(|model| match &model.body {
+            Body::Component(pool) => Some(pool),
+            Body::Graph(_) => None,
+        })
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     data::Description,
     nn::{self, Device, Graph, GraphOptions},
     sandbox::{CodeCache, Footprint, Guest, PoolSize, Sandbox, inspect},
-    schedule::{Pool, PoolLimits, WorkerId},
+    schedule::{Pool, PoolLimits, WorkerId, Workers},
 };
 
 use super::{
@@ -41,7 +41,11 @@ struct Plan {
 }
 
 /// Loads every model in the folder of models.
-pub async fn load(settings: &Settings, runtime: &nn::Runtime) -> Result<Catalogue, StartError> {
+pub async fn load(
+    settings: &Settings,
+    runtime: &nn::Runtime,
+    workers: &Arc<Workers>,
+) -> Result<Catalogue, StartError> {
     let mut catalogue = Catalogue::default();
     let plans = plan_all(settings, &mut catalogue)?;
     let graphs = load_graphs(&plans, runtime, &mut catalogue)?;
@@ -52,7 +56,7 @@ pub async fn load(settings: &Settings, runtime: &nn::Runtime) -> Result<Catalogu
             continue;
         }
         let started = Instant::now();
-        match load_one(plan, &sandbox, &graphs, settings.workers).await {
+        match load_one(plan, &sandbox, &graphs, workers).await {
             Ok(model) => {
                 let took = started.elapsed();
                 tracing::info!(model = %name, "ready in {took:.1?}: takes {}",
@@ -242,7 +246,7 @@ async fn load_one(
     plan: Plan,
     sandbox: &Sandbox,
     graphs: &BTreeMap<String, Graph>,
-    workers: usize,
+    workers: &Arc<Workers>,
 ) -> Result<Model, String> {
     let name = plan.folder.name.clone();
     let own = |graph: &String| {
@@ -303,7 +307,7 @@ async fn load_one(
         instances: plan.limits.max_instances,
         queue: plan.limits.max_queue,
     };
-    let pool = Pool::new(guest, workers, limits);
+    let pool = Pool::new(guest, workers.clone(), limits);
     pool.stock(WorkerId(0), instance);
     Ok(Model {
         name,

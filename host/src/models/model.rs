@@ -47,12 +47,4 @@ impl Model {
             got: kind.phrase(),
         })
     }
-
-    /// The pool of instances, of a component.
-    pub fn pool(&self) -> Option<&Arc<Pool<Guest>>> {
-        match &self.body {
-            Body::Component(pool) => Some(pool),
-            Body::Graph(_) => None,
-        }
-    }
 }

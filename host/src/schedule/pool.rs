@@ -1,6 +1,6 @@
-//! A model's instances on all workers. A call first gets a permit, in order of arrival, and then an
-//! instance on its home worker, or on the least busy one where home is at work. Instances are made
-//! on demand, kept for the next call, and dropped when they have long been idle.
+//! A model's instances on all workers. A call first gets a permit, in order of arrival, and then a
+//! place on its home worker, or on the least busy one where home is at work. Instances are made on
+//! demand, kept for the next call, and dropped when they have long been idle.
 
 use std::{
     future::Future,
@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::WorkerId;
+use super::{WorkerId, Workers, workers::Load};
 
 /// Makes instances: the sandbox in the server, something simpler in tests.
 pub trait Factory: Send + Sync + 'static {
@@ -33,18 +33,17 @@ pub struct PoolLimits {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum PoolError<E> {
+pub enum PoolError {
     #[error("the model's queue is full: {0} calls wait (max_queue)")]
     Full(usize),
     #[error("the deadline passed while the call waited for an instance")]
     Late,
-    #[error(transparent)]
-    Create(E),
 }
 
 pub struct Pool<F: Factory> {
     factory: F,
     limits: PoolLimits,
+    workers: Arc<Workers>,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     shelves: Mutex<Vec<Shelf<F::Instance>>>,
@@ -61,7 +60,7 @@ struct Shelf<I> {
 }
 
 impl<F: Factory> Pool<F> {
-    pub fn new(factory: F, workers: usize, limits: PoolLimits) -> Arc<Self> {
+    pub fn new(factory: F, workers: Arc<Workers>, limits: PoolLimits) -> Arc<Self> {
         let shelf = || Shelf {
             busy: 0,
             idle: Vec::new(),
@@ -70,40 +69,46 @@ impl<F: Factory> Pool<F> {
         Arc::new(Self {
             factory,
             limits,
-            permits: Arc::new(Semaphore::new(limits.instances * workers)),
+            permits: Arc::new(Semaphore::new(limits.instances * workers.count())),
             waiting: AtomicUsize::new(0),
-            shelves: Mutex::new((0..workers).map(|_| shelf()).collect()),
+            shelves: Mutex::new(workers.ids().map(|_| shelf()).collect()),
+            workers,
         })
     }
 
-    pub fn factory(&self) -> &F {
-        &self.factory
-    }
-
-    /// An instance for one call: an idle one, or a fresh one.
+    /// A place for one call on one of the workers, as soon as there is a permit. To be used on
+    /// that worker.
     pub async fn lease(
         self: &Arc<Self>,
         home: WorkerId,
         deadline: Instant,
-    ) -> Result<Lease<F>, PoolError<F::Error>> {
+    ) -> Result<Lease<F>, PoolError> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => self.wait(deadline).await?,
         };
-        let (worker, idle) = self.take(home);
-        let mut lease = Lease {
+        let mut shelves = self.shelves();
+        // The permit says that one of the workers has room.
+        let room = |worker: WorkerId| shelves[worker.0].busy < self.limits.instances;
+        let worker = self.workers.choose(home, room);
+        let shelf = &mut shelves[worker.0];
+        shelf.busy += 1;
+        let instance = shelf.idle.pop();
+        shelf.spare = shelf.spare.min(shelf.idle.len());
+        Ok(Lease {
             pool: self.clone(),
             worker,
-            instance: idle,
+            instance,
+            _load: self.workers.enter(worker),
             _permit: permit,
-        };
-        if lease.instance.is_none() {
-            lease.instance = Some(self.factory.create().await.map_err(PoolError::Create)?);
-        }
-        Ok(lease)
+        })
     }
 
-    async fn wait(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, PoolError<F::Error>> {
+    pub fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    async fn wait(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, PoolError> {
         /// Counts a waiting call for as long as it waits, however it ends.
         struct Waiting<'a>(&'a AtomicUsize);
         impl Drop for Waiting<'_> {
@@ -123,28 +128,6 @@ impl<F: Factory> Pool<F> {
             // The semaphore is never closed; a time-out is what is left.
             Ok(Err(_)) | Err(_) => Err(PoolError::Late),
         }
-    }
-
-    /// Chooses the worker and takes one of its idle instances. The caller holds a permit, so one
-    /// of the workers has room.
-    fn take(&self, home: WorkerId) -> (WorkerId, Option<F::Instance>) {
-        let mut shelves = self.shelves();
-        let count = shelves.len();
-        let home = home.0 % count;
-        let worker = if shelves[home].busy == 0 {
-            home
-        } else {
-            // The first of the least busy ones, counted from home.
-            (0..count)
-                .map(|step| (home + step) % count)
-                .min_by_key(|worker| shelves[*worker].busy)
-                .unwrap_or(home)
-        };
-        let shelf = &mut shelves[worker];
-        shelf.busy += 1;
-        let idle = shelf.idle.pop();
-        shelf.spare = shelf.spare.min(shelf.idle.len());
-        (WorkerId(worker), idle)
     }
 
     /// Puts an instance made elsewhere on a worker's shelf.
@@ -200,7 +183,9 @@ impl<F: Factory> Pool<F> {
 pub struct Lease<F: Factory> {
     pool: Arc<Pool<F>>,
     worker: WorkerId,
+    /// None until the first use where no idle one was there.
     instance: Option<F::Instance>,
+    _load: Load,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -209,9 +194,13 @@ impl<F: Factory> Lease<F> {
         self.worker
     }
 
-    /// None only between its creation and [`Pool::lease`]'s return.
-    pub fn instance(&mut self) -> Option<&mut F::Instance> {
-        self.instance.as_mut()
+    /// The instance: an idle one, or a fresh one.
+    pub async fn instance(&mut self) -> Result<&mut F::Instance, F::Error> {
+        let instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => self.pool.factory.create().await?,
+        };
+        Ok(self.instance.insert(instance))
     }
 
     /// Gives the instance back for the next call.
@@ -253,6 +242,7 @@ mod tests {
     const HOME: WorkerId = WorkerId(0);
 
     fn pool(workers: usize, instances: usize, queue: usize) -> Arc<Pool<Counter>> {
+        let workers = Workers::start(workers).unwrap();
         let limits = PoolLimits { instances, queue };
         Pool::new(Counter::default(), workers, limits)
     }
@@ -261,12 +251,19 @@ mod tests {
         Instant::now() + Duration::from_secs(60)
     }
 
+    /// A lease whose instance has been used, and the instance's number.
+    async fn used(pool: &Arc<Pool<Counter>>) -> (Lease<Counter>, usize) {
+        let mut lease = pool.lease(HOME, soon()).await.unwrap();
+        let number = *lease.instance().await.unwrap();
+        (lease, number)
+    }
+
     #[tokio::test]
     async fn an_instance_is_reused_at_home() {
         let pool = pool(2, 2, 0);
         for _ in 0..3 {
-            let mut lease = pool.lease(HOME, soon()).await.unwrap();
-            assert_eq!((lease.worker(), lease.instance().copied()), (HOME, Some(0)));
+            let (lease, number) = used(&pool).await;
+            assert_eq!((lease.worker(), number), (HOME, 0));
             lease.keep();
         }
     }
@@ -283,28 +280,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn another_model_keeps_a_worker_busy_too() {
+        let one = pool(2, 2, 0);
+        let limits = one.limits;
+        let other = Pool::new(Counter::default(), one.workers.clone(), limits);
+        let _held = one.lease(HOME, soon()).await.unwrap();
+        assert_eq!(
+            other.lease(HOME, soon()).await.unwrap().worker(),
+            WorkerId(1)
+        );
+    }
+
+    #[tokio::test]
     async fn a_dropped_lease_throws_its_instance_away() {
         let pool = pool(1, 1, 0);
-        drop(pool.lease(HOME, soon()).await.unwrap());
-        let mut second = pool.lease(HOME, soon()).await.unwrap();
-        assert_eq!(second.instance().copied(), Some(1));
-        drop(second);
+        drop(used(&pool).await);
+        let (lease, number) = used(&pool).await;
+        assert_eq!(number, 1);
+        drop(lease);
         assert_eq!((pool.busy(), pool.idle()), (0, 0));
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
         let pool = pool(1, 1, 1);
-        let held = pool.lease(HOME, soon()).await.unwrap();
+        let (held, _) = used(&pool).await;
         let other = pool.clone();
         let waits = tokio::spawn(async move { other.lease(HOME, soon()).await.map(Lease::keep) });
         while pool.waiting.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
         }
-        assert!(matches!(
-            pool.lease(HOME, soon()).await,
-            Err(PoolError::Full(1))
-        ));
+        let refused = pool.lease(HOME, soon()).await;
+        assert!(matches!(refused, Err(PoolError::Full(1))));
         held.keep();
         waits.await.unwrap().unwrap();
     }
@@ -325,17 +332,14 @@ mod tests {
         let pool = pool(1, 4, 0);
         let mut held = Vec::new();
         for _ in 0..4 {
-            held.push(pool.lease(HOME, soon()).await.unwrap());
+            held.push(used(&pool).await.0);
         }
         held.into_iter().for_each(Lease::keep);
         pool.sweep();
         assert_eq!(pool.idle(), 4, "all were needed since the pool was made");
-        let two = (
-            pool.lease(HOME, soon()).await,
-            pool.lease(HOME, soon()).await,
-        );
-        two.0.unwrap().keep();
-        two.1.unwrap().keep();
+        let two = (used(&pool).await.0, used(&pool).await.0);
+        two.0.keep();
+        two.1.keep();
         pool.sweep();
         assert_eq!(pool.idle(), 2);
         pool.sweep();

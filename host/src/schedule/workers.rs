@@ -1,6 +1,21 @@
-//! The workers, and which one a connection is homed on.
+//! The workers: a thread each, with a runtime of its own that serves the connections homed on it
+//! and runs their guests. See docs/decisions/002-worker-runtime.md for why.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::watch,
+};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Index of a worker, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,29 +24,116 @@ pub struct WorkerId(pub usize);
 /// A fixed number of workers; connections are homed on them in turn.
 #[derive(Debug)]
 pub struct Workers {
-    count: usize,
+    workers: Vec<Worker>,
+    /// The next connection's home.
     next: AtomicUsize,
+    /// Every thread ends with the first change, or when this is gone.
+    running: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    runtime: Handle,
+    /// Calls on it, suspended ones included.
+    load: AtomicUsize,
 }
 
 impl Workers {
-    pub fn new(count: usize) -> Self {
-        Self {
-            count: count.max(1),
+    /// Starts `count` workers, at least one.
+    pub fn start(count: usize) -> io::Result<Arc<Self>> {
+        let (running, stopped) = watch::channel(());
+        let worker = |index| {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let handle = runtime.handle().clone();
+            let mut stopped = stopped.clone();
+            thread::Builder::new()
+                .name(format!("tms-worker-{index}"))
+                .spawn(move || {
+                    // A change or the sender's end: both mean stop. Tasks end with their runtime.
+                    let _ = runtime.block_on(stopped.changed());
+                })?;
+            Ok(Worker {
+                runtime: handle,
+                load: AtomicUsize::new(0),
+            })
+        };
+        let workers = (0..count.max(1)).map(worker).collect::<io::Result<_>>()?;
+        Ok(Arc::new(Self {
+            workers,
             next: AtomicUsize::new(0),
-        }
+            running,
+        }))
     }
 
     pub fn count(&self) -> usize {
-        self.count
+        self.workers.len()
+    }
+
+    /// All of them, from 0.
+    pub fn ids(&self) -> impl Iterator<Item = WorkerId> {
+        (0..self.count()).map(WorkerId)
     }
 
     /// The home of a new connection: n connections in a row see n workers.
     pub fn home(&self) -> WorkerId {
-        WorkerId(self.next.fetch_add(1, Ordering::Relaxed) % self.count)
+        WorkerId(self.next.fetch_add(1, Ordering::Relaxed) % self.count())
     }
 
     /// The id that GetPID gives: different for every worker, and after a restart too.
     pub fn pid(&self, worker: WorkerId) -> u64 {
         u64::from(std::process::id()) * 10_000 + worker.0 as u64
+    }
+
+    /// Runs a task on a worker. Dropping the handle ends it.
+    pub fn spawn<F>(&self, worker: WorkerId, task: F) -> AbortOnDropHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let worker = &self.workers[worker.0 % self.count()];
+        AbortOnDropHandle::new(worker.runtime.spawn(task))
+    }
+
+    /// Where a call runs: at home if that has nothing to do, else on the least busy worker that
+    /// has `room`, the nearest to home where several are.
+    pub fn choose(&self, home: WorkerId, room: impl Fn(WorkerId) -> bool) -> WorkerId {
+        let count = self.count();
+        (0..count)
+            .map(|step| WorkerId((home.0 + step) % count))
+            .filter(|worker| room(*worker))
+            .min_by_key(|worker| self.load(*worker))
+            .unwrap_or(home)
+    }
+
+    fn load(&self, worker: WorkerId) -> usize {
+        self.workers[worker.0].load.load(Ordering::Relaxed)
+    }
+
+    /// Counts a call on a worker until the value is dropped.
+    pub fn enter(self: &Arc<Self>, worker: WorkerId) -> Load {
+        let workers = self.clone();
+        workers.workers[worker.0]
+            .load
+            .fetch_add(1, Ordering::Relaxed);
+        Load { workers, worker }
+    }
+
+    /// Ends the workers' threads and every task on them.
+    pub fn stop(&self) {
+        self.running.send_replace(());
+    }
+}
+
+/// A call on a worker.
+#[derive(Debug)]
+pub struct Load {
+    workers: Arc<Workers>,
+    worker: WorkerId,
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.workers.workers[self.worker.0]
+            .load
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
