@@ -1,0 +1,148 @@
+//! The real server in a process of its own: ready line, log, signals, exit.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::Code;
+
+use super::{Caller, client::Answer, until};
+
+/// A running server, killed when it is dropped.
+pub struct Server {
+    child: Child,
+    pub port: u16,
+    /// The line that it printed when it was ready.
+    pub ready: String,
+    log: Arc<Mutex<String>>,
+    /// Its models and settings, removed when it is gone.
+    folder: TempDir,
+}
+
+impl Server {
+    pub async fn start(mut command: Command, folder: TempDir) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = collect(child.stderr.take().unwrap());
+        let out = collect(child.stdout.take().unwrap());
+        let mut ended = None;
+        until("ready", async || {
+            ended = child.try_wait().unwrap();
+            ended.is_some() || out.lock().unwrap().contains('\n')
+        })
+        .await;
+        let ready = out.lock().unwrap().clone();
+        assert!(
+            ended.is_none(),
+            "it ended with {ended:?}:\n{}",
+            log.lock().unwrap()
+        );
+        let port = ready
+            .split([' ', ','])
+            .find_map(|word| {
+                word.strip_prefix("grpc://")?
+                    .rsplit_once(':')?
+                    .1
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or_else(|| panic!("no port in `{ready}`"));
+        Self {
+            child,
+            port,
+            ready,
+            log,
+            folder,
+        }
+    }
+
+    /// A client on a connection of its own.
+    pub async fn caller(&self) -> Caller {
+        Caller::connect(self.port).await
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until the log has `text`, and gives the log.
+    pub async fn logged(&self, text: &str) -> String {
+        until(&format!("`{text}` in the log"), async || {
+            self.log().contains(text)
+        })
+        .await;
+        self.log()
+    }
+
+    /// Starts a call of the guest `faults`, whose only instance it takes, and waits until it has.
+    pub async fn occupy(&self, what: &'static str) -> JoinHandle<Answer> {
+        let other = self.caller().await;
+        loop {
+            let caller = self.caller().await;
+            let call = tokio::spawn(async move { caller.fault(what).await });
+            until("the only instance is taken", async || {
+                let refused = other.fault(r#""do": "nothing""#).await;
+                call.is_finished() || refused.is_err_and(|e| e.code() == Code::ResourceExhausted)
+            })
+            .await;
+            // It may have met the other call, and been refused itself.
+            if !call.is_finished() {
+                return call;
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn exit(&mut self) -> ExitStatus {
+        until("the exit", async || self.has_ended()).await;
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            // Shown with the test that failed.
+            eprintln!("--- the server's log\n{}", self.log());
+        }
+    }
+}
+
+/// Reads a pipe line by line as it comes.
+fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::<Mutex<String>>::default();
+    let to = text.clone();
+    thread::spawn(move || {
+        let mut reader = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            *to.lock().unwrap() += &String::from_utf8_lossy(&line);
+            line.clear();
+        }
+    });
+    text
+}

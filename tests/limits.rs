@@ -1,0 +1,315 @@
+//! Each limit of an instance, exceeded; and that the server serves on meanwhile and afterwards.
+
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use serde_json::json;
+use tms::grpc::proto::server::TextArgs;
+use tonic::Code;
+
+use crate::harness::{LONG, Server, Setup, assert_refused, pixels, raw, until};
+
+/// `faults` and `echo` on one worker, `faults` under limits.
+async fn limited(limits: &str) -> Option<Server> {
+    let config = format!("[model.faults.limits]\n{limits}");
+    let setup = Setup::new()
+        .guest("faults")
+        .guest("echo")
+        .workers(1)
+        .config(&config);
+    setup.start().await
+}
+
+/// A call that does nothing, answered.
+async fn assert_fine(server: &Server) {
+    assert_eq!(
+        server
+            .caller()
+            .await
+            .fault(r#""do": "nothing""#)
+            .await
+            .unwrap(),
+        "done"
+    );
+}
+
+#[tokio::test]
+async fn memory() {
+    let Some(server) = limited("memory = '64 MiB'").await else {
+        return;
+    };
+    let caller = server.caller().await;
+    // The guest's allocator gets no more, and Rust's answer to that is to abort.
+    let bomb = caller.fault(r#""do": "allocate""#).await;
+    let message = "model `faults`: the model trapped: wasm `unreachable` instruction executed";
+    assert_refused(bomb, Code::Internal, message);
+    assert_fine(&server).await;
+}
+
+#[tokio::test]
+async fn memory_held_by_the_host() {
+    let Some(server) = limited("memory = '64 MiB'").await else {
+        return;
+    };
+    let tensors = server.caller().await.fault(r#""do": "tensors""#).await;
+    let message = "model `faults`: the model trapped: a tensor of 1048576 bytes exceeds the memory \
+                   limit of 67108864 bytes";
+    assert_refused(tensors, Code::Internal, message);
+    assert_fine(&server).await;
+}
+
+#[tokio::test]
+async fn memory_taken_by_a_request() {
+    let setup = Setup::new()
+        .guest("echo")
+        .config("[limits]\nmemory = '4 MiB'");
+    let server = start!(setup);
+    let caller = server.caller().await;
+    let refused = caller.image("echo", pixels(1080, 1920, 3)).await;
+    let message = "model `echo`: the request is too large: a tensor of 6220800 bytes exceeds the \
+                   memory limit of 4194304 bytes";
+    assert_refused(refused, Code::InvalidArgument, message);
+    assert!(caller.image("echo", pixels(200, 150, 3)).await.is_ok());
+}
+
+#[tokio::test]
+async fn handles() {
+    let Some(server) = limited("handles = 8").await else {
+        return;
+    };
+    let tensors = server
+        .caller()
+        .await
+        .fault(r#""do": "tensors""#)
+        .await
+        .unwrap_err();
+    assert_eq!(tensors.code(), Code::Internal, "{tensors}");
+    let start = "model `faults`: the model trapped: ";
+    assert!(tensors.message().starts_with(start), "{tensors}");
+    assert!(
+        !tensors.message().contains("exceeds the memory limit"),
+        "{tensors}"
+    );
+    assert_fine(&server).await;
+}
+
+#[tokio::test]
+async fn reply() {
+    let Some(server) = limited("max_reply = '1 KiB'").await else {
+        return;
+    };
+    let caller = server.caller().await;
+    let fits = caller
+        .fault(r#""do": "reply", "bytes": 1022"#)
+        .await
+        .unwrap();
+    assert_eq!(fits, "x".repeat(1022), "with its quotes exactly the limit");
+    let refused = caller.fault(r#""do": "reply", "bytes": 1023"#).await;
+    let message = "model `faults`: the model's result of 1025 bytes exceeds the limit of 1024 \
+                   (max_reply)";
+    assert_refused(refused, Code::Internal, message);
+    assert_fine(&server).await;
+}
+
+#[tokio::test]
+async fn reply_of_tensors() {
+    let setup = Setup::new()
+        .guest("echo")
+        .config("[limits]\nmax_reply = '1 KiB'");
+    let server = start!(setup);
+    let caller = server.caller().await;
+    assert!(caller.image("echo", pixels(32, 32, 1)).await.is_ok());
+    let refused = caller.image("echo", pixels(32, 33, 1)).await;
+    let message = "model `echo`: the model's result of 1056 bytes exceeds the limit of 1024 \
+                   (max_reply)";
+    assert_refused(refused, Code::Internal, message);
+}
+
+#[tokio::test]
+async fn log_lines() {
+    let Some(server) = limited("log_lines = 5").await else {
+        return;
+    };
+    let caller = server.caller().await;
+    caller
+        .fault(r#""do": "flood", "lines": 300, "bytes": 9000"#)
+        .await
+        .unwrap();
+    assert_fine(&server).await;
+    let log = server
+        .logged("295 lines of the log were dropped: a call may write 5")
+        .await;
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("xxxx")).collect();
+    assert_eq!(lines.len(), 5);
+    // Cut, whatever a model writes.
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.len() < 4300 && line.contains('…')),
+        "{}",
+        lines[0].len()
+    );
+}
+
+#[tokio::test]
+async fn time_in_the_guest() {
+    let Some(server) = limited("timeout = '700ms'").await else {
+        return;
+    };
+    let (caller, other) = (server.caller().await, server.caller().await);
+    let started = Instant::now();
+    let looping = tokio::spawn(async move { caller.fault(r#""do": "loop""#).await });
+    // The only worker computes, and answers others all the same.
+    let mut answers = 0;
+    while !looping.is_finished() {
+        assert_eq!(other.text("echo", "hi", "").await.unwrap(), "hi");
+        answers += 1;
+    }
+    assert!(answers > 3, "{answers} answers meanwhile");
+    let message = "model `faults`: the model did not answer within ";
+    let late = looping.await.unwrap().unwrap_err();
+    assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
+    assert!(late.message().starts_with(message), "{late}");
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "far below any other limit"
+    );
+    assert_fine(&server).await;
+}
+
+#[tokio::test]
+async fn time_in_the_host() {
+    let Some(server) = limited("timeout = '300ms'").await else {
+        return;
+    };
+    let late = server
+        .caller()
+        .await
+        .fault(r#""do": "sleep", "ms": 600000"#)
+        .await;
+    assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
+    assert_fine(&server).await;
+}
+
+#[tokio::test]
+async fn a_callers_own_deadline() {
+    let Some(server) = limited("timeout = '10m'\nmax_instances = 1\nmax_queue = 0").await else {
+        return;
+    };
+    for what in ["\"loop\"", "\"sleep\", \"ms\": 600000"] {
+        let message = TextArgs {
+            model: "faults".into(),
+            args: format!("{{\"do\": {what}}}"),
+            ..TextArgs::default()
+        };
+        let (headers, message) = ([("grpc-timeout", "300m")], message.encode_to_vec());
+        let reply = raw::call(server.port, "/server.Server/RunText", &headers, &message);
+        let reply = tokio::time::timeout(LONG, reply)
+            .await
+            .expect("an answer in time");
+        assert_eq!(reply.status, "4", "DEADLINE_EXCEEDED: {reply:?}");
+        // The only instance that there may be is free again.
+        assert_fine(&server).await;
+    }
+}
+
+#[tokio::test]
+async fn queue() {
+    let Some(server) = limited("max_instances = 1\nmax_queue = 1").await else {
+        return;
+    };
+    let caller = server.caller().await;
+    let call = || {
+        let caller = caller.clone();
+        tokio::spawn(async move { caller.fault(r#""do": "sleep", "ms": 2000"#).await })
+    };
+    // One runs, one waits, two are too many.
+    let calls = [call(), call(), call(), call()];
+    // Another model has a queue of its own.
+    let echo = server.caller().await.text("echo", "hi", "").await;
+    assert_eq!(echo.unwrap(), "hi");
+    let mut answered = 0;
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(_) => answered += 1,
+            refused => {
+                let message = "model `faults`: the model's queue is full: 1 calls wait (max_queue)";
+                assert_refused(refused, Code::ResourceExhausted, message);
+            }
+        }
+    }
+    assert_eq!(answered, 2);
+    assert_fine(&server).await;
+}
+
+#[tokio::test]
+async fn a_deadline_while_waiting() {
+    let Some(server) = limited("max_instances = 1\ntimeout = '10m'").await else {
+        return;
+    };
+    let occupant = server.caller().await;
+    let occupied =
+        tokio::spawn(async move { occupant.fault(r#""do": "sleep", "ms": 600000"#).await });
+    let message = TextArgs {
+        model: "faults".into(),
+        args: r#"{"do": "nothing"}"#.into(),
+        ..TextArgs::default()
+    };
+    let message = message.encode_to_vec();
+    until("a call that waits in vain", async || {
+        let headers = [("grpc-timeout", "200m")];
+        let reply = raw::call(server.port, "/server.Server/RunText", &headers, &message).await;
+        assert!(["0", "4"].contains(&reply.status.as_str()), "{reply:?}");
+        reply.message.contains("waited")
+    })
+    .await;
+    occupied.abort();
+}
+
+#[tokio::test]
+async fn a_dropped_connection_frees_the_instance() {
+    let Some(server) = limited("timeout = '10m'\nmax_instances = 1\nmax_queue = 0").await else {
+        return;
+    };
+    for what in [r#""do": "loop""#, r#""do": "sleep", "ms": 600000"#] {
+        let call = server.occupy(what).await;
+        // With the last handle on the channel its connection closes.
+        call.abort();
+        let other = server.caller().await;
+        until("the instance is free", async || {
+            other.fault(r#""do": "nothing""#).await.is_ok()
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_model_may_lower_its_limits_and_not_raise_them() {
+    let setup = Setup::new()
+        .guest_as("faults", "lower")
+        .file("lower/model.toml", "[limits]\nmax_reply = '100 B'")
+        .guest_as("faults", "higher")
+        .file(
+            "higher/model.toml",
+            "[limits]\nmax_reply = '1 GiB'\nlog_lines = 1000000",
+        )
+        .config("[limits]\nmax_reply = '1 KiB'");
+    let server = start!(setup);
+    let caller = server.caller().await;
+    let reply = async |model: &str, bytes: usize| {
+        let args = json!({"do": "reply", "bytes": bytes}).to_string();
+        caller
+            .text(model, "", &args)
+            .await
+            .map(|_| ())
+            .map_err(|e| e.message().to_owned())
+    };
+    assert_eq!(reply("lower", 98).await, Ok(()));
+    let refused =
+        "model `lower`: the model's result of 101 bytes exceeds the limit of 100 (max_reply)";
+    assert_eq!(reply("lower", 99).await, Err(refused.into()));
+    assert_eq!(reply("higher", 1022).await, Ok(()));
+    let refused =
+        "model `higher`: the model's result of 1025 bytes exceeds the limit of 1024 (max_reply)";
+    assert_eq!(reply("higher", 1023).await, Err(refused.into()));
+}

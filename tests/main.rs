@@ -1,0 +1,35 @@
+//! End-to-end tests: the real `tms` on a free port, temporary folders of models, guests built from
+//! source, ordinary gRPC clients. One line a theme; shared parts are in `harness`.
+
+// A test may stop at the first surprise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// A gRPC status is large, and tests hand many around.
+#![allow(clippy::result_large_err)]
+
+#[macro_use]
+mod harness;
+
+// What callers get.
+mod calls; // the nine calls of the original's protocol, those without data
+mod classifier; // a real network on real pictures, on both backends, by many callers
+mod graphs; // bare graphs: reference values, misfits
+mod health; // grpc.health.v1 and reflection
+mod image; // images in and out, one and many
+mod inference; // the Open Inference Protocol
+mod tensors; // every datatype, raw and typed; malformed tensors
+mod text; // texts, arguments, unicode
+mod workers; // workers, their memories, connections
+
+// What keeps the server up.
+mod graph_limits; // a graph's queue and deadlines
+mod limits; // each limit, exceeded
+mod stop; // signals, StopServer, the drain
+mod stop_remote; // StopServer from elsewhere
+mod traps; // guests that fail, and what callers and the log hear of it
+
+// What the operator sees.
+mod cache; // compiled code on disk
+mod command; // `tms call` and `tms build`
+mod config; // flags, variables, tms.toml, model.toml
+mod loading; // models that do not load
+mod mistakes; // first mistakes, and what the server says
