@@ -96,6 +96,9 @@ impl Workers {
     /// Where a call runs: at home if that has nothing to do, else on the least busy worker that
     /// has `room`, the nearest to home where several are.
     pub fn choose(&self, home: WorkerId, room: impl Fn(WorkerId) -> bool) -> WorkerId {
+        if self.load(home) == 0 && room(home) {
+            return home;
+        }
         let count = self.count();
         (0..count)
             .map(|step| WorkerId((home.0 + step) % count))
