@@ -5,6 +5,11 @@ check_platform
 
 export TMS_ONNXRUNTIME=${TMS_ONNXRUNTIME:-$ROOT/.onnxruntime}
 export TMS_BIN=$TMS
+# Real graphs with reference outputs, where they lie beside the checkout.
+if [ -z "${TMS_TEST_ASSETS:-}" ] && [ -d "$ROOT/../shared/assets" ]; then
+    TMS_TEST_ASSETS=$(realpath "$ROOT/../shared/assets")
+    export TMS_TEST_ASSETS
+fi
 failed=()
 times=()
 
