@@ -105,6 +105,30 @@ async fn values_that_make_no_sense_are_refused() {
     }
 }
 
+#[test]
+fn numbers_of_threads_have_a_bound() {
+    for (toml, key, number) in [
+        ("threads = 100000", "threads", "100000"),
+        ("threads = 0", "threads", "0"),
+        ("workers = 1025", "workers", "1025"),
+    ] {
+        let refused = Setup::new().config(toml).refused().unwrap();
+        let problem = format!("tms: {key}: {number} is not between 1 and 1024");
+        assert_eq!(refused, problem);
+    }
+}
+
+#[tokio::test]
+async fn memory_may_be_more_than_a_guest_can_address() {
+    // Host-side tensors count as well.
+    let setup = Setup::new()
+        .guest("echo")
+        .config("[limits]\nmemory = '8 GiB'\ntimeout = '300 years'");
+    let server = start!(setup);
+    let answer = server.caller().await.text("echo", "hi", "").await;
+    assert_eq!(answer.unwrap(), "hi");
+}
+
 #[tokio::test]
 async fn the_operator_lets_a_model_use_anothers_graph() {
     let setup = || {

@@ -67,7 +67,8 @@ impl Sandbox {
             .max_component_instance_size(4 << 20)
             .max_core_instance_size(4 << 20)
             .table_elements(TABLE_ELEMENTS)
-            .max_memory_size(pool.memory)
+            // More than 4 GiB is for tensors: no 32-bit linear memory can use it.
+            .max_memory_size(pool.memory.min(1 << 32))
             // Small guests keep their pages between instances; large ones give them back.
             .linear_memory_keep_resident(256 << 10)
             .table_keep_resident(16 << 10);

@@ -179,8 +179,10 @@ pub fn failure(model: &str, error: wasmtime::Error, limit: Duration) -> CallErro
         return CallError::Timeout(limit);
     }
     // The log has the guest's backtrace (not the host's, which `:?` would add), the caller only the
-    // reason.
-    tracing::warn!(target: "model", %model, "trapped: {error:#}");
+    // reason. On one line, and without control characters: the functions' names are the guest's.
+    let trace = format!("{error:#}").replace(char::is_control, " ");
+    let trace = trace.split_whitespace().collect::<Vec<_>>().join(" ");
+    tracing::warn!(target: "model", %model, "trapped: {trace}");
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         let held = "it holds too many handles (limit `handles`): tensors must be dropped";
         return CallError::Trap(held.into());
