@@ -138,7 +138,7 @@ impl Settings {
             models: args.models.or(file.models).unwrap_or("models".into()),
             port: args.port.or(file.port).unwrap_or(50000),
             host,
-            workers: args.workers.or(file.workers).unwrap_or(cores).max(1),
+            workers: within("workers", args.workers.or(file.workers).unwrap_or(cores))?,
             max_message: args
                 .max_message
                 .or(file.max_message)
@@ -155,11 +155,23 @@ impl Settings {
                 .unwrap_or(false),
             cache: args.cache.or(file.cache).or_else(default_cache),
             onnxruntime: args.onnxruntime.or(file.onnxruntime),
-            threads: args.threads.or(file.threads).unwrap_or(cores).max(1),
+            threads: within("threads", args.threads.or(file.threads).unwrap_or(cores))?,
             limits: file.limits,
             model: file.model,
         })
     }
+}
+
+/// A number of threads: each takes memory, and a typing error could take all of it.
+fn within(key: &str, number: usize) -> Result<usize, ConfigError> {
+    const MOST: usize = 1024;
+    if (1..=MOST).contains(&number) {
+        return Ok(number);
+    }
+    Err(ConfigError {
+        file: key.to_owned(),
+        problem: format!("{number} is not between 1 and {MOST}"),
+    })
 }
 
 /// None where the user has no home: then nothing is cached.

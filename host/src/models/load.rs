@@ -25,6 +25,11 @@ use super::{
 /// How long a model may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Sessions of one graph.
+const MAX_SESSIONS: usize = 64;
+/// A 32-bit memory has no more.
+const MAX_MEMORY: usize = 4 << 30;
+
 /// What keeps the whole server from starting.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -200,7 +205,13 @@ fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
         options.backend = backend.parse()?;
     }
     if let Some(sessions) = chosen.sessions {
-        options.sessions = sessions.max(1);
+        if !(1..=MAX_SESSIONS).contains(&sessions) {
+            return Err(format!(
+                "sessions = {sessions} is not between 1 and {MAX_SESSIONS}: each holds a copy of \
+                 the weights"
+            ));
+        }
+        options.sessions = sessions;
     }
     options.fallback_cpu = match chosen.fallback.as_deref() {
         None => false,
@@ -227,7 +238,7 @@ fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
         pool.instances = pool.instances.saturating_add(instances);
         pool.total = pool.total.plus(footprint, instances);
         pool.largest = pool.largest.max(footprint);
-        pool.memory = pool.memory.max(plan.limits.instance.memory);
+        pool.memory = pool.memory.max(plan.limits.instance.memory.min(MAX_MEMORY));
     }
     let cache = settings.cache.as_deref().and_then(|folder| {
         CodeCache::open(folder)

@@ -66,10 +66,11 @@ impl<F: Factory> Pool<F> {
             idle: Vec::new(),
             spare: 0,
         };
+        let permits = limits.instances.saturating_mul(workers.count());
         Arc::new(Self {
             factory,
             limits,
-            permits: Arc::new(Semaphore::new(limits.instances * workers.count())),
+            permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
             shelves: Mutex::new(workers.ids().map(|_| shelf()).collect()),
             workers,
