@@ -60,7 +60,7 @@ impl Network {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let graph = args.network.load()?;
     let labels = args.network.labels()?;
-    serve(&args.serve, |_, _| Classifier {
+    serve(&args.serve, || Classifier {
         graph: graph.clone(),
         labels: labels.clone(),
     })

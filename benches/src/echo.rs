@@ -32,7 +32,7 @@ enum Pixels {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    serve(&args.serve, |_, _| args.work)
+    serve(&args.serve, || args.work)
 }
 
 impl Work for Pixels {

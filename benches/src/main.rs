@@ -2,18 +2,16 @@
 //! proto/server.proto with the host's own generated code and settings, so that only the work
 //! behind a call differs.
 //!
-//! - [`serve`]: a tonic server on one shared runtime, or on one runtime a worker
+//! - [`serve`]: a tonic server on one runtime a worker, or one shared runtime
 //! - [`service`]: the calls of the protocol that are measured
 //! - [`echo`]: next to no work, or the pixels' work without a sandbox
 //! - [`classify`]: the classifier without a sandbox
-//! - [`guests`]: real guests, to compare the two ways to run workers
 //! - [`session`]: the classifier's network alone
 //! - [`frames`]: the requests, as files for the load generator
 
 mod classify;
 mod echo;
 mod frames;
-mod guests;
 mod serve;
 mod service;
 mod session;
@@ -33,8 +31,6 @@ enum Command {
     Echo(echo::Args),
     /// Serve the classifier with its own code compiled natively
     Classify(classify::Args),
-    /// Serve a folder of models on one shared runtime, or on one runtime a worker
-    Guests(guests::Args),
     /// Run the classifier's network in a loop and print the times
     Session(session::Args),
     /// Write the requests as files for h2load
@@ -46,7 +42,6 @@ fn main() -> anyhow::Result<()> {
     match command {
         Command::Echo(args) => echo::run(args),
         Command::Classify(args) => classify::run(args),
-        Command::Guests(args) => guests::run(args),
         Command::Session(args) => session::run(args),
         Command::Frames(args) => frames::run(args),
     }

@@ -1,4 +1,4 @@
-//! A tonic server with the host's settings, on one shared runtime or on one runtime a worker.
+//! A tonic server with the host's settings, on one runtime a worker as the host, or on one for all.
 
 use std::{
     io::Write,
@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use tms::grpc::proto::server::server_server::ServerServer;
 use tokio::{
     net::TcpListener,
-    runtime::{Builder, Handle},
+    runtime::Builder,
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
 };
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
@@ -28,7 +28,7 @@ pub struct ServeArgs {
     #[arg(long, default_value_t = 0)]
     pub port: u16,
 
-    #[arg(long, default_value = "shared")]
+    #[arg(long, default_value = "per-worker")]
     pub runtime: Kind,
 
     /// Threads of the shared runtime, or runtimes
@@ -39,35 +39,28 @@ pub struct ServeArgs {
 /// Where connections and their calls run.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Kind {
-    /// One multi-threaded runtime for all, as in the host.
-    Shared,
-    /// A current-thread runtime for each worker, which gets every n-th connection.
+    /// A current-thread runtime for each worker, which gets every n-th connection, as in the host.
     PerWorker,
-    /// The same, and a call that finds its worker at work runs on one that is idle.
-    Handover,
+    /// One multi-threaded runtime for all.
+    Shared,
 }
 
-/// Serves until the process is killed. `work` is asked for the work of each runtime; it gets its
-/// number and all runtimes.
-pub fn serve<W: Work>(
-    args: &ServeArgs,
-    work: impl Fn(usize, Vec<Handle>) -> W,
-) -> anyhow::Result<()> {
+/// Serves until the process is killed. `work` makes the work of each runtime.
+pub fn serve<W: Work>(args: &ServeArgs, work: impl Fn() -> W) -> anyhow::Result<()> {
     let runtimes = match args.runtime {
         Kind::Shared => {
             let mut builder = Builder::new_multi_thread();
             vec![builder.worker_threads(args.workers).enable_all().build()?]
         }
-        Kind::PerWorker | Kind::Handover => (0..args.workers)
+        Kind::PerWorker => (0..args.workers)
             .map(|_| Builder::new_current_thread().enable_all().build())
             .collect::<Result<_, _>>()?,
     };
-    let handles: Vec<_> = runtimes.iter().map(|r| r.handle().clone()).collect();
     let mut senders = Vec::new();
-    for (index, runtime) in runtimes.into_iter().enumerate() {
+    for runtime in runtimes {
         let (to_server, connections) = mpsc::unbounded_channel();
         senders.push(to_server);
-        let serving = serve_on(connections, work(index, handles.clone()));
+        let serving = serve_on(connections, work());
         // On a task: that is where a runtime of several threads runs things fast.
         thread::spawn(move || runtime.block_on(async { tokio::spawn(serving).await }));
     }
