@@ -8,7 +8,6 @@ if compgen -G "$TARGET/release/deps/libwasmtime-*.rlib" >/dev/null; then
 else
     say "building the server and all it depends on (about 15 minutes on 2 cores, once)"
 fi
-# All of the workspace at once: another selection could choose other features, and build twice.
-cargo build --release --locked --workspace
+cargo build --release --locked -p tms
 say "building the models' components (1 to 2 minutes the first time)"
 "$TMS" build models

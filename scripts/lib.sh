@@ -35,3 +35,13 @@ ensure_venv() {
 duration() {
     if [ "$1" -ge 120 ]; then echo "$(($1 / 60)) min $(($1 % 60)) s"; else echo "$1 s"; fi
 }
+
+# Cargo over models/ and the tests' guests, natively: native_guests SUBCOMMAND OPTION... In a folder of
+# its own, because cargo gives a cdylib's files no hash: the benches' build of the same crates would
+# be overwritten. With the host's profile: theirs is for small components and takes minutes.
+native_guests() {
+    CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_PANIC=unwind \
+        CARGO_TARGET_DIR=$TARGET/guests \
+        cargo "$1" --release --locked --workspace --manifest-path models/Cargo.toml "${@:2}"
+}

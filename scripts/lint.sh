@@ -18,4 +18,4 @@ say "ruff and mypy"
 (cd clients/python && "$PYTHON" -m mypy)
 say "clippy (2 to 4 minutes the first time)"
 cargo clippy --release --locked --workspace --all-targets -- -D warnings
-cargo clippy --release --locked --manifest-path models/Cargo.toml --workspace --all-targets -- -D warnings
+native_guests clippy --all-targets -- -D warnings

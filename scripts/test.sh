@@ -39,7 +39,7 @@ wait_for_component() {
 }
 
 suite "Rust" cargo test --release --locked --workspace --no-fail-fast
-suite "models and guests" cargo test --release --locked --manifest-path models/Cargo.toml --workspace
+suite "models and guests" native_guests test
 suite "Python client" "$PYTHON" -m pytest -q clients/python
 suite "other clients" "$PYTHON" -m pytest -q tests/clients
 suite "cargo-component" wait_for_component
