@@ -27,8 +27,6 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sessions of one graph.
 const MAX_SESSIONS: usize = 64;
-/// A 32-bit memory has no more.
-const MAX_MEMORY: usize = 4 << 30;
 
 /// What keeps the whole server from starting.
 #[derive(Debug, thiserror::Error)]
@@ -238,7 +236,7 @@ fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
         pool.instances = pool.instances.saturating_add(instances);
         pool.total = pool.total.plus(footprint, instances);
         pool.largest = pool.largest.max(footprint);
-        pool.memory = pool.memory.max(plan.limits.instance.memory.min(MAX_MEMORY));
+        pool.memory = pool.memory.max(plan.limits.instance.memory);
     }
     let cache = settings.cache.as_deref().and_then(|folder| {
         CodeCache::open(folder)
