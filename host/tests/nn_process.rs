@@ -1,6 +1,9 @@
 //! What concerns the whole process, so one test alone: which ONNX Runtime it loads, and that a
 //! graph's threads end with it.
 
+// A test may stop at the first surprise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod nn_support;
 
 use std::{fs, path::PathBuf, time::Duration};

@@ -153,7 +153,7 @@ fn select(mut tensors: Vec<NamedTensor>, wanted: &[String]) -> Result<Vec<NamedT
         .map(|name| {
             let found = tensors.iter().position(|(n, _)| n == name);
             found.map(|i| tensors.swap_remove(i)).ok_or_else(|| {
-                let name = status::escape(&name);
+                let name = status::escape(name);
                 Status::invalid_argument(format!(
                     "the model gives no output `{name}`, or not twice"
                 ))

@@ -2,11 +2,10 @@
 
 use super::*;
 
-fn job() -> (
-    Job,
-    oneshot::Receiver<Result<Vec<Tensor>, NnError>>,
-    Arc<Cancel>,
-) {
+/// Where a job's reply comes.
+type Answer = oneshot::Receiver<Result<Vec<Tensor>, NnError>>;
+
+fn job() -> (Job, Answer, Arc<Cancel>) {
     let (reply, answer) = oneshot::channel();
     let cancel = Arc::<Cancel>::default();
     (

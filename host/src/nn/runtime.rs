@@ -10,11 +10,14 @@ use super::{
     session::{native_thread, panic_message, serve},
 };
 
+/// A library, or why it is not there.
+type Found = Result<Arc<dyn Backend>, String>;
+
 /// The inference libraries of this server.
 #[derive(Clone)]
 pub struct Runtime {
     /// In order of preference, each with why it is there or not.
-    backends: Vec<(BackendChoice, Result<Arc<dyn Backend>, String>)>,
+    backends: Vec<(BackendChoice, Found)>,
     preferred: BackendChoice,
 }
 
