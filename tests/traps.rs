@@ -100,6 +100,21 @@ async fn errors_say_whose_fault_it_is() {
 }
 
 #[tokio::test]
+async fn messages_have_no_control_characters() {
+    let Some(server) = faults().await else { return };
+    // The guest's message quotes what it was asked to do.
+    let refused = server
+        .caller()
+        .await
+        .fault(r#""do": "a\n\u001b[31mb\u0000""#)
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(refused.message().contains("a  [31mb "), "{refused}");
+    assert!(!refused.message().contains(char::is_control), "{refused}");
+}
+
+#[tokio::test]
 async fn an_error_keeps_the_instance_a_trap_does_not() {
     let setup = Setup::new().guest("counter").guest("nn_probe").workers(1);
     let server = start!(setup);

@@ -196,10 +196,12 @@ pub fn failure(model: &str, error: wasmtime::Error, limit: Duration) -> CallErro
 
 impl From<types::Error> for CallError {
     fn from(error: types::Error) -> Self {
+        // It ends in logs and on terminals, and is to be one sentence.
+        let message = error.message.replace(char::is_control, " ");
         match error.fault {
-            Fault::Caller => Self::Caller(error.message),
-            Fault::Model => Self::Model(error.message),
-            Fault::Server => Self::Server(error.message),
+            Fault::Caller => Self::Caller(message),
+            Fault::Model => Self::Model(message),
+            Fault::Server => Self::Server(message),
         }
     }
 }
