@@ -225,7 +225,8 @@ fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
         instances: 0,
         total: Footprint::default(),
         largest: Footprint::default(),
-        memory: 1 << 20,
+        // At least this much, so that a component over a low limit fails with the limit's words.
+        memory: 256 << 20,
     };
     for plan in plans {
         let Some((_, footprint)) = plan.component else {

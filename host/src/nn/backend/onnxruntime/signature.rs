@@ -13,7 +13,7 @@ pub fn signature(session: &ort::session::Session) -> Result<Signature, LoadError
             Ok(info) => signature.inputs.push(info),
             Err(kind) => {
                 return Err(LoadError(format!(
-                    "input `{}` is a {kind}: only tensors can be sent",
+                    "input `{}` is a {kind}: only tensors of known types can be sent",
                     input.name()
                 )));
             }
