@@ -15,16 +15,8 @@ use crate::harness::{Server, Setup};
 async fn start(cache: &Path) -> Option<Server> {
     let cache = cache.to_str().unwrap();
     // A flag beats the variable that all tests share.
-    let server = Setup::new()
-        .guest("echo")
-        .arg("--cache")
-        .arg(cache)
-        .start()
-        .await?;
-    assert_eq!(
-        server.caller().await.text("echo", "hi", "").await.unwrap(),
-        "hi"
-    );
+    let server = Setup::new().guest("echo").arg("--cache").arg(cache).start().await?;
+    assert_eq!(server.caller().await.text("echo", "hi", "").await.unwrap(), "hi");
     Some(server)
 }
 
@@ -59,11 +51,7 @@ async fn the_second_start_uses_the_code_of_the_first() {
     }
     let first = files(&cache);
     assert_eq!(first.len(), 1, "{first:?}");
-    assert_eq!(
-        (mode(&cache), mode(&first[0].0)),
-        (0o700, 0o600),
-        "nobody else's"
-    );
+    assert_eq!((mode(&cache), mode(&first[0].0)), (0o700, 0o600), "nobody else's");
     start(&cache).await.unwrap();
     assert_eq!(files(&cache), first);
 }
@@ -105,15 +93,8 @@ async fn code_that_others_could_have_written_is_not_used() {
     fs::rename(&file, &target).unwrap();
     std::os::unix::fs::symlink(&target, &file).unwrap();
     let server = start(&cache).await.unwrap();
-    assert!(
-        server.log().contains("compiled code is not used"),
-        "{}",
-        server.log()
-    );
-    assert!(
-        !fs::symlink_metadata(&file).unwrap().is_symlink(),
-        "replaced by a file"
-    );
+    assert!(server.log().contains("compiled code is not used"), "{}", server.log());
+    assert!(!fs::symlink_metadata(&file).unwrap().is_symlink(), "replaced by a file");
 }
 
 #[tokio::test]
@@ -128,21 +109,13 @@ async fn damaged_code_is_made_again() {
     let mut flipped = good.clone();
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
-    for damaged in [
-        &flipped[..],
-        &good[..good.len() / 2],
-        b"",
-        b"no code at all",
-    ] {
+    for damaged in [&flipped[..], &good[..good.len() / 2], b"", b"no code at all"] {
         // In place, so that owner and mode stay right.
         fs::write(&file, damaged).unwrap();
         let server = start(&cache).await.unwrap();
         let warning = "compiled code is not used, compiling again: ";
         assert!(server.log().contains(warning), "{}", server.log());
-        assert!(
-            fs::read(&file).unwrap() == good,
-            "the same code was made again"
-        );
+        assert!(fs::read(&file).unwrap() == good, "the same code was made again");
         let again = start(&cache).await.unwrap();
         assert!(!again.log().contains(warning), "{}", again.log());
     }

@@ -9,43 +9,23 @@ use crate::harness::{Setup, assert_refused, raw};
 
 #[tokio::test]
 async fn models_are_listed_by_name() {
-    let setup = Setup::new()
-        .guest("echo")
-        .guest("counter")
-        .guest("broken_init")
-        .graph("scalar", "a-graph");
+    let setup =
+        Setup::new().guest("echo").guest("counter").guest("broken_init").graph("scalar", "a-graph");
     let server = start!(setup);
     let caller = server.caller().await;
     // Not those that failed.
-    assert_eq!(
-        caller.list_models().await,
-        json!(["a-graph", "counter", "echo"])
-    );
-    assert!(
-        server
-            .ready
-            .contains(", 3 models (1 failed, see the log), "),
-        "{}",
-        server.ready
-    );
+    assert_eq!(caller.list_models().await, json!(["a-graph", "counter", "echo"]));
+    assert!(server.ready.contains(", 3 models (1 failed, see the log), "), "{}", server.ready);
 }
 
 #[tokio::test]
 async fn input_shapes() {
-    let setup = Setup::new()
-        .example("example_image")
-        .example("example_text")
-        .graph("scalar", "graph");
+    let setup =
+        Setup::new().example("example_image").example("example_text").graph("scalar", "graph");
     let server = start!(setup);
     let caller = server.caller().await;
-    assert_eq!(
-        caller.input_shape("example_image").await.unwrap(),
-        json!([1080, 1920, 3])
-    );
-    assert_eq!(
-        caller.input_shape("example_text").await.unwrap(),
-        json!(null)
-    );
+    assert_eq!(caller.input_shape("example_image").await.unwrap(), json!([1080, 1920, 3]));
+    assert_eq!(caller.input_shape("example_text").await.unwrap(), json!(null));
     assert_eq!(caller.input_shape("graph").await.unwrap(), json!(null));
     let unknown = caller.input_shape("nothing").await;
     assert_refused(
@@ -59,17 +39,9 @@ async fn input_shapes() {
 async fn empty_args_may_be_a_string() {
     let server = start!(Setup::new().guest("echo").workers(2));
     // The original's client sends a StringArg to calls that take nothing.
-    let message = StringArg {
-        data: "anything".into(),
-    }
-    .encode_to_vec();
+    let message = StringArg { data: "anything".into() }.encode_to_vec();
     let mut answers = Vec::new();
-    for call in [
-        "ListModels",
-        "GetPID",
-        "GetNumParallelWorkers",
-        "StopServer",
-    ] {
+    for call in ["ListModels", "GetPID", "GetNumParallelWorkers", "StopServer"] {
         let path = format!("/server.Server/{call}");
         let reply = raw::call(server.port, &path, &[], &message).await;
         assert_eq!(reply.status, "0", "{call}: {}", reply.message);
@@ -78,10 +50,7 @@ async fn empty_args_may_be_a_string() {
     let pid: serde_json::Value = serde_json::from_str(&answers[1]).unwrap();
     assert!(pid["pid"].is_u64(), "{pid}");
     assert_eq!(answers[0], r#"["echo"]"#);
-    assert_eq!(
-        answers[2..],
-        [r#"{"num_workers":2}"#, r#"{"stopping":true}"#]
-    );
+    assert_eq!(answers[2..], [r#"{"num_workers":2}"#, r#"{"stopping":true}"#]);
 }
 
 #[tokio::test]
@@ -119,13 +88,5 @@ async fn bytes_that_are_no_message() {
     assert_ne!(reply.status, "0");
     let unknown = raw::call(server.port, "/server.Server/NoSuchCall", &[], b"").await;
     assert_eq!(unknown.status, "12", "UNIMPLEMENTED");
-    assert_eq!(
-        server
-            .caller()
-            .await
-            .text("echo", "still there", "")
-            .await
-            .unwrap(),
-        "still there"
-    );
+    assert_eq!(server.caller().await.text("echo", "still there", "").await.unwrap(), "still there");
 }

@@ -20,9 +20,7 @@ const TRACT: &str = "[model.efficientnet_lite0.graph]\nbackend = 'tract'";
 
 fn picture(name: &str) -> image::RgbImage {
     let folder = repository().join("models/efficientnet_lite0/tests");
-    image::open(Path::new(&folder).join(name))
-        .unwrap()
-        .into_rgb8()
+    image::open(Path::new(&folder).join(name)).unwrap().into_rgb8()
 }
 
 /// A picture as callers send it.
@@ -39,12 +37,7 @@ fn sent(height: u32, width: u32, channels: i32, dtype: &str, data: Vec<u8>) -> N
 async fn classify(caller: &Caller, picture: NumpyImage) -> Vec<(String, f64)> {
     let reply = caller.image(MODEL, picture).await.unwrap();
     let answer: Value = serde_json::from_str(&reply.data).unwrap();
-    let row = |row: &Value| {
-        (
-            row[0].as_str().unwrap().to_owned(),
-            row[1].as_f64().unwrap(),
-        )
-    };
+    let row = |row: &Value| (row[0].as_str().unwrap().to_owned(), row[1].as_f64().unwrap());
     answer.as_array().unwrap().iter().map(row).collect()
 }
 
@@ -66,11 +59,7 @@ fn assert_chelsea(answer: &[(String, f64)]) {
 async fn a_cat_on_onnx_runtime() {
     let setup = Setup::new().onnxruntime().example(MODEL);
     let server = start!(setup);
-    assert!(
-        server.log().contains("ONNX Runtime serves it on cpu"),
-        "{}",
-        server.log()
-    );
+    assert!(server.log().contains("ONNX Runtime serves it on cpu"), "{}", server.log());
     let caller = server.caller().await;
     assert_chelsea(&classify(&caller, rgb(&picture("chelsea.png"))).await);
     assert_eq!(caller.input_shape(MODEL).await.unwrap(), Value::Null);
@@ -79,11 +68,7 @@ async fn a_cat_on_onnx_runtime() {
 #[tokio::test]
 async fn a_cat_on_tract() {
     let server = start!(Setup::new().example(MODEL).config(TRACT));
-    assert!(
-        server.log().contains("tract serves it on cpu"),
-        "{}",
-        server.log()
-    );
+    assert!(server.log().contains("tract serves it on cpu"), "{}", server.log());
     let caller = server.caller().await;
     assert_chelsea(&classify(&caller, rgb(&picture("chelsea.png"))).await);
 }
@@ -99,19 +84,14 @@ async fn all_probabilities_agree_with_the_reference() {
         }
     }
     let reference = expected("chelsea");
-    let setups = [
-        Setup::new().onnxruntime(),
-        Setup::new().config("[model.bare.graph]\nbackend = 'tract'"),
-    ];
+    let setups =
+        [Setup::new().onnxruntime(), Setup::new().config("[model.bare.graph]\nbackend = 'tract'")];
     for setup in setups {
         let graph = std::fs::read(repository().join("models/efficientnet_lite0/model.onnx"));
         let server = start!(setup.file("bare/model.onnx", graph.unwrap()));
         let request = raw("bare", vec![floats("input", &[1, 3, 224, 224], &values)]);
         let reply = infer(&server.caller().await, request).await.unwrap();
-        let got: Vec<_> = to_floats(&reply, "probs")
-            .into_iter()
-            .map(f64::from)
-            .collect();
+        let got: Vec<_> = to_floats(&reply, "probs").into_iter().map(f64::from).collect();
         assert_close(&got, &numbers(&reference["probs"]), &reference);
     }
 }
@@ -123,19 +103,11 @@ async fn grey_alpha_and_floats() {
     let caller = server.caller().await;
     let colour = picture("chelsea.png");
     let (width, height) = colour.dimensions();
-    let rgba = image::DynamicImage::from(colour.clone())
-        .into_rgba8()
-        .into_raw();
+    let rgba = image::DynamicImage::from(colour.clone()).into_rgba8().into_raw();
     assert_chelsea(&classify(&caller, sent(height, width, 4, "uint8", rgba)).await);
-    let unit = colour
-        .as_raw()
-        .iter()
-        .flat_map(|v| (f32::from(*v) / 255.0).to_le_bytes());
+    let unit = colour.as_raw().iter().flat_map(|v| (f32::from(*v) / 255.0).to_le_bytes());
     assert_chelsea(&classify(&caller, sent(height, width, 3, "float32", unit.collect())).await);
-    let wide = colour
-        .as_raw()
-        .iter()
-        .flat_map(|v| f64::from(*v).to_le_bytes());
+    let wide = colour.as_raw().iter().flat_map(|v| f64::from(*v).to_le_bytes());
     assert_chelsea(&classify(&caller, sent(height, width, 3, "float64", wide.collect())).await);
     // Without colour it is still a cat.
     let grey = image::DynamicImage::from(colour).into_luma8().into_raw();
@@ -163,16 +135,12 @@ async fn arguments_choose_how_many_labels() {
 async fn one_worker_and_many_a_hundred_calls_in_flight_the_same_answers() {
     let colour = picture("chelsea.png");
     // Four different pictures, so that a mix-up shows.
-    let pictures: Vec<_> = [
-        (0, 0, 451, 300),
-        (0, 0, 300, 300),
-        (100, 20, 280, 260),
-        (30, 0, 240, 200),
-    ]
-    .map(|(x, y, w, h)| image::imageops::crop_imm(&colour, x, y, w, h).to_image())
-    .iter()
-    .map(rgb)
-    .collect();
+    let pictures: Vec<_> =
+        [(0, 0, 451, 300), (0, 0, 300, 300), (100, 20, 280, 260), (30, 0, 240, 200)]
+            .map(|(x, y, w, h)| image::imageops::crop_imm(&colour, x, y, w, h).to_image())
+            .iter()
+            .map(rgb)
+            .collect();
     let one = start!(Setup::new().onnxruntime().example(MODEL).workers(1));
     let caller = one.caller().await;
     let mut alone = Vec::new();
@@ -183,11 +151,7 @@ async fn one_worker_and_many_a_hundred_calls_in_flight_the_same_answers() {
     assert!(alone.windows(2).all(|pair| pair[0] != pair[1]), "{alone:?}");
 
     let many = start!(Setup::new().onnxruntime().example(MODEL).workers(4));
-    let callers = [
-        many.caller().await,
-        many.caller().await,
-        many.caller().await,
-    ];
+    let callers = [many.caller().await, many.caller().await, many.caller().await];
     let calls: Vec<_> = (0..100)
         .map(|i| {
             let (caller, picture) = (callers[i % 3].clone(), pictures[i % 4].clone());

@@ -8,11 +8,7 @@ use std::{
 use crate::harness::{Server, Setup, repository, setup::tms, without};
 
 fn said(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
@@ -24,10 +20,7 @@ fn call(server: &Server, args: &[&str]) -> (Option<i32>, String, String) {
 
 #[tokio::test]
 async fn call_prints_the_answer() {
-    let setup = Setup::new()
-        .example("example_text")
-        .example("example_image")
-        .guest("echo");
+    let setup = Setup::new().example("example_text").example("example_image").guest("echo");
     let server = start!(setup);
     let answer = |text: &str| (Some(0), format!("{text}\n"), String::new());
     let text = call(&server, &["example_text", "--text", "hello"]);
@@ -36,17 +29,10 @@ async fn call_prints_the_answer() {
     let text = call(&server, &["echo", "--text", "hi", "--args", args]);
     assert_eq!(text, answer(r#"{"args":{"args":1},"text":"hi"}"#));
     let cat = repository().join("models/efficientnet_lite0/tests/chelsea.png");
-    let image = call(
-        &server,
-        &["example_image", "--image", cat.to_str().unwrap()],
-    );
+    let image = call(&server, &["example_image", "--image", cat.to_str().unwrap()]);
     assert_eq!(image, answer(r#"[["object1",0.3],["object2",0.5]]"#));
     let address = format!("127.0.0.1:{}", server.port);
-    let text = said(
-        tms()
-            .args(["call", "echo", "--text", ""])
-            .env("TMS_ADDRESS", address),
-    );
+    let text = said(tms().args(["call", "echo", "--text", ""]).env("TMS_ADDRESS", address));
     assert_eq!(text, answer("\"\""));
 }
 
@@ -55,20 +41,14 @@ async fn call_says_what_went_wrong() {
     let server = start!(Setup::new().guest("echo"));
     let failed = |text: &str| (Some(1), String::new(), format!("tms: {text}\n"));
     let unknown = call(&server, &["nothing", "--text", "hi"]);
-    assert_eq!(
-        unknown,
-        failed("NotFound: there is no model `nothing`; there are: echo")
-    );
+    assert_eq!(unknown, failed("NotFound: there is no model `nothing`; there are: echo"));
     let folder = server.folder().to_owned();
     let picture = folder.join("picture.jpg");
     fs::write(&picture, "no picture").unwrap();
     let (code, out, error) = call(&server, &["echo", "--image", picture.to_str().unwrap()]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
     let error = without(&error, &folder, "DIR");
-    assert!(
-        error.starts_with("tms: the picture DIR/picture.jpg cannot be read: "),
-        "{error}"
-    );
+    assert!(error.starts_with("tms: the picture DIR/picture.jpg cannot be read: "), "{error}");
     let address = format!("127.0.0.1:{}", server.port);
     drop(server);
     let nobody = said(tms().args(["call", "echo", "--text", "hi", "--address", &address]));
@@ -77,18 +57,8 @@ async fn call_says_what_went_wrong() {
          --address (tcp connect error)"
     );
     assert_eq!(nobody, failed(&message));
-    let bad = said(tms().args([
-        "call",
-        "echo",
-        "--text",
-        "hi",
-        "--address",
-        "not an address",
-    ]));
-    assert_eq!(
-        bad,
-        failed("`not an address` is not an address such as 127.0.0.1:50000")
-    );
+    let bad = said(tms().args(["call", "echo", "--text", "hi", "--address", "not an address"]));
+    assert_eq!(bad, failed("`not an address` is not an address such as 127.0.0.1:50000"));
 }
 
 #[test]

@@ -30,23 +30,14 @@ async fn settings_come_from_the_file_named() {
     let other = folder.path().join("other.toml");
     std::fs::write(&other, "workers = 6").unwrap();
     let other = other.to_str().unwrap();
-    let Some(named) = workers(
-        Setup::new()
-            .config("workers = 5")
-            .arg("--config")
-            .arg(other),
-    )
-    .await
+    let Some(named) = workers(Setup::new().config("workers = 5").arg("--config").arg(other)).await
     else {
         return;
     };
     assert_eq!(named, 6, "and not from tms.toml");
     let named = Setup::new().config("workers = 5").env("TMS_CONFIG", other);
     assert_eq!(workers(named).await, Some(6));
-    let missing = Setup::new()
-        .guest("echo")
-        .arg("--config")
-        .arg("missing.toml");
+    let missing = Setup::new().guest("echo").arg("--config").arg("missing.toml");
     assert_eq!(
         missing.refused().unwrap(),
         "tms: missing.toml: No such file or directory (os error 2)"
@@ -68,34 +59,17 @@ async fn other_settings_as_variables_and_in_the_file() {
     assert_eq!(caller.list_models().await, json!(["echo"]));
     let large = caller.text("echo", &"x".repeat(1 << 10), "").await;
     assert_eq!(large.unwrap_err().code(), Code::ResourceExhausted);
-    let both = start!(
-        Setup::new()
-            .guest("echo")
-            .arg("--host")
-            .arg("127.0.0.1,::1")
-    );
+    let both = start!(Setup::new().guest("echo").arg("--host").arg("127.0.0.1,::1"));
     assert!(both.ready.contains("grpc://127.0.0.1:") && both.ready.contains(" and grpc://[::1]:"));
 }
 
 #[tokio::test]
 async fn values_that_make_no_sense_are_refused() {
     for (toml, problem) in [
-        (
-            "workers = 'many'",
-            "invalid type: string \"many\", expected usize",
-        ),
-        (
-            "drain_timeout = 'soon'",
-            "invalid value: string \"soon\", expected a duration",
-        ),
-        (
-            "port = 70000",
-            "invalid value: integer `70000`, expected u16",
-        ),
-        (
-            "workers =",
-            "string values must be quoted, expected literal string",
-        ),
+        ("workers = 'many'", "invalid type: string \"many\", expected usize"),
+        ("drain_timeout = 'soon'", "invalid value: string \"soon\", expected a duration"),
+        ("port = 70000", "invalid value: integer `70000`, expected u16"),
+        ("workers =", "string values must be quoted, expected literal string"),
     ] {
         let refused = Setup::new().config(toml).refused().unwrap();
         assert!(refused.starts_with("tms: tms.toml: "), "{refused}");
@@ -121,9 +95,8 @@ fn numbers_of_threads_have_a_bound() {
 #[tokio::test]
 async fn memory_may_be_more_than_a_guest_can_address() {
     // Host-side tensors count as well.
-    let setup = Setup::new()
-        .guest("echo")
-        .config("[limits]\nmemory = '8 GiB'\ntimeout = '300 years'");
+    let setup =
+        Setup::new().guest("echo").config("[limits]\nmemory = '8 GiB'\ntimeout = '300 years'");
     let server = start!(setup);
     let answer = server.caller().await.text("echo", "hi", "").await;
     assert_eq!(answer.unwrap(), "hi");
@@ -131,33 +104,18 @@ async fn memory_may_be_more_than_a_guest_can_address() {
 
 #[tokio::test]
 async fn the_operator_lets_a_model_use_anothers_graph() {
-    let setup = || {
-        Setup::new()
-            .guest("nn_probe")
-            .graph("two_inputs", "owner")
-            .graph("scalar", "nn_probe")
-    };
+    let setup =
+        || Setup::new().guest("nn_probe").graph("two_inputs", "owner").graph("scalar", "nn_probe");
     // Nobody else's, of itself.
     let server = start!(setup());
     let caller = server.caller().await;
     for name in ["owner/model", "owner", "../owner/model"] {
-        let answer = caller
-            .text("nn_probe", &format!("graph:{name}"), "")
-            .await
-            .unwrap();
-        assert_eq!(
-            answer["data"],
-            format!("no graph named `{name}`: this model has `model`")
-        );
+        let answer = caller.text("nn_probe", &format!("graph:{name}"), "").await.unwrap();
+        assert_eq!(answer["data"], format!("no graph named `{name}`: this model has `model`"));
     }
     let granted = setup().config("[model.nn_probe]\ngraphs = ['owner/model']");
     let server = start!(granted);
-    let answer = server
-        .caller()
-        .await
-        .text("nn_probe", "graph:owner/model", "")
-        .await
-        .unwrap();
+    let answer = server.caller().await.text("nn_probe", "graph:owner/model", "").await.unwrap();
     assert_eq!(answer["outputs"][1]["name"], "product", "{answer}");
 }
 
@@ -189,25 +147,15 @@ async fn a_models_author_cannot_grant() {
 #[tokio::test]
 async fn a_model_chooses_its_backend_and_the_operator_overrides() {
     let setup = || {
-        Setup::new().onnxruntime().graph("scalar", "graph").file(
-            "graph/model.toml",
-            "description = 'Doubles.'\nbackend = 'tract'",
-        )
+        Setup::new()
+            .onnxruntime()
+            .graph("scalar", "graph")
+            .file("graph/model.toml", "description = 'Doubles.'\nbackend = 'tract'")
     };
     let server = start!(setup());
-    assert!(
-        server
-            .log()
-            .contains("tract serves it on cpu (as configured"),
-        "{}",
-        server.log()
-    );
+    assert!(server.log().contains("tract serves it on cpu (as configured"), "{}", server.log());
     let server = start!(setup().config("[model.graph.graph]\nbackend = 'onnxruntime'"));
-    assert!(
-        server.log().contains("ONNX Runtime serves it on cpu"),
-        "{}",
-        server.log()
-    );
+    assert!(server.log().contains("ONNX Runtime serves it on cpu"), "{}", server.log());
     // For one graph, over what holds for all of the model's.
     let one = setup().file(
         "graph/model.toml",
@@ -215,8 +163,5 @@ async fn a_model_chooses_its_backend_and_the_operator_overrides() {
     );
     let server = start!(one);
     let log = server.log();
-    assert!(
-        log.contains("ONNX Runtime serves it on cpu") && log.contains("sessions: 2"),
-        "{log}"
-    );
+    assert!(log.contains("ONNX Runtime serves it on cpu") && log.contains("sessions: 2"), "{log}");
 }

@@ -18,26 +18,18 @@ fn work(size: i64) -> Raw {
 
 #[tokio::test]
 async fn a_native_run_ends_with_its_deadline() {
-    let setup = Setup::new()
-        .onnxruntime()
-        .graph("slow", "slow")
-        .config("[limits]\ntimeout = '500ms'");
+    let setup =
+        Setup::new().onnxruntime().graph("slow", "slow").config("[limits]\ntimeout = '500ms'");
     let server = start!(setup);
     let caller = server.caller().await;
     let started = Instant::now();
     let late = infer(&caller, raw("slow", vec![work(3000)])).await;
     let message = "model `slow`: the deadline passed while the graph ran";
     assert_refused(late, Code::DeadlineExceeded, message);
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     // The session was stopped, not only left: a small call gets its turn within its own deadline.
-    until("a free session", async || {
-        infer(&caller, raw("slow", vec![work(4)])).await.is_ok()
-    })
-    .await;
+    until("a free session", async || infer(&caller, raw("slow", vec![work(4)])).await.is_ok())
+        .await;
 }
 
 #[tokio::test]
@@ -49,14 +41,10 @@ async fn a_guests_deadline_reaches_native_code() {
         .config("[limits]\ntimeout = '500ms'");
     let server = start!(setup);
     let caller = server.caller().await;
-    let late = infer(&caller, raw("nn_probe", vec![work(3000)]))
-        .await
-        .unwrap_err();
+    let late = infer(&caller, raw("nn_probe", vec![work(3000)])).await.unwrap_err();
     assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
-    until("a free session", async || {
-        infer(&caller, raw("nn_probe", vec![work(4)])).await.is_ok()
-    })
-    .await;
+    until("a free session", async || infer(&caller, raw("nn_probe", vec![work(4)])).await.is_ok())
+        .await;
 }
 
 #[tokio::test]
@@ -75,10 +63,7 @@ async fn a_graphs_queue_is_bounded() {
     };
     // One runs and one waits for longer than this test takes; the third is refused.
     let mut calls = [call(), call(), call()];
-    until("a refusal", async || {
-        calls.iter().any(|call| call.is_finished())
-    })
-    .await;
+    until("a refusal", async || calls.iter().any(|call| call.is_finished())).await;
     calls.sort_by_key(|call| !call.is_finished());
     let [refused, first, second] = calls;
     let message = "model `slow`: 1 calls already wait for this graph";
@@ -90,8 +75,5 @@ async fn a_graphs_queue_is_bounded() {
     first.abort();
     second.abort();
     // Callers who left are forgotten: their runs end, and the queue is free again.
-    until("a free queue", async || {
-        infer(&other, raw("slow", vec![work(2)])).await.is_ok()
-    })
-    .await;
+    until("a free queue", async || infer(&other, raw("slow", vec![work(2)])).await.is_ok()).await;
 }

@@ -27,36 +27,22 @@ pub fn numbers(values: &Value) -> Vec<f64> {
 /// Compares within the tolerance of the reference.
 #[track_caller]
 pub fn assert_close(got: &[f64], wanted: &[f64], reference: &Value) {
-    let (rtol, atol) = (
-        reference["rtol"].as_f64().unwrap(),
-        reference["atol"].as_f64().unwrap(),
-    );
+    let (rtol, atol) = (reference["rtol"].as_f64().unwrap(), reference["atol"].as_f64().unwrap());
     assert_eq!(got.len(), wanted.len());
     for (i, (got, wanted)) in got.iter().zip(wanted).enumerate() {
-        assert!(
-            (got - wanted).abs() <= atol + rtol * wanted.abs(),
-            "{i}: {got}, not {wanted}"
-        );
+        assert!((got - wanted).abs() <= atol + rtol * wanted.abs(), "{i}: {got}, not {wanted}");
     }
 }
 
 fn shape(tensor: &Value) -> Vec<i64> {
-    tensor["shape"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|d| d.as_i64().unwrap())
-        .collect()
+    tensor["shape"].as_array().unwrap().iter().map(|d| d.as_i64().unwrap()).collect()
 }
 
 fn inputs(reference: &Value) -> Vec<Raw> {
     let inputs = reference["inputs"].as_object().unwrap().iter();
     inputs
         .map(|(name, tensor)| {
-            let values: Vec<_> = numbers(&tensor["values"])
-                .iter()
-                .map(|v| *v as f32)
-                .collect();
+            let values: Vec<_> = numbers(&tensor["values"]).iter().map(|v| *v as f32).collect();
             floats(name, &shape(tensor), &values)
         })
         .collect()
@@ -69,11 +55,7 @@ async fn references_on_onnx_runtime() {
         .example("digits_mlp")
         .example("digits_forest")
         .example("breast_cancer_xgb");
-    check(
-        start!(setup),
-        &["digits_mlp", "digits_forest", "breast_cancer_xgb"],
-    )
-    .await;
+    check(start!(setup), &["digits_mlp", "digits_forest", "breast_cancer_xgb"]).await;
 }
 
 #[tokio::test]
@@ -83,37 +65,22 @@ async fn references_on_tract() {
         .example("digits_forest")
         .config("[model.digits_forest.graph]\nbackend = 'tract'");
     let server = start!(setup);
-    assert!(
-        server.log().contains("tract serves it on cpu"),
-        "{}",
-        server.log()
-    );
+    assert!(server.log().contains("tract serves it on cpu"), "{}", server.log());
     check(server, &["digits_forest"]).await;
 }
 
 async fn check(server: crate::harness::Server, models: &[&str]) {
     let caller = server.caller().await;
-    for case in [
-        "digits_mlp",
-        "digits_forest",
-        "breast_cancer_xgb",
-        "breast_cancer_xgb_missing",
-    ] {
+    for case in ["digits_mlp", "digits_forest", "breast_cancer_xgb", "breast_cancer_xgb_missing"] {
         let reference = expected(case);
         let model = reference["model"].as_str().unwrap();
         if !models.contains(&model) {
             continue;
         }
-        let reply = infer(&caller, raw(model, inputs(&reference)))
-            .await
-            .unwrap();
+        let reply = infer(&caller, raw(model, inputs(&reference))).await.unwrap();
         for (name, tensor) in reference["outputs"].as_object().unwrap() {
             let position = reply.outputs.iter().position(|o| o.name == *name).unwrap();
-            assert_eq!(
-                reply.outputs[position].shape,
-                shape(tensor),
-                "{case} {name}"
-            );
+            assert_eq!(reply.outputs[position].shape, shape(tensor), "{case} {name}");
             let bytes = &reply.raw_output_contents[position];
             let got: Vec<f64> = match reply.outputs[position].datatype.as_str() {
                 "FP32" => to_floats(&reply, name).into_iter().map(f64::from).collect(),
@@ -130,15 +97,9 @@ async fn check(server: crate::harness::Server, models: &[&str]) {
 
 #[tokio::test]
 async fn scalars_and_open_ranks() {
-    let server = start!(
-        Setup::new()
-            .graph("scalar", "scalar")
-            .graph("any_rank", "any")
-    );
+    let server = start!(Setup::new().graph("scalar", "scalar").graph("any_rank", "any"));
     let caller = server.caller().await;
-    let reply = infer(&caller, raw("scalar", vec![floats("x", &[], &[21.0])]))
-        .await
-        .unwrap();
+    let reply = infer(&caller, raw("scalar", vec![floats("x", &[], &[21.0])])).await.unwrap();
     assert!(reply.outputs[0].shape.is_empty());
     assert_eq!(to_floats(&reply, "y"), [42.0]);
     for shape in [&[][..], &[4], &[2, 1, 2], &[0]] {
@@ -158,19 +119,10 @@ async fn requests_that_do_not_fit_are_refused() {
     let wrong_type = (input("b", "FP64", &[1, 3]), vec![0; 24]);
     let cases = [
         (vec![], "input `a` is missing; the graph takes `a`, `b`"),
-        (
-            vec![good("a")],
-            "input `b` is missing; the graph takes `a`, `b`",
-        ),
-        (
-            vec![good("a"), good("b"), good("c")],
-            "the graph has no input `c`; it takes `a`, `b`",
-        ),
+        (vec![good("a")], "input `b` is missing; the graph takes `a`, `b`"),
+        (vec![good("a"), good("b"), good("c")], "the graph has no input `c`; it takes `a`, `b`"),
         (vec![good("a"), good("a")], "input `a` is given twice"),
-        (
-            vec![good("a"), wrong_type],
-            "input `b` is fp64 [1, 3], but the graph takes fp32 [-1, 3]",
-        ),
+        (vec![good("a"), wrong_type], "input `b` is fp64 [1, 3], but the graph takes fp32 [-1, 3]"),
         (
             vec![good("a"), floats("b", &[1, 4], &[0.0; 4])],
             "input `b` has shape [1, 4], but the graph takes fp32 [-1, 3]",
@@ -182,15 +134,9 @@ async fn requests_that_do_not_fit_are_refused() {
     ];
     for (inputs, problem) in cases {
         let refused = infer(&caller, raw("graph", inputs)).await;
-        assert_refused(
-            refused,
-            Code::InvalidArgument,
-            &format!("model `graph`: {problem}"),
-        );
+        assert_refused(refused, Code::InvalidArgument, &format!("model `graph`: {problem}"));
     }
-    let reply = infer(&caller, raw("graph", vec![good("b"), good("a")]))
-        .await
-        .unwrap();
+    let reply = infer(&caller, raw("graph", vec![good("b"), good("a")])).await.unwrap();
     assert_eq!(to_floats(&reply, "product"), [1.0, 4.0, 9.0]);
 }
 
@@ -205,15 +151,9 @@ async fn a_misfit_that_only_the_run_finds_fails_alone() {
     };
     // Two and five rows do not add up, though each input alone fits.
     let refused = infer(&caller, request(5)).await.unwrap_err();
-    assert!(
-        [Code::Internal, Code::InvalidArgument].contains(&refused.code()),
-        "{refused}"
-    );
+    assert!([Code::Internal, Code::InvalidArgument].contains(&refused.code()), "{refused}");
     assert!(!refused.message().contains('/'), "{refused}");
-    assert_eq!(
-        to_floats(&infer(&caller, request(2)).await.unwrap(), "sum"),
-        [2.0; 6]
-    );
+    assert_eq!(to_floats(&infer(&caller, request(2)).await.unwrap(), "sum"), [2.0; 6]);
 }
 
 #[tokio::test]
@@ -221,16 +161,8 @@ async fn texts_and_images_are_not_for_graphs() {
     let server = start!(Setup::new().graph("scalar", "graph"));
     let caller = server.caller().await;
     let message = "model `graph`: the model takes named tensors, not a text";
-    assert_refused(
-        caller.text("graph", "hi", "").await,
-        Code::InvalidArgument,
-        message,
-    );
-    assert_refused(
-        caller.texts("graph", &["hi"], "").await,
-        Code::InvalidArgument,
-        message,
-    );
+    assert_refused(caller.text("graph", "hi", "").await, Code::InvalidArgument, message);
+    assert_refused(caller.texts("graph", &["hi"], "").await, Code::InvalidArgument, message);
     let message = "model `graph`: the model takes named tensors, not an image";
     let image = caller.image("graph", crate::harness::pixels(1, 1, 1)).await;
     assert_refused(image, Code::InvalidArgument, message);

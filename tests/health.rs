@@ -12,9 +12,7 @@ use tonic_reflection::pb::v1::{
 use crate::harness::{Caller, Setup};
 
 fn service(name: &str) -> HealthCheckRequest {
-    HealthCheckRequest {
-        service: name.into(),
-    }
+    HealthCheckRequest { service: name.into() }
 }
 
 async fn health(caller: &Caller, name: &str) -> Result<ServingStatus, tonic::Status> {
@@ -24,23 +22,13 @@ async fn health(caller: &Caller, name: &str) -> Result<ServingStatus, tonic::Sta
 
 #[tokio::test]
 async fn the_server_and_each_model_have_a_health() {
-    let setup = Setup::new()
-        .guest("echo")
-        .guest("broken_init")
-        .graph("scalar", "graph");
+    let setup = Setup::new().guest("echo").guest("broken_init").graph("scalar", "graph");
     let server = start!(setup);
     let caller = server.caller().await;
     for name in ["", "TinyModelServer", "echo", "graph"] {
-        assert_eq!(
-            health(&caller, name).await.unwrap(),
-            ServingStatus::Serving,
-            "`{name}`"
-        );
+        assert_eq!(health(&caller, name).await.unwrap(), ServingStatus::Serving, "`{name}`");
     }
-    assert_eq!(
-        health(&caller, "broken_init").await.unwrap(),
-        ServingStatus::NotServing
-    );
+    assert_eq!(health(&caller, "broken_init").await.unwrap(), ServingStatus::NotServing);
     let unknown = health(&caller, "nothing").await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
 }
@@ -50,12 +38,7 @@ async fn watches_end_with_the_server() {
     let mut server = start!(Setup::new().guest("echo"));
     let caller = server.caller().await;
     for name in ["", "TinyModelServer", "echo"] {
-        let mut watch = caller
-            .health()
-            .watch(service(name))
-            .await
-            .unwrap()
-            .into_inner();
+        let mut watch = caller.health().watch(service(name)).await.unwrap().into_inner();
         let status = watch.message().await.unwrap().unwrap().status();
         assert_eq!(status, ServingStatus::Serving);
         if name != "echo" {
@@ -75,33 +58,20 @@ async fn watches_end_with_the_server() {
 async fn reflection_lists_both_protocols() {
     let server = start!(Setup::new().guest("echo"));
     let mut client = ServerReflectionClient::new(server.caller().await.channel());
-    let ask = |what| ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(what),
-    };
+    let ask = |what| ServerReflectionRequest { host: String::new(), message_request: Some(what) };
     let requests = tokio_stream::iter([
         ask(MessageRequest::ListServices(String::new())),
         ask(MessageRequest::FileContainingSymbol("server.Server".into())),
-        ask(MessageRequest::FileContainingSymbol(
-            "inference.GRPCInferenceService".into(),
-        )),
+        ask(MessageRequest::FileContainingSymbol("inference.GRPCInferenceService".into())),
     ]);
-    let mut replies = client
-        .server_reflection_info(requests)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut replies = client.server_reflection_info(requests).await.unwrap().into_inner();
     let Some(MessageResponse::ListServicesResponse(list)) =
         replies.message().await.unwrap().unwrap().message_response
     else {
         panic!("no list of services");
     };
     let names: BTreeSet<_> = list.service.iter().map(|s| s.name.as_str()).collect();
-    for name in [
-        "server.Server",
-        "inference.GRPCInferenceService",
-        "grpc.health.v1.Health",
-    ] {
+    for name in ["server.Server", "inference.GRPCInferenceService", "grpc.health.v1.Health"] {
         assert!(names.contains(name), "{name} in {names:?}");
     }
     for call in ["RunBatchImage", "ModelInfer"] {

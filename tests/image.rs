@@ -9,16 +9,10 @@ use crate::harness::{Setup, assert_refused, image, pixels};
 async fn the_example_answers_as_the_original() {
     let server = start!(Setup::new().example("example_image"));
     let caller = server.caller().await;
-    let reply = caller
-        .image("example_image", pixels(30, 40, 3))
-        .await
-        .unwrap();
+    let reply = caller.image("example_image", pixels(30, 40, 3)).await.unwrap();
     // To the byte: clients compare it.
     assert_eq!(reply.data, r#"[["object1",0.3],["object2",0.5]]"#);
-    assert_eq!(
-        (reply.image, reply.tensors.len(), reply.batch.len()),
-        (None, 0, 0)
-    );
+    assert_eq!((reply.image, reply.tensors.len(), reply.batch.len()), (None, 0, 0));
     let images = vec![pixels(1080, 1920, 3), pixels(2, 2, 3)];
     let reply = caller.images("example_image", images).await.unwrap();
     let answer: Value = serde_json::from_str(&reply.data).unwrap();
@@ -44,10 +38,7 @@ async fn every_type_and_layout_comes_back() {
         }
     }
     let large = pixels(1080, 1920, 3);
-    assert_eq!(
-        caller.image("echo", large.clone()).await.unwrap().image,
-        Some(large)
-    );
+    assert_eq!(caller.image("echo", large.clone()).await.unwrap().image, Some(large));
 }
 
 #[tokio::test]
@@ -62,11 +53,7 @@ async fn a_batch_may_have_mixed_sizes() {
     ];
     let reply = caller.images("echo", images.clone()).await.unwrap();
     assert_eq!(reply.data, "[null,null,null,null]");
-    let back: Vec<_> = reply
-        .batch
-        .into_iter()
-        .map(|parts| parts.image.unwrap())
-        .collect();
+    let back: Vec<_> = reply.batch.into_iter().map(|parts| parts.image.unwrap()).collect();
     assert_eq!(back, images);
     let none = caller.images("echo", Vec::new()).await.unwrap();
     assert_eq!((none.data.as_str(), none.batch.len()), ("[]", 0));
@@ -107,14 +94,8 @@ async fn what_is_no_image_is_refused() {
             image(-2, -2, 3, "uint8", vec![0; 12]),
             format!("{SIZES} -2, -2, 3: each must be at least 1"),
         ),
-        (
-            image(2, 2, 0, "uint8", vec![]),
-            format!("{SIZES} 2, 2, 0: each must be at least 1"),
-        ),
-        (
-            image(0, 0, 3, "uint8", vec![]),
-            format!("{SIZES} 0, 0, 3: each must be at least 1"),
-        ),
+        (image(2, 2, 0, "uint8", vec![]), format!("{SIZES} 2, 2, 0: each must be at least 1")),
+        (image(0, 0, 3, "uint8", vec![]), format!("{SIZES} 0, 0, 3: each must be at least 1")),
         (
             image(i32::MIN, 1, 1, "uint8", vec![0]),
             format!("{SIZES} -2147483648, 1, 1: each must be at least 1"),
@@ -140,10 +121,7 @@ async fn what_is_no_image_is_refused() {
 async fn a_request_without_an_image_is_refused() {
     use tms::grpc::proto::server::ImageArgs;
     let server = start!(Setup::new().guest("echo"));
-    let request = ImageArgs {
-        model: "echo".into(),
-        ..ImageArgs::default()
-    };
+    let request = ImageArgs { model: "echo".into(), ..ImageArgs::default() };
     let refused = server.caller().await.server().run_image(request).await;
     assert_refused(refused, Code::InvalidArgument, "the request has no image");
 }

@@ -18,27 +18,9 @@ use crate::harness::{
 async fn live_ready_and_metadata_of_the_server() {
     let server = start!(Setup::new().guest("echo"));
     let mut client = server.caller().await.inference();
-    assert!(
-        client
-            .server_live(ServerLiveRequest {})
-            .await
-            .unwrap()
-            .into_inner()
-            .live
-    );
-    assert!(
-        client
-            .server_ready(ServerReadyRequest {})
-            .await
-            .unwrap()
-            .into_inner()
-            .ready
-    );
-    let metadata = client
-        .server_metadata(ServerMetadataRequest {})
-        .await
-        .unwrap()
-        .into_inner();
+    assert!(client.server_live(ServerLiveRequest {}).await.unwrap().into_inner().live);
+    assert!(client.server_ready(ServerReadyRequest {}).await.unwrap().into_inner().ready);
+    let metadata = client.server_metadata(ServerMetadataRequest {}).await.unwrap().into_inner();
     assert_eq!(metadata.name, "tms");
     assert_eq!(metadata.version, env!("CARGO_PKG_VERSION"));
 }
@@ -47,23 +29,15 @@ async fn live_ready_and_metadata_of_the_server() {
 async fn readiness_of_models() {
     let server = start!(Setup::new().guest("echo").guest("broken_init"));
     let mut client = server.caller().await.inference();
-    for (name, version, ready) in [
-        ("echo", "", true),
-        ("echo", "1", true),
-        ("echo", "2", false),
-        ("broken_init", "", false),
-    ] {
+    for (name, version, ready) in
+        [("echo", "", true), ("echo", "1", true), ("echo", "2", false), ("broken_init", "", false)]
+    {
         let (name, version) = (name.into(), version.into());
-        let reply = client
-            .model_ready(ModelReadyRequest { name, version })
-            .await
-            .unwrap();
+        let reply = client.model_ready(ModelReadyRequest { name, version }).await.unwrap();
         assert_eq!(reply.into_inner().ready, ready);
     }
-    let unknown = client.model_ready(ModelReadyRequest {
-        name: "nothing".into(),
-        ..ModelReadyRequest::default()
-    });
+    let unknown = client
+        .model_ready(ModelReadyRequest { name: "nothing".into(), ..ModelReadyRequest::default() });
     let message = "there is no model `nothing`; there are: echo";
     assert_refused(unknown.await, Code::NotFound, message);
 }
@@ -78,38 +52,24 @@ async fn metadata_of_models() {
     let mut client = server.caller().await.inference();
     let mut metadata = async |name: &str, version: &str| {
         let (name, version) = (name.into(), version.into());
-        let reply = client
-            .model_metadata(ModelMetadataRequest { name, version })
-            .await;
+        let reply = client.model_metadata(ModelMetadataRequest { name, version }).await;
         reply.map(tonic::Response::into_inner)
     };
     let graph = metadata("graph", "").await.unwrap();
-    assert_eq!(
-        (graph.name.as_str(), graph.platform.as_str()),
-        ("graph", "tract_onnx")
-    );
+    assert_eq!((graph.name.as_str(), graph.platform.as_str()), ("graph", "tract_onnx"));
     assert_eq!(graph.versions, ["1"]);
     let infos =
         |list: &[tms::grpc::proto::inference::model_metadata_response::TensorMetadata]| {
-            let each = list
-                .iter()
-                .map(|t| format!("{} {} {:?}", t.name, t.datatype, t.shape));
+            let each = list.iter().map(|t| format!("{} {} {:?}", t.name, t.datatype, t.shape));
             each.collect::<Vec<_>>()
         };
     assert_eq!(infos(&graph.inputs), ["a FP32 [-1, 3]", "b FP32 [-1, 3]"]);
-    assert_eq!(
-        infos(&graph.outputs),
-        ["sum FP32 [-1, 3]", "product FP32 [-1, 3]"]
-    );
+    assert_eq!(infos(&graph.outputs), ["sum FP32 [-1, 3]", "product FP32 [-1, 3]"]);
     let echo = metadata("echo", "1").await.unwrap();
     assert_eq!(echo.platform, "wasm_component");
     assert!(echo.inputs.is_empty() && echo.outputs.is_empty());
     let version = metadata("echo", "2").await;
-    assert_refused(
-        version,
-        Code::NotFound,
-        "the model `echo` has one version, 1",
-    );
+    assert_refused(version, Code::NotFound, "the model `echo` has one version, 1");
     let unknown = metadata("nothing", "").await;
     let message = "there is no model `nothing`; there are: echo, graph";
     assert_refused(unknown, Code::NotFound, message);
@@ -128,18 +88,11 @@ async fn ids_and_versions_come_back() {
     for version in ["", "1"] {
         let reply = infer(&caller, request(version)).await.unwrap();
         assert_eq!(reply.model_name, "echo");
-        assert_eq!(
-            (reply.id.as_str(), reply.model_version.as_str()),
-            ("call \u{1f680} 1", "1")
-        );
+        assert_eq!((reply.id.as_str(), reply.model_version.as_str()), ("call \u{1f680} 1", "1"));
         assert_eq!(to_floats(&reply, "x"), [1.0, 2.0]);
     }
     let version = infer(&caller, request("latest")).await;
-    assert_refused(
-        version,
-        Code::NotFound,
-        "the model `echo` has one version, 1",
-    );
+    assert_refused(version, Code::NotFound, "the model `echo` has one version, 1");
 }
 
 #[tokio::test]
@@ -175,18 +128,9 @@ async fn outputs_are_those_asked_for() {
     let setup = Setup::new().guest("echo").graph("two_inputs", "graph");
     let server = start!(setup);
     let caller = server.caller().await;
-    let inputs = || {
-        vec![
-            floats("a", &[1, 3], &[1., 2., 3.]),
-            floats("b", &[1, 3], &[4., 5., 6.]),
-        ]
-    };
+    let inputs = || vec![floats("a", &[1, 3], &[1., 2., 3.]), floats("b", &[1, 3], &[4., 5., 6.])];
     for (model, both, message) in [
-        (
-            "echo",
-            ["a", "b"],
-            "the model gives no output `nothing`, or not twice",
-        ),
+        ("echo", ["a", "b"], "the model gives no output `nothing`, or not twice"),
         (
             "graph",
             ["sum", "product"],
@@ -203,11 +147,7 @@ async fn outputs_are_those_asked_for() {
         assert_eq!(names(&[]).await.unwrap(), both);
         assert_eq!(names(&[second]).await.unwrap(), [second]);
         assert_eq!(names(&[second, first]).await.unwrap(), [second, first]);
-        assert_refused(
-            names(&[first, "nothing"]).await,
-            Code::InvalidArgument,
-            message,
-        );
+        assert_refused(names(&[first, "nothing"]).await, Code::InvalidArgument, message);
         let twice = names(&[first, first]).await.unwrap_err();
         assert_eq!(twice.code(), Code::InvalidArgument, "{twice}");
     }
@@ -217,10 +157,7 @@ async fn outputs_are_those_asked_for() {
 async fn a_component_reads_what_it_is_sent() {
     let server = start!(Setup::new().guest("tensor_sum"));
     let caller = server.caller().await;
-    let words = (
-        input("words", "BYTES", &[2]),
-        b"\x02\0\0\0ab\x03\0\0\0\xff\0c".to_vec(),
-    );
+    let words = (input("words", "BYTES", &[2]), b"\x02\0\0\0ab\x03\0\0\0\xff\0c".to_vec());
     let inputs = vec![floats("x", &[2, 2], &[1.5, 2.0, -3.0, 4.0]), words];
     let reply = infer(&caller, raw("tensor_sum", inputs)).await.unwrap();
     let sums: Vec<_> = reply

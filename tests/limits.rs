@@ -12,25 +12,13 @@ use crate::harness::{LONG, Server, Setup, assert_refused, pixels, raw, until};
 /// `faults` and `echo` on one worker, `faults` under limits.
 async fn limited(limits: &str) -> Option<Server> {
     let config = format!("[model.faults.limits]\n{limits}");
-    let setup = Setup::new()
-        .guest("faults")
-        .guest("echo")
-        .workers(1)
-        .config(&config);
+    let setup = Setup::new().guest("faults").guest("echo").workers(1).config(&config);
     setup.start().await
 }
 
 /// A call that does nothing, answered.
 async fn assert_fine(server: &Server) {
-    assert_eq!(
-        server
-            .caller()
-            .await
-            .fault(r#""do": "nothing""#)
-            .await
-            .unwrap(),
-        "done"
-    );
+    assert_eq!(server.caller().await.fault(r#""do": "nothing""#).await.unwrap(), "done");
 }
 
 #[tokio::test]
@@ -60,9 +48,7 @@ async fn memory_held_by_the_host() {
 
 #[tokio::test]
 async fn memory_taken_by_a_request() {
-    let setup = Setup::new()
-        .guest("echo")
-        .config("[limits]\nmemory = '4 MiB'");
+    let setup = Setup::new().guest("echo").config("[limits]\nmemory = '4 MiB'");
     let server = start!(setup);
     let caller = server.caller().await;
     let refused = caller.image("echo", pixels(1080, 1920, 3)).await;
@@ -77,19 +63,11 @@ async fn handles() {
     let Some(server) = limited("handles = 8").await else {
         return;
     };
-    let tensors = server
-        .caller()
-        .await
-        .fault(r#""do": "tensors""#)
-        .await
-        .unwrap_err();
+    let tensors = server.caller().await.fault(r#""do": "tensors""#).await.unwrap_err();
     assert_eq!(tensors.code(), Code::Internal, "{tensors}");
     let start = "model `faults`: the model trapped: ";
     assert!(tensors.message().starts_with(start), "{tensors}");
-    assert!(
-        !tensors.message().contains("exceeds the memory limit"),
-        "{tensors}"
-    );
+    assert!(!tensors.message().contains("exceeds the memory limit"), "{tensors}");
     assert_fine(&server).await;
 }
 
@@ -99,10 +77,7 @@ async fn reply() {
         return;
     };
     let caller = server.caller().await;
-    let fits = caller
-        .fault(r#""do": "reply", "bytes": 1022"#)
-        .await
-        .unwrap();
+    let fits = caller.fault(r#""do": "reply", "bytes": 1022"#).await.unwrap();
     assert_eq!(fits, "x".repeat(1022), "with its quotes exactly the limit");
     let refused = caller.fault(r#""do": "reply", "bytes": 1023"#).await;
     let message = "model `faults`: the model's result of 1025 bytes exceeds the limit of 1024 \
@@ -113,9 +88,7 @@ async fn reply() {
 
 #[tokio::test]
 async fn reply_of_tensors() {
-    let setup = Setup::new()
-        .guest("echo")
-        .config("[limits]\nmax_reply = '1 KiB'");
+    let setup = Setup::new().guest("echo").config("[limits]\nmax_reply = '1 KiB'");
     let server = start!(setup);
     let caller = server.caller().await;
     assert!(caller.image("echo", pixels(32, 32, 1)).await.is_ok());
@@ -131,24 +104,13 @@ async fn log_lines() {
         return;
     };
     let caller = server.caller().await;
-    caller
-        .fault(r#""do": "flood", "lines": 300, "bytes": 9000"#)
-        .await
-        .unwrap();
+    caller.fault(r#""do": "flood", "lines": 300, "bytes": 9000"#).await.unwrap();
     assert_fine(&server).await;
-    let log = server
-        .logged("295 lines of the log were dropped: a call may write 5")
-        .await;
+    let log = server.logged("295 lines of the log were dropped: a call may write 5").await;
     let lines: Vec<_> = log.lines().filter(|line| line.contains("xxxx")).collect();
     assert_eq!(lines.len(), 5);
     // Cut, whatever a model writes.
-    assert!(
-        lines
-            .iter()
-            .all(|line| line.len() < 4300 && line.contains('…')),
-        "{}",
-        lines[0].len()
-    );
+    assert!(lines.iter().all(|line| line.len() < 4300 && line.contains('…')), "{}", lines[0].len());
 }
 
 #[tokio::test]
@@ -170,10 +132,7 @@ async fn time_in_the_guest() {
     let late = looping.await.unwrap().unwrap_err();
     assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
     assert!(late.message().starts_with(message), "{late}");
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "far below any other limit"
-    );
+    assert!(started.elapsed() < Duration::from_secs(20), "far below any other limit");
     assert_fine(&server).await;
 }
 
@@ -182,11 +141,7 @@ async fn time_in_the_host() {
     let Some(server) = limited("timeout = '300ms'").await else {
         return;
     };
-    let late = server
-        .caller()
-        .await
-        .fault(r#""do": "sleep", "ms": 600000"#)
-        .await;
+    let late = server.caller().await.fault(r#""do": "sleep", "ms": 600000"#).await;
     assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
     assert_fine(&server).await;
 }
@@ -204,9 +159,7 @@ async fn a_callers_own_deadline() {
         };
         let (headers, message) = ([("grpc-timeout", "300m")], message.encode_to_vec());
         let reply = raw::call(server.port, "/server.Server/RunText", &headers, &message);
-        let reply = tokio::time::timeout(LONG, reply)
-            .await
-            .expect("an answer in time");
+        let reply = tokio::time::timeout(LONG, reply).await.expect("an answer in time");
         assert_eq!(reply.status, "4", "DEADLINE_EXCEEDED: {reply:?}");
         // The only instance that there may be is free again.
         assert_fine(&server).await;
@@ -276,10 +229,8 @@ async fn a_dropped_connection_frees_the_instance() {
         // With the last handle on the channel its connection closes.
         call.abort();
         let other = server.caller().await;
-        until("the instance is free", async || {
-            other.fault(r#""do": "nothing""#).await.is_ok()
-        })
-        .await;
+        until("the instance is free", async || other.fault(r#""do": "nothing""#).await.is_ok())
+            .await;
     }
 }
 
@@ -289,20 +240,13 @@ async fn a_model_may_lower_its_limits_and_not_raise_them() {
         .guest_as("faults", "lower")
         .file("lower/model.toml", "[limits]\nmax_reply = '100 B'")
         .guest_as("faults", "higher")
-        .file(
-            "higher/model.toml",
-            "[limits]\nmax_reply = '1 GiB'\nlog_lines = 1000000",
-        )
+        .file("higher/model.toml", "[limits]\nmax_reply = '1 GiB'\nlog_lines = 1000000")
         .config("[limits]\nmax_reply = '1 KiB'");
     let server = start!(setup);
     let caller = server.caller().await;
     let reply = async |model: &str, bytes: usize| {
         let args = json!({"do": "reply", "bytes": bytes}).to_string();
-        caller
-            .text(model, "", &args)
-            .await
-            .map(|_| ())
-            .map_err(|e| e.message().to_owned())
+        caller.text(model, "", &args).await.map(|_| ()).map_err(|e| e.message().to_owned())
     };
     assert_eq!(reply("lower", 98).await, Ok(()));
     let refused =

@@ -20,59 +20,29 @@ async fn one_bad_model_does_not_stop_the_others() {
         .file("bad_toml/model.toml", "nonsense = 1")
         .graph("identity_fp8", "fp8");
     let server = start!(setup);
-    assert!(
-        server
-            .ready
-            .contains(", 2 models (5 failed, see the log), "),
-        "{}",
-        server.ready
-    );
+    assert!(server.ready.contains(", 2 models (5 failed, see the log), "), "{}", server.ready);
     let caller = server.caller().await;
     assert_eq!(caller.list_models().await, json!(["echo", "graph"]));
     assert_eq!(caller.text("echo", "hi", "").await.unwrap(), "hi");
     let log = server.log();
     for name in bad {
         let message = format!("the model `{name}` did not load: the server's log says why");
-        assert_refused(
-            caller.text(name, "hi", "").await,
-            Code::Unavailable,
-            &message,
-        );
+        assert_refused(caller.text(name, "hi", "").await, Code::Unavailable, &message);
         let service = name.into();
-        let health = caller
-            .health()
-            .check(HealthCheckRequest { service })
-            .await
-            .unwrap();
-        assert_eq!(
-            health.into_inner().status(),
-            ServingStatus::NotServing,
-            "{name}"
-        );
-        assert!(
-            log.contains(&format!("model={name}\n")),
-            "{name} in:\n{log}"
-        );
+        let health = caller.health().check(HealthCheckRequest { service }).await.unwrap();
+        assert_eq!(health.into_inner().status(), ServingStatus::NotServing, "{name}");
+        assert!(log.contains(&format!("model={name}\n")), "{name} in:\n{log}");
     }
-    assert_eq!(
-        log.matches("ERROR not served: ").count(),
-        bad.len(),
-        "{log}"
-    );
-    assert!(
-        log.contains("its first instance failed: no weights today"),
-        "{log}"
-    );
+    assert_eq!(log.matches("ERROR not served: ").count(), bad.len(), "{log}");
+    assert!(log.contains("its first instance failed: no weights today"), "{log}");
     // What a model logs while it fails helps most.
     assert!(log.contains("about to fail"), "{log}");
 }
 
 #[tokio::test]
 async fn a_component_with_a_bad_graph_has_failed_whole() {
-    let setup = Setup::new()
-        .guest("echo")
-        .guest("nn_probe")
-        .file("nn_probe/net.onnx", "not a graph");
+    let setup =
+        Setup::new().guest("echo").guest("nn_probe").file("nn_probe/net.onnx", "not a graph");
     let server = start!(setup);
     let caller = server.caller().await;
     assert_eq!(caller.list_models().await, json!(["echo"]));
@@ -88,10 +58,8 @@ async fn a_name_that_cannot_be_a_models() {
 
 #[tokio::test]
 async fn several_graphs_want_a_component() {
-    let setup = Setup::new()
-        .guest("echo")
-        .graph("scalar", "two")
-        .file("two/other.onnx", "whatever");
+    let setup =
+        Setup::new().guest("echo").graph("scalar", "two").file("two/other.onnx", "whatever");
     let server = start!(setup);
     let reason = "not served: it has several graphs (model, other) and no model.wasm to say what to \
                   do with them";
@@ -101,13 +69,7 @@ async fn several_graphs_want_a_component() {
 #[tokio::test]
 async fn all_models_bad_is_still_a_server() {
     let server = start!(Setup::new().guest("broken_init"));
-    assert!(
-        server
-            .ready
-            .contains(", 0 models (1 failed, see the log), "),
-        "{}",
-        server.ready
-    );
+    assert!(server.ready.contains(", 0 models (1 failed, see the log), "), "{}", server.ready);
     assert_eq!(server.caller().await.list_models().await, json!([]));
 }
 

@@ -27,10 +27,7 @@ async fn not_served(setup: Setup, model: &str) -> Option<String> {
 async fn port_taken() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let setup = Setup::new()
-        .file("any/model.wasm", "")
-        .arg("--port")
-        .arg(&port);
+    let setup = Setup::new().file("any/model.wasm", "").arg("--port").arg(&port);
     assert_eq!(
         setup.refused().unwrap(),
         format!(
@@ -66,10 +63,7 @@ async fn source_but_no_component() {
     let Some(reason) = not_served(setup, "mine").await else {
         return;
     };
-    assert_eq!(
-        reason,
-        "it has source but no model.wasm: build it with `tms build models/mine`"
-    );
+    assert_eq!(reason, "it has source but no model.wasm: build it with `tms build models/mine`");
 }
 
 #[tokio::test]
@@ -149,10 +143,7 @@ async fn component_cut_off() {
     let Some(reason) = not_served(setup, "half").await else {
         return;
     };
-    assert!(
-        reason.starts_with("model.wasm is damaged: unexpected end-of-file"),
-        "{reason}"
-    );
+    assert!(reason.starts_with("model.wasm is damaged: unexpected end-of-file"), "{reason}");
 }
 
 #[test]
@@ -184,18 +175,13 @@ fn bad_onnx_runtime() {
 
 #[tokio::test]
 async fn bad_graph_file() {
-    let setup = Setup::new()
-        .onnxruntime()
-        .file("bad/net.onnx", "not a graph");
+    let setup = Setup::new().onnxruntime().file("bad/net.onnx", "not a graph");
     let Some(reason) = not_served(setup, "bad").await else {
         return;
     };
     // What follows are ONNX Runtime's own words.
     let start = "graph net: `models/bad/net.onnx` is not a graph that ONNX Runtime can read: ";
-    assert!(
-        reason.starts_with(start) && reason.len() > start.len(),
-        "{reason}"
-    );
+    assert!(reason.starts_with(start) && reason.len() > start.len(), "{reason}");
 }
 
 #[tokio::test]
@@ -223,10 +209,7 @@ async fn graph_name_misspelt_in_model_toml() {
     let Some(reason) = not_served(setup, "mine").await else {
         return;
     };
-    assert_eq!(
-        reason,
-        "model.toml speaks of a graph `modle`, the folder has: model"
-    );
+    assert_eq!(reason, "model.toml speaks of a graph `modle`, the folder has: model");
 }
 
 #[tokio::test]
@@ -249,10 +232,7 @@ async fn message_too_large() {
     let infer = infer(&caller, raw("echo", vec![tensor])).await;
     assert_refused(infer, Code::ResourceExhausted, &message("request"));
     let fits = "x".repeat(900_000);
-    assert_eq!(
-        caller.text("echo", &fits, "").await.unwrap(),
-        Value::from(fits)
-    );
+    assert_eq!(caller.text("echo", &fits, "").await.unwrap(), Value::from(fits));
 }
 
 #[tokio::test]
@@ -263,30 +243,21 @@ async fn jpeg_bytes_sent_as_pixels() {
     let picture = image::open(&chelsea).unwrap().into_rgb8();
     let (width, height) = (picture.width() as i32, picture.height() as i32);
     let mut jpeg = std::io::Cursor::new(Vec::new());
-    picture
-        .write_to(&mut jpeg, image::ImageFormat::Jpeg)
-        .unwrap();
-    for (format, file) in [
-        ("JPEG", jpeg.into_inner()),
-        ("PNG", fs::read(&chelsea).unwrap()),
-    ] {
+    picture.write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
+    for (format, file) in [("JPEG", jpeg.into_inner()), ("PNG", fs::read(&chelsea).unwrap())] {
         let message = format!(
             "the image's data is a {format} file of {} bytes: decode it and send its pixels, here \
              300 x 451 x 3 of uint8, 405900 bytes",
             file.len()
         );
-        let refused = caller
-            .image("echo", image(height, width, 3, "uint8", file))
-            .await;
+        let refused = caller.image("echo", image(height, width, 3, "uint8", file)).await;
         assert_refused(refused, Code::InvalidArgument, &message);
     }
 }
 
 #[tokio::test]
 async fn unknown_key_in_model_toml() {
-    let setup = Setup::new()
-        .guest("echo")
-        .file("echo/model.toml", "[limits]\nmemroy = '1 GiB'");
+    let setup = Setup::new().guest("echo").file("echo/model.toml", "[limits]\nmemroy = '1 GiB'");
     let Some(reason) = not_served(setup, "echo").await else {
         return;
     };
@@ -318,9 +289,8 @@ fn unknown_key_in_tms_toml() {
 
 #[test]
 fn unknown_model_in_tms_toml() {
-    let setup = Setup::new()
-        .file("mine/model.wasm", "")
-        .config("[model.mien.limits]\ntimeout = '1s'");
+    let setup =
+        Setup::new().file("mine/model.wasm", "").config("[model.mien.limits]\ntimeout = '1s'");
     assert_eq!(
         setup.refused().unwrap(),
         "tms: tms.toml speaks of a model `mien`, but `models` has no folder of that name"
@@ -338,10 +308,7 @@ async fn a_device_that_is_not_there() {
     };
     // Which library, and in its own words why not.
     let start = "tms: graph mine/model: device cuda:7 cannot be used with `";
-    assert!(
-        refused.starts_with(start) && refused.contains("libonnxruntime"),
-        "{refused}"
-    );
+    assert!(refused.starts_with(start) && refused.contains("libonnxruntime"), "{refused}");
     assert!(refused.contains("CUDA"), "{refused}");
 }
 

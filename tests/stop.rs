@@ -52,10 +52,7 @@ async fn an_idle_server_ends_at_once() {
     let started = Instant::now();
     server.signal(Signal::TERM);
     assert_eq!(server.exit().await.code(), Some(0));
-    assert!(
-        started.elapsed() < Duration::from_secs(4),
-        "the drain's own deadline"
-    );
+    assert!(started.elapsed() < Duration::from_secs(4), "the drain's own deadline");
     assert!(!server.log().contains("drain_timeout"), "{}", server.log());
 }
 
@@ -67,17 +64,10 @@ async fn the_drain_has_a_deadline() {
         let started = Instant::now();
         server.signal(Signal::TERM);
         assert_eq!(server.exit().await.code(), Some(0), "{what}");
-        assert!(
-            started.elapsed() < Duration::from_secs(20),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
         assert!(call.await.unwrap().is_err(), "{what}");
         let log = server.log();
-        assert!(
-            log.contains("with 1 calls unanswered (drain_timeout)"),
-            "{log}"
-        );
+        assert!(log.contains("with 1 calls unanswered (drain_timeout)"), "{log}");
     }
 }
 
@@ -91,18 +81,10 @@ async fn stop_server_answers_and_frees_the_port_while_it_drains() {
     assert_eq!(caller.stop().await.unwrap(), json!({"stopping": true}));
     closed(port).await;
     // The next server has the port while the first one still works.
-    let next = start!(
-        Setup::new()
-            .guest("echo")
-            .arg("--port")
-            .arg(&port.to_string())
-    );
+    let next = start!(Setup::new().guest("echo").arg("--port").arg(&port.to_string()));
     assert_eq!(next.port, port);
     assert!(!server.has_ended(), "the first is still draining");
-    assert_eq!(
-        next.caller().await.text("echo", "hi", "").await.unwrap(),
-        "hi"
-    );
+    assert_eq!(next.caller().await.text("echo", "hi", "").await.unwrap(), "hi");
     assert_eq!(call.await.unwrap().unwrap(), "done");
     assert_eq!(server.exit().await.code(), Some(0));
 }
@@ -114,20 +96,11 @@ async fn the_port_is_free_before_a_caller_is_turned_away() {
         let mut server = start!(Setup::new().guest("echo"));
         let caller = server.caller().await;
         caller.stop().await.unwrap();
-        until("the caller is turned away", async || {
-            caller.text("echo", "", "").await.is_err()
-        })
-        .await;
+        until("the caller is turned away", async || caller.text("echo", "", "").await.is_err())
+            .await;
         let port = server.port.to_string();
         let next = start!(Setup::new().guest("echo").arg("--port").arg(&port));
-        assert_eq!(
-            Caller::connect(next.port)
-                .await
-                .text("echo", "hi", "")
-                .await
-                .unwrap(),
-            "hi"
-        );
+        assert_eq!(Caller::connect(next.port).await.text("echo", "hi", "").await.unwrap(), "hi");
         assert_eq!(server.exit().await.code(), Some(0));
     }
 }

@@ -42,10 +42,7 @@ async fn remote_callers_may_not_stop_the_server() {
                            --allow-remote-stop to change that";
             assert_refused(answer, Code::PermissionDenied, message);
             // This one is on the machine.
-            assert_eq!(
-                server.caller().await.stop().await.unwrap(),
-                json!({"stopping": true})
-            );
+            assert_eq!(server.caller().await.stop().await.unwrap(), json!({"stopping": true}));
         }
         assert_eq!(server.exit().await.code(), Some(0));
     }

@@ -44,61 +44,24 @@ fn sample(datatype: &str, size: usize, count: usize) -> Vec<u8> {
 
 /// Typed contents of every datatype that has them, with values at the ends of their ranges.
 fn typed_samples() -> [(&'static str, i64, Contents); 12] {
-    let ints = |values: &[i32]| Contents {
-        int_contents: values.into(),
-        ..Contents::default()
-    };
-    let uints = |values: &[u32]| Contents {
-        uint_contents: values.into(),
-        ..Contents::default()
-    };
+    let ints = |values: &[i32]| Contents { int_contents: values.into(), ..Contents::default() };
+    let uints = |values: &[u32]| Contents { uint_contents: values.into(), ..Contents::default() };
     [
-        (
-            "BOOL",
-            2,
-            Contents {
-                bool_contents: vec![true, false],
-                ..Contents::default()
-            },
-        ),
+        ("BOOL", 2, Contents { bool_contents: vec![true, false], ..Contents::default() }),
         ("INT8", 3, ints(&[-128, 0, 127])),
         ("INT16", 3, ints(&[-32768, 0, 32767])),
         ("INT32", 3, ints(&[i32::MIN, 0, i32::MAX])),
-        (
-            "INT64",
-            2,
-            Contents {
-                int64_contents: vec![i64::MIN, i64::MAX],
-                ..Contents::default()
-            },
-        ),
+        ("INT64", 2, Contents { int64_contents: vec![i64::MIN, i64::MAX], ..Contents::default() }),
         ("UINT8", 2, uints(&[0, 255])),
         ("UINT16", 2, uints(&[0, 65535])),
         ("UINT32", 2, uints(&[0, u32::MAX])),
-        (
-            "UINT64",
-            2,
-            Contents {
-                uint64_contents: vec![0, u64::MAX],
-                ..Contents::default()
-            },
-        ),
+        ("UINT64", 2, Contents { uint64_contents: vec![0, u64::MAX], ..Contents::default() }),
         (
             "FP32",
             3,
-            Contents {
-                fp32_contents: vec![f32::MIN, f32::INFINITY, -0.5],
-                ..Contents::default()
-            },
+            Contents { fp32_contents: vec![f32::MIN, f32::INFINITY, -0.5], ..Contents::default() },
         ),
-        (
-            "FP64",
-            2,
-            Contents {
-                fp64_contents: vec![f64::MAX, 1e-300],
-                ..Contents::default()
-            },
-        ),
+        ("FP64", 2, Contents { fp64_contents: vec![f64::MAX, 1e-300], ..Contents::default() }),
         (
             "BYTES",
             3,
@@ -124,10 +87,7 @@ async fn every_datatype_passes_a_component() {
             let request = raw("echo", vec![(input("x", datatype, shape), data.clone())]);
             let reply = infer(&caller, request).await.unwrap();
             let output = &reply.outputs[0];
-            assert_eq!(
-                (output.name.as_str(), output.datatype.as_str()),
-                ("x", datatype)
-            );
+            assert_eq!((output.name.as_str(), output.datatype.as_str()), ("x", datatype));
             assert_eq!(output.shape, shape);
             assert!(output.contents.is_none());
             assert_eq!(reply.raw_output_contents, [data], "{datatype} {shape:?}");
@@ -149,10 +109,7 @@ async fn every_datatype_passes_onnx_runtime() {
             let request = raw(graph, vec![(input("x", datatype, &shape), data.clone())]);
             let reply = infer(&caller, request).await.unwrap();
             let output = &reply.outputs[0];
-            assert_eq!(
-                (output.name.as_str(), output.datatype.as_str()),
-                ("y", datatype)
-            );
+            assert_eq!((output.name.as_str(), output.datatype.as_str()), ("y", datatype));
             assert_eq!(output.shape, shape);
             assert_eq!(reply.raw_output_contents, [data], "{datatype} {shape:?}");
         }
@@ -176,10 +133,7 @@ async fn half_precision_travels_raw_only() {
     let server = start!(Setup::new().guest("echo"));
     let caller = server.caller().await;
     for datatype in ["FP16", "BF16"] {
-        let contents = Contents {
-            fp32_contents: vec![1.0],
-            ..Contents::default()
-        };
+        let contents = Contents { fp32_contents: vec![1.0], ..Contents::default() };
         let inputs = vec![(input("x", datatype, &[1]), contents)];
         let refused = infer(&caller, typed("echo", inputs)).await;
         let message = format!("input `x`: {datatype} travels in raw_input_contents only");
@@ -200,49 +154,19 @@ async fn what_is_no_tensor_is_refused() {
             "`FLOAT32` is not a datatype: BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, \
              INT64, FP16, BF16, FP32, FP64, BYTES",
         ),
-        (
-            "FP32",
-            &[-1],
-            &[],
-            "the shape [-1] has a negative dimension",
-        ),
+        ("FP32", &[-1], &[], "the shape [-1] has a negative dimension"),
         (
             "FP32",
             &[2, i64::MIN],
             &[],
             "the shape [2, -9223372036854775808] has a negative dimension",
         ),
-        (
-            "FP32",
-            &[2, 2],
-            &[0; 15],
-            "15 bytes of data do not make fp32 [2, 2], which takes 16",
-        ),
-        (
-            "UINT8",
-            &[],
-            &[],
-            "0 bytes of data do not make u8 [], which takes 1",
-        ),
-        (
-            "UINT8",
-            &[max, 3],
-            &[0; 8],
-            "shape [9223372036854775807, 3] is too large",
-        ),
+        ("FP32", &[2, 2], &[0; 15], "15 bytes of data do not make fp32 [2, 2], which takes 16"),
+        ("UINT8", &[], &[], "0 bytes of data do not make u8 [], which takes 1"),
+        ("UINT8", &[max, 3], &[0; 8], "shape [9223372036854775807, 3] is too large"),
         // 2^62 elements of eight bytes: the count of bytes overflows, that of elements does not.
-        (
-            "INT64",
-            &[1 << 62],
-            &[],
-            "shape [4611686018427387904] is too large",
-        ),
-        (
-            "BOOL",
-            &[2],
-            &[1, 2],
-            "element 1 of a bool tensor is 2, not 0 or 1",
-        ),
+        ("INT64", &[1 << 62], &[], "shape [4611686018427387904] is too large"),
+        ("BOOL", &[2], &[1, 2], "element 1 of a bool tensor is 2, not 0 or 1"),
         (
             "BYTES",
             &[1],
@@ -274,49 +198,26 @@ async fn what_is_no_tensor_is_refused() {
     for (datatype, shape, data, problem) in cases {
         let request = raw("echo", vec![(input("x\n", datatype, shape), data.to_vec())]);
         let refused = infer(&caller, request).await;
-        assert_refused(
-            refused,
-            Code::InvalidArgument,
-            &format!("input `x\\n`: {problem}"),
-        );
+        assert_refused(refused, Code::InvalidArgument, &format!("input `x\\n`: {problem}"));
     }
-    assert!(
-        infer(&caller, raw("echo", vec![floats("x", &[1], &[1.0])]))
-            .await
-            .is_ok()
-    );
+    assert!(infer(&caller, raw("echo", vec![floats("x", &[1], &[1.0])])).await.is_ok());
 }
 
 #[tokio::test]
 async fn contents_that_do_not_fit_are_refused() {
     let server = start!(Setup::new().guest("echo"));
     let caller = server.caller().await;
-    let ints = |values: &[i32]| Contents {
-        int_contents: values.into(),
-        ..Contents::default()
-    };
+    let ints = |values: &[i32]| Contents { int_contents: values.into(), ..Contents::default() };
     for (datatype, contents, problem) in [
         ("INT8", ints(&[1, 128]), "128 does not fit INT8"),
         ("INT16", ints(&[1, -32769]), "-32769 does not fit INT16"),
-        (
-            "INT32",
-            ints(&[1]),
-            "4 bytes of data do not make i32 [2], which takes 8",
-        ),
+        ("INT32", ints(&[1]), "4 bytes of data do not make i32 [2], which takes 8"),
         // The values lie in the field of another type.
-        (
-            "FP32",
-            ints(&[1, 2]),
-            "0 bytes of data do not make fp32 [2], which takes 8",
-        ),
+        ("FP32", ints(&[1, 2]), "0 bytes of data do not make fp32 [2], which takes 8"),
     ] {
         let inputs = vec![(input("x", datatype, &[2]), contents)];
         let refused = infer(&caller, typed("echo", inputs)).await;
-        assert_refused(
-            refused,
-            Code::InvalidArgument,
-            &format!("input `x`: {problem}"),
-        );
+        assert_refused(refused, Code::InvalidArgument, &format!("input `x`: {problem}"));
     }
     let mut both = raw("echo", vec![floats("x", &[1], &[1.0])]);
     both.inputs[0].contents = Some(ints(&[1]));

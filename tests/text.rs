@@ -21,10 +21,7 @@ const TEXTS: [&str; 8] = [
 async fn the_example_answers_as_the_original() {
     let server = start!(Setup::new().example("example_text"));
     let caller = server.caller().await;
-    assert_eq!(
-        caller.text("example_text", "some text", "").await.unwrap(),
-        "some text_processed"
-    );
+    assert_eq!(caller.text("example_text", "some text", "").await.unwrap(), "some text_processed");
     let answer = caller.texts("example_text", &["a", "b"], "").await.unwrap();
     assert_eq!(answer, json!(["a_processed", "b_processed"]));
 }
@@ -36,10 +33,7 @@ async fn every_character_comes_back() {
     for text in TEXTS {
         assert_eq!(caller.text("echo", text, "").await.unwrap(), text);
     }
-    assert_eq!(
-        caller.texts("echo", &TEXTS, "").await.unwrap(),
-        json!(TEXTS)
-    );
+    assert_eq!(caller.texts("echo", &TEXTS, "").await.unwrap(), json!(TEXTS));
     let long = "\u{1f680}x".repeat(1 << 20);
     assert_eq!(caller.text("echo", &long, "").await.unwrap(), long);
 }
@@ -50,16 +44,8 @@ async fn there_are_several_ways_to_give_no_arguments() {
     let caller = server.caller().await;
     for args in ["", "\"\"", "null", "{}", "  \n", " {} ", "\t null"] {
         // With arguments, `echo` would answer with an object.
-        assert_eq!(
-            caller.text("echo", "hi", args).await.unwrap(),
-            "hi",
-            "`{args}`"
-        );
-        assert_eq!(
-            caller.texts("echo", &["hi"], args).await.unwrap(),
-            json!(["hi"]),
-            "`{args}`"
-        );
+        assert_eq!(caller.text("echo", "hi", args).await.unwrap(), "hi", "`{args}`");
+        assert_eq!(caller.texts("echo", &["hi"], args).await.unwrap(), json!(["hi"]), "`{args}`");
     }
 }
 
@@ -74,14 +60,8 @@ async fn arguments_reach_the_model_as_they_are() {
     ] {
         let answer = caller.text("echo", "hi", &args.to_string()).await.unwrap();
         assert_eq!(answer, json!({"text": "hi", "args": args}));
-        let batch = caller
-            .texts("echo", &["a", "b"], &args.to_string())
-            .await
-            .unwrap();
-        assert_eq!(
-            batch,
-            json!([{"text": "a", "args": args}, {"text": "b", "args": args}])
-        );
+        let batch = caller.texts("echo", &["a", "b"], &args.to_string()).await.unwrap();
+        assert_eq!(batch, json!([{"text": "a", "args": args}, {"text": "b", "args": args}]));
     }
 }
 
@@ -110,10 +90,7 @@ async fn broken_arguments_are_the_callers_fault() {
 
 #[tokio::test]
 async fn an_empty_batch_has_no_results() {
-    let setup = Setup::new()
-        .guest("echo")
-        .guest("broken_init")
-        .example("example_image");
+    let setup = Setup::new().guest("echo").guest("broken_init").example("example_image");
     let server = start!(setup);
     let caller = server.caller().await;
     assert_eq!(caller.texts("echo", &[], "").await.unwrap(), json!([]));
@@ -126,10 +103,7 @@ async fn an_empty_batch_has_no_results() {
 
 #[tokio::test]
 async fn the_wrong_kind_is_refused() {
-    let setup = Setup::new()
-        .example("example_text")
-        .example("example_image")
-        .guest("tensor_sum");
+    let setup = Setup::new().example("example_text").example("example_image").guest("tensor_sum");
     let server = start!(setup);
     let caller = server.caller().await;
     let message = "model `example_image`: the model takes an image, not a text";

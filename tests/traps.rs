@@ -10,12 +10,7 @@ use crate::harness::{
 };
 
 async fn faults() -> Option<Server> {
-    Setup::new()
-        .guest("faults")
-        .guest("echo")
-        .workers(1)
-        .start()
-        .await
+    Setup::new().guest("faults").guest("echo").workers(1).start().await
 }
 
 /// Nothing in it tells of the host.
@@ -24,10 +19,7 @@ fn assert_harmless(message: &str) {
     for word in ["/", "0x", ".rs", "backtrace", "wasm function"] {
         assert!(!message.contains(word), "`{message}` has `{word}`");
     }
-    assert!(
-        message.len() < 200 && !message.contains('\n'),
-        "`{message}` is long"
-    );
+    assert!(message.len() < 200 && !message.contains('\n'), "`{message}` is long");
 }
 
 #[tokio::test]
@@ -86,11 +78,7 @@ async fn errors_say_whose_fault_it_is() {
     let Some(server) = faults().await else { return };
     let caller = server.caller().await;
     for (what, code, message) in [
-        (
-            "caller_error",
-            Code::InvalidArgument,
-            "the caller is to blame",
-        ),
+        ("caller_error", Code::InvalidArgument, "the caller is to blame"),
         ("model_error", Code::Internal, "the model is to blame"),
         ("server_error", Code::Unavailable, "the server is to blame"),
     ] {
@@ -103,11 +91,7 @@ async fn errors_say_whose_fault_it_is() {
 async fn messages_have_no_control_characters() {
     let Some(server) = faults().await else { return };
     // The guest's message quotes what it was asked to do.
-    let refused = server
-        .caller()
-        .await
-        .fault(r#""do": "a\n\u001b[31mb\u0000""#)
-        .await;
+    let refused = server.caller().await.fault(r#""do": "a\n\u001b[31mb\u0000""#).await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     assert!(refused.message().contains("a  [31mb "), "{refused}");
@@ -132,14 +116,8 @@ async fn broken_rules_of_the_interface() {
     let caller = server.caller().await;
     let message = "model `nn_probe`: the model's result is not JSON: EOF while parsing an object \
                    at line 1 column 1";
-    assert_refused(
-        caller.text("nn_probe", "no json", "").await,
-        Code::Internal,
-        message,
-    );
-    let short = caller
-        .texts("nn_probe", &["tensor", "no answer", "tensor"], "")
-        .await;
+    assert_refused(caller.text("nn_probe", "no json", "").await, Code::Internal, message);
+    let short = caller.texts("nn_probe", &["tensor", "no answer", "tensor"], "").await;
     let message = "model `nn_probe`: the model gave 2 results for 3 requests";
     assert_refused(short, Code::Internal, message);
     let trapped = caller.text("nn_probe", "short tensor", "").await;
@@ -147,69 +125,35 @@ async fn broken_rules_of_the_interface() {
                    which takes 8";
     assert_refused(trapped, Code::Internal, message);
     let answer = caller.text("nn_probe", "tensor", "").await.unwrap();
-    assert_eq!(
-        answer,
-        json!({"dimensions": [2, 1], "shape": [2, 1], "same": true})
-    );
+    assert_eq!(answer, json!({"dimensions": [2, 1], "shape": [2, 1], "same": true}));
 }
 
 #[tokio::test]
 async fn wasi_nn_runs_graphs_by_name_and_no_bytes() {
-    let setup = Setup::new()
-        .guest("nn_probe")
-        .graph("two_inputs", "nn_probe");
+    let setup = Setup::new().guest("nn_probe").graph("two_inputs", "nn_probe");
     let server = start!(setup);
     let caller = server.caller().await;
-    let (a, b) = (
-        floats("a", &[1, 3], &[1., 2., 3.]),
-        floats("b", &[1, 3], &[4., 5., 6.]),
-    );
+    let (a, b) = (floats("a", &[1, 3], &[1., 2., 3.]), floats("b", &[1, 3], &[4., 5., 6.]));
     let reply = infer(&caller, raw("nn_probe", vec![a, b])).await.unwrap();
     assert_eq!(crate::harness::oip::to_floats(&reply, "sum"), [5., 7., 9.]);
-    let loaded = caller
-        .text("nn_probe", "load:some bytes", "")
-        .await
-        .unwrap();
-    assert_eq!(
-        loaded["code"], "ErrorCode::UnsupportedOperation",
-        "{loaded}"
-    );
+    let loaded = caller.text("nn_probe", "load:some bytes", "").await.unwrap();
+    assert_eq!(loaded["code"], "ErrorCode::UnsupportedOperation", "{loaded}");
     let graph = caller.text("nn_probe", "graph:model", "").await.unwrap();
     assert_eq!(graph["inputs"][0]["name"], "a", "{graph}");
     // Names are no paths.
-    for name in [
-        "model.onnx",
-        "./model",
-        "/etc/passwd",
-        "../nn_probe/model",
-        "",
-    ] {
-        let refused = caller
-            .text("nn_probe", &format!("graph:{name}"), "")
-            .await
-            .unwrap();
+    for name in ["model.onnx", "./model", "/etc/passwd", "../nn_probe/model", ""] {
+        let refused = caller.text("nn_probe", &format!("graph:{name}"), "").await.unwrap();
         assert_eq!(refused["code"], "ErrorCode::NotFound", "{refused}");
     }
-    let empty = caller
-        .text("nn_probe", "empty run:model", "")
-        .await
-        .unwrap();
-    assert_eq!(
-        empty["data"],
-        "input `a` is missing; the graph takes `a`, `b`"
-    );
+    let empty = caller.text("nn_probe", "empty run:model", "").await.unwrap();
+    assert_eq!(empty["data"], "input `a` is missing; the graph takes `a`, `b`");
 }
 
 #[tokio::test]
 async fn nothing_of_the_host_is_there() {
     let setup = Setup::new().guest("faults").env("TMS_TEST_SECRET", "x");
     let server = start!(setup);
-    let escaped = server
-        .caller()
-        .await
-        .fault(r#""do": "escape""#)
-        .await
-        .unwrap();
+    let escaped = server.caller().await.fault(r#""do": "escape""#).await.unwrap();
     let refused = ["read", "list", "write", "env", "args"].map(|way| json!([way, false]));
     assert_eq!(escaped, json!(refused));
 }

@@ -31,12 +31,7 @@ async fn the_default_is_a_worker_a_core() {
     let server = start!(Setup::new().guest("echo"));
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     assert_eq!(server.caller().await.workers().await, cores);
-    assert!(
-        server
-            .ready
-            .trim_end()
-            .ends_with(&format!(", 1 models, {cores} workers"))
-    );
+    assert!(server.ready.trim_end().ends_with(&format!(", 1 models, {cores} workers")));
 }
 
 #[tokio::test]
@@ -52,20 +47,13 @@ async fn every_worker_has_a_memory_of_its_own() {
         }
     }
     // A fourth connection is at home where the first one is.
-    assert_eq!(
-        server.caller().await.text("counter", "", "").await.unwrap(),
-        5
-    );
+    assert_eq!(server.caller().await.text("counter", "", "").await.unwrap(), 5);
 }
 
 #[tokio::test]
 async fn a_batch_is_one_call_of_one_instance() {
     let server = start!(Setup::new().guest("counter").workers(3));
-    let answer = server
-        .caller()
-        .await
-        .texts("counter", &["", "", ""], "")
-        .await;
+    let answer = server.caller().await.texts("counter", &["", "", ""], "").await;
     assert_eq!(answer.unwrap(), json!([1, 2, 3]));
 }
 
@@ -74,15 +62,9 @@ async fn one_connection_uses_several_workers() {
     let server = start!(Setup::new().guest("slow_counter").workers(2));
     let (first, second) = (server.caller().await, server.caller().await);
     let slow = r#"{"ms": 1500}"#;
-    let (a, b) = tokio::join!(
-        first.text("slow_counter", "", slow),
-        first.text("slow_counter", "", slow)
-    );
-    assert_eq!(
-        (a.unwrap(), b.unwrap()),
-        (json!(1), json!(1)),
-        "two instances"
-    );
+    let (a, b) =
+        tokio::join!(first.text("slow_counter", "", slow), first.text("slow_counter", "", slow));
+    assert_eq!((a.unwrap(), b.unwrap()), (json!(1), json!(1)), "two instances");
     // The other instance is the other worker's: it answers the connection that is at home there.
     assert_eq!(second.text("slow_counter", "", "").await.unwrap(), 2);
     assert_eq!(first.text("slow_counter", "", "").await.unwrap(), 2);
@@ -107,8 +89,5 @@ async fn all_calls_are_counted_once() {
     }
     // Each instance counts from one, so the counts of n instances sum up to the calls.
     assert!((1..=100).contains(&ones));
-    assert!(
-        highest * ones >= 100,
-        "{ones} instances, none with more than {highest} calls"
-    );
+    assert!(highest * ones >= 100, "{ones} instances, none with more than {highest} calls");
 }

@@ -60,10 +60,7 @@ impl Network {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let graph = args.network.load()?;
     let labels = args.network.labels()?;
-    serve(&args.serve, || Classifier {
-        graph: graph.clone(),
-        labels: labels.clone(),
-    })
+    serve(&args.serve, || Classifier { graph: graph.clone(), labels: labels.clone() })
 }
 
 struct Classifier {
@@ -77,9 +74,7 @@ impl Work for Classifier {
     }
 
     async fn image(&self, image: NumpyImage, _: ImageArgs) -> Result<String, Status> {
-        self.classify(&image)
-            .await
-            .map_err(|e| Status::internal(e.to_string()))
+        self.classify(&image).await.map_err(|e| Status::internal(e.to_string()))
     }
 }
 
@@ -95,11 +90,7 @@ impl Classifier {
             .iter()
             .map(|bytes| f32::from_le_bytes(*bytes))
             .collect();
-        Ok(serde_json::to_string(&best(
-            &probabilities,
-            &self.labels,
-            5,
-        ))?)
+        Ok(serde_json::to_string(&best(&probabilities, &self.labels, 5))?)
     }
 }
 

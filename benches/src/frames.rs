@@ -29,29 +29,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         ("picture", picture(&args.picture)?),
     ] {
         for model in ["example_image", "pixels", "efficientnet_lite0"] {
-            write(
-                &format!("{size}-{model}.bin"),
-                of_image(model, image.clone()),
-            )?;
+            write(&format!("{size}-{model}.bin"), of_image(model, image.clone()))?;
         }
     }
     Ok(())
 }
 
 fn text(model: &str) -> Vec<u8> {
-    frame(&TextArgs {
-        text: "text".into(),
-        model: model.into(),
-        args: String::new(),
-    })
+    frame(&TextArgs { text: "text".into(), model: model.into(), args: String::new() })
 }
 
 fn of_image(model: &str, image: NumpyImage) -> Vec<u8> {
-    frame(&ImageArgs {
-        image: Some(image),
-        model: model.into(),
-        args: String::new(),
-    })
+    frame(&ImageArgs { image: Some(image), model: model.into(), args: String::new() })
 }
 
 /// A message behind its prefix: not compressed, and its length.
@@ -64,9 +53,7 @@ fn frame(message: &impl Message) -> Vec<u8> {
 
 /// An image without meaning.
 fn pattern(height: i32, width: i32) -> NumpyImage {
-    let data: Vec<u8> = (0..height * width * 3)
-        .map(|i| (i.wrapping_mul(31) >> 3) as u8)
-        .collect();
+    let data: Vec<u8> = (0..height * width * 3).map(|i| (i.wrapping_mul(31) >> 3) as u8).collect();
     rgb(height, width, data.into())
 }
 
@@ -78,11 +65,5 @@ pub fn picture(file: &Path) -> anyhow::Result<NumpyImage> {
 }
 
 fn rgb(height: i32, width: i32, data: Bytes) -> NumpyImage {
-    NumpyImage {
-        height,
-        width,
-        channels: 3,
-        data,
-        dtype: "uint8".into(),
-    }
+    NumpyImage { height, width, channels: 3, data, dtype: "uint8".into() }
 }

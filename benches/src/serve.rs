@@ -71,11 +71,7 @@ pub fn serve<W: Work>(args: &ServeArgs, work: impl Fn() -> W) -> anyhow::Result<
 /// Hands connections to the runtimes in turn.
 async fn accept(port: u16, runtimes: Vec<UnboundedSender<TcpStream>>) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-    writeln!(
-        std::io::stdout(),
-        "ready: grpc://{}",
-        listener.local_addr()?
-    )?;
+    writeln!(std::io::stdout(), "ready: grpc://{}", listener.local_addr()?)?;
     for runtime in runtimes.iter().cycle() {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;

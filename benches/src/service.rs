@@ -23,10 +23,7 @@ pub struct Service<W>(pub W);
 type Reply = Result<tonic::Response<Response>, Status>;
 
 fn reply(data: Result<String, Status>) -> Reply {
-    Ok(tonic::Response::new(Response {
-        data: data?,
-        ..Response::default()
-    }))
+    Ok(tonic::Response::new(Response { data: data?, ..Response::default() }))
 }
 
 fn unused() -> Reply {

@@ -49,10 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                     let inputs = vec![("input".into(), tensor.clone())];
                     graph.compute(inputs, &[]).await?;
                     let took = begin.elapsed().as_secs_f64() * 1e6;
-                    times
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(took);
+                    times.lock().unwrap_or_else(PoisonError::into_inner).push(took);
                 }
                 anyhow::Ok(())
             });

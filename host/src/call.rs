@@ -65,32 +65,22 @@ pub async fn call(args: CallArgs) -> Result<String, Error> {
     let reply = match image {
         Some(image) => {
             let image = Some(image);
-            client
-                .run_image(Request::new(ImageArgs { image, model, args }))
-                .await
+            client.run_image(Request::new(ImageArgs { image, model, args })).await
         }
-        None => {
-            client
-                .run_text(Request::new(TextArgs { text, model, args }))
-                .await
-        }
+        None => client.run_text(Request::new(TextArgs { text, model, args })).await,
     };
     match reply {
         Ok(reply) => Ok(reply.into_inner().data),
-        Err(status) => Err(Error::Refused {
-            code: status.code(),
-            message: status.message().to_owned(),
-        }),
+        Err(status) => {
+            Err(Error::Refused { code: status.code(), message: status.message().to_owned() })
+        }
     }
 }
 
 /// A picture's pixels as the server takes them: grey stays grey, all else is RGB or RGBA.
 fn picture(path: &std::path::Path) -> Result<NumpyImage, Error> {
     use image::{ColorType, DynamicImage};
-    let fail = |problem: String| Error::Picture {
-        path: path.display().to_string(),
-        problem,
-    };
+    let fail = |problem: String| Error::Picture { path: path.display().to_string(), problem };
     let picture = image::ImageReader::open(path)
         .and_then(|reader| reader.with_guessed_format())
         .map_err(|e| fail(e.to_string()))?

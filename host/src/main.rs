@@ -38,9 +38,7 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Serve(args) => serve(args),
         Command::Build(args) => Ok(tms::build::build(&args)?),
         Command::Call(args) => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let answer = runtime.block_on(tms::call::call(args))?;
             Ok(writeln!(std::io::stdout(), "{answer}")?)
         }
@@ -51,9 +49,7 @@ fn serve(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     tms::logging::start()?;
     let settings = tms::config::Settings::resolve(args)?;
     // Accepts connections and waits for signals; the workers have runtimes of their own.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ready = |ready| {
         // Whoever started the server may have closed stdout; serving matters more.
         let _ = writeln!(std::io::stdout(), "{ready}");

@@ -41,11 +41,7 @@ pub struct Ready {
 
 impl std::fmt::Display for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let addresses: Vec<_> = self
-            .addresses
-            .iter()
-            .map(|a| format!("grpc://{a}"))
-            .collect();
+        let addresses: Vec<_> = self.addresses.iter().map(|a| format!("grpc://{a}")).collect();
         write!(f, "ready: {}", addresses.join(" and "))?;
         write!(f, ", {} models", self.models)?;
         if self.failed > 0 {

@@ -21,22 +21,11 @@ fn sample(dtype: DType, shape: &[u64], odd: bool) -> Tensor {
         return Tensor::from_bytes_elements(shape, strings).unwrap();
     };
     let mut bytes = vec![0; count * size + 16];
-    let start = (0..16)
-        .find(|i| (bytes.as_ptr() as usize + i) % 8 == usize::from(odd))
-        .unwrap();
+    let start = (0..16).find(|i| (bytes.as_ptr() as usize + i) % 8 == usize::from(odd)).unwrap();
     for i in 0..count * size {
-        bytes[start + i] = if dtype == DType::Bool {
-            (i % 2) as u8
-        } else {
-            (i * 37 % 120) as u8
-        };
+        bytes[start + i] = if dtype == DType::Bool { (i % 2) as u8 } else { (i * 37 % 120) as u8 };
     }
-    Tensor::new(
-        dtype,
-        shape,
-        Bytes::from(bytes).slice(start..start + count * size),
-    )
-    .unwrap()
+    Tensor::new(dtype, shape, Bytes::from(bytes).slice(start..start + count * size)).unwrap()
 }
 
 #[tokio::test]
@@ -45,11 +34,7 @@ async fn every_type_passes_unchanged() {
         for dtype in DType::all() {
             if backend == "tract" && dtype == DType::BF16 {
                 let error = runtime
-                    .load(
-                        "bf16",
-                        &graph_file("identity_bf16"),
-                        &GraphOptions::default(),
-                    )
+                    .load("bf16", &graph_file("identity_bf16"), &GraphOptions::default())
                     .err()
                     .unwrap();
                 assert!(
@@ -83,20 +68,13 @@ async fn scalars_and_open_ranks() {
     for (_, runtime) in runtimes() {
         let scalar = load(&runtime, "scalar");
         assert_eq!(scalar.inputs()[0].shape, [0i64; 0]);
-        let out = compute(&scalar, &[("x", floats(&[], &[21.0]))])
-            .await
-            .unwrap();
+        let out = compute(&scalar, &[("x", floats(&[], &[21.0]))]).await.unwrap();
         assert_eq!(out[0].1, floats(&[], &[42.0]));
         let any = load(&runtime, "any_rank");
         for shape in [&[][..], &[4], &[2, 1, 2], &[0]] {
             let values = vec![1.5; shape.iter().product::<u64>() as usize];
-            let out = compute(&any, &[("x", floats(shape, &values))])
-                .await
-                .unwrap();
-            assert_eq!(
-                (out[0].1.shape(), to_floats(&out[0].1)),
-                (shape, vec![-1.5; values.len()])
-            );
+            let out = compute(&any, &[("x", floats(shape, &values))]).await.unwrap();
+            assert_eq!((out[0].1.shape(), to_floats(&out[0].1)), (shape, vec![-1.5; values.len()]));
         }
     }
 }
@@ -105,28 +83,16 @@ async fn scalars_and_open_ranks() {
 async fn outputs_come_as_chosen() {
     for (_, runtime) in runtimes() {
         let graph = load(&runtime, "two_inputs");
-        let (a, b) = (
-            floats(&[1, 3], &[1., 2., 3.]),
-            floats(&[1, 3], &[4., 5., 6.]),
-        );
-        let (sum, product) = (
-            floats(&[1, 3], &[5., 7., 9.]),
-            floats(&[1, 3], &[4., 10., 18.]),
-        );
+        let (a, b) = (floats(&[1, 3], &[1., 2., 3.]), floats(&[1, 3], &[4., 5., 6.]));
+        let (sum, product) = (floats(&[1, 3], &[5., 7., 9.]), floats(&[1, 3], &[4., 10., 18.]));
         let inputs = [("b", b), ("a", a)];
         for (wanted, expected) in [
             (&[][..], vec![("sum", &sum), ("product", &product)]),
-            (
-                &["product", "sum"],
-                vec![("product", &product), ("sum", &sum)],
-            ),
+            (&["product", "sum"], vec![("product", &product), ("sum", &sum)]),
             (&["product"], vec![("product", &product)]),
         ] {
             let out = choose(&graph, &inputs, wanted).await.unwrap();
-            let out: Vec<_> = out
-                .iter()
-                .map(|(name, tensor)| (name.as_str(), tensor))
-                .collect();
+            let out: Vec<_> = out.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
             assert_eq!(out, expected);
         }
     }
@@ -137,9 +103,7 @@ async fn an_input_given_back_is_a_copy_of_its_own() {
     for (_, runtime) in runtimes() {
         let graph = load(&runtime, "passed_through");
         // Large, so that its memory is unmapped when it is freed: a mere view of it would crash here.
-        let out = compute(&graph, &[("x", floats(&[512, 512], &[3.0; 262_144]))])
-            .await
-            .unwrap();
+        let out = compute(&graph, &[("x", floats(&[512, 512], &[3.0; 262_144]))]).await.unwrap();
         assert_eq!((out[0].0.as_str(), out[1].0.as_str()), ("x", "y"));
         assert!(to_floats(&out[0].1).iter().all(|&v| v == 3.0));
     }
@@ -182,19 +146,13 @@ async fn a_failed_run_names_no_path_and_breaks_nothing() {
     for (_, runtime) in runtimes() {
         let graph = load(&runtime, "two_inputs");
         let (two, four) = (floats(&[2, 3], &[1.; 6]), floats(&[4, 3], &[1.; 12]));
-        let error = compute(&graph, &[("a", two.clone()), ("b", four)])
-            .await
-            .unwrap_err();
+        let error = compute(&graph, &[("a", two.clone()), ("b", four)]).await.unwrap_err();
         assert!(matches!(error, NnError::Runtime(_)), "{error:?}");
         assert!(
             error.to_string().starts_with("the graph failed: ") && !error.to_string().contains('/'),
             "{error}"
         );
-        assert!(
-            compute(&graph, &[("a", two.clone()), ("b", two)])
-                .await
-                .is_ok()
-        );
+        assert!(compute(&graph, &[("a", two.clone()), ("b", two)]).await.is_ok());
     }
 }
 
@@ -207,9 +165,7 @@ async fn an_input_with_a_default_may_be_left_out() {
         let out = compute(&graph, &[("x", x.clone())]).await.unwrap();
         assert_eq!(to_floats(&out[0].1), [10., 20.]);
         if backend == "ONNX Runtime" {
-            let out = compute(&graph, &[("scale", floats(&[1], &[3.])), ("x", x)])
-                .await
-                .unwrap();
+            let out = compute(&graph, &[("scale", floats(&[1], &[3.])), ("x", x)]).await.unwrap();
             assert_eq!(to_floats(&out[0].1), [3., 6.]);
         }
     }
@@ -225,21 +181,11 @@ async fn outputs_that_are_no_tensors_are_left_out() {
         ("zipmap", "probabilities", "sequence of maps", "label"),
     ] {
         let graph = load(&runtime, name);
-        assert_eq!(
-            graph
-                .outputs()
-                .iter()
-                .map(|o| o.name.as_str())
-                .collect::<Vec<_>>(),
-            [wanted]
-        );
+        assert_eq!(graph.outputs().iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), [wanted]);
         let x = floats(&[1, 2], &[0.25, 0.75]);
         let out = compute(&graph, &[("x", x.clone())]).await.unwrap();
         assert_eq!((out.len(), out[0].0.as_str()), (1, wanted));
-        let error = choose(&graph, &[("x", x)], &[unusable])
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = choose(&graph, &[("x", x)], &[unusable]).await.unwrap_err().to_string();
         assert_eq!(
             error,
             format!(
@@ -273,21 +219,13 @@ async fn a_quantised_softmax_is_right_or_refused() {
             let options = GraphOptions::default();
             let result = runtime.load("q", &graph_file("quantised_softmax"), &options);
             let error = result.err().map(|e| e.to_string()).unwrap_or_default();
-            assert!(
-                error.ends_with("tract lacks Softmax of quantised values"),
-                "{error}"
-            );
+            assert!(error.ends_with("tract lacks Softmax of quantised values"), "{error}");
             continue;
         }
         let graph = load(&runtime, "quantised_softmax");
-        let out = compute(&graph, &[("x", floats(&[1, 2], &[1., -1.]))])
-            .await
-            .unwrap();
+        let out = compute(&graph, &[("x", floats(&[1, 2], &[1., -1.]))]).await.unwrap();
         let out = to_floats(&out[0].1);
-        assert!(
-            (out[0] - 0.88).abs() < 0.01 && (out[1] - 0.12).abs() < 0.01,
-            "{out:?}"
-        );
+        assert!((out[0] - 0.88).abs() < 0.01 && (out[1] - 0.12).abs() < 0.01, "{out:?}");
     }
 }
 
@@ -300,20 +238,16 @@ fn files_that_are_no_graphs_are_refused_in_a_sentence() {
         for (name, bytes) in [("half", &half), ("noise", &noise), ("empty", &Vec::new())] {
             let path = folder.path().join(format!("{name}.onnx"));
             std::fs::write(&path, bytes).unwrap();
-            let error = runtime
-                .load(name, &path, &GraphOptions::default())
-                .err()
-                .unwrap()
-                .to_string();
+            let error =
+                runtime.load(name, &path, &GraphOptions::default()).err().unwrap().to_string();
             assert!(
                 error.contains(&format!("{name}.onnx")) && !error.contains('\n'),
                 "{backend}: {error}"
             );
         }
-        for (name, text) in [
-            ("sequence_input", "`parts` is a sequence"),
-            ("identity_fp8", "`x` is a tensor of"),
-        ] {
+        for (name, text) in
+            [("sequence_input", "`parts` is a sequence"), ("identity_fp8", "`x` is a tensor of")]
+        {
             let error = runtime
                 .load(name, &graph_file(name), &GraphOptions::default())
                 .err()
@@ -343,32 +277,17 @@ async fn a_caller_who_leaves_stops_the_run() {
 
     // Long enough for the run to be under way, and far from its end.
     let leaves = tokio::time::timeout(whole / 10, compute(&graph, &[("x", large)])).await;
-    assert!(
-        leaves.is_err(),
-        "the graph is too fast for this test: {whole:?}"
-    );
+    assert!(leaves.is_err(), "the graph is too fast for this test: {whole:?}");
     let start = Instant::now();
-    compute(&graph, &[("x", floats(&[1, 1], &[1.]))])
-        .await
-        .unwrap();
-    assert!(
-        start.elapsed() < whole / 2,
-        "{:?} after leaving a run of {whole:?}",
-        start.elapsed()
-    );
+    compute(&graph, &[("x", floats(&[1, 1], &[1.]))]).await.unwrap();
+    assert!(start.elapsed() < whole / 2, "{:?} after leaving a run of {whole:?}", start.elapsed());
 }
 
 #[tokio::test]
 async fn a_full_queue_refuses_callers() {
     for (_, runtime) in runtimes() {
-        let graph = load_with(
-            &runtime,
-            "slow",
-            &GraphOptions {
-                queue: 1,
-                ..GraphOptions::default()
-            },
-        );
+        let graph =
+            load_with(&runtime, "slow", &GraphOptions { queue: 1, ..GraphOptions::default() });
         let x = floats(&[200, 200], &[0.; 40_000]);
         // Polled one after another on this thread: at most one can be running and one waiting.
         let inputs = [("x", x)];
@@ -376,16 +295,9 @@ async fn a_full_queue_refuses_callers() {
         let results = futures_util::future::join_all(calls).await;
         let (ok, refused): (Vec<_>, Vec<_>) =
             results.into_iter().partition(|result| result.is_ok());
-        assert!(
-            (1..=2).contains(&ok.len()),
-            "{} calls were served",
-            ok.len()
-        );
+        assert!((1..=2).contains(&ok.len()), "{} calls were served", ok.len());
         for result in refused {
-            assert_eq!(
-                result.unwrap_err().to_string(),
-                "1 calls already wait for this graph"
-            );
+            assert_eq!(result.unwrap_err().to_string(), "1 calls already wait for this graph");
         }
     }
 }
@@ -396,10 +308,7 @@ async fn a_hundred_calls_at_once_get_their_own_answers() {
         let graph = load_with(
             &runtime,
             "two_inputs",
-            &GraphOptions {
-                sessions: 3,
-                ..GraphOptions::default()
-            },
+            &GraphOptions { sessions: 3, ..GraphOptions::default() },
         );
         let calls: Vec<_> = (0..100u16)
             .map(|i| {
@@ -419,10 +328,7 @@ async fn a_hundred_calls_at_once_get_their_own_answers() {
 #[tokio::test]
 async fn a_device_that_is_not_there_is_an_error_unless_the_cpu_may_stand_in() {
     for (backend, runtime) in runtimes() {
-        let options = GraphOptions {
-            device: Device::Cuda(0),
-            ..GraphOptions::default()
-        };
+        let options = GraphOptions { device: Device::Cuda(0), ..GraphOptions::default() };
         let error = match runtime.load("two_inputs", &graph_file("two_inputs"), &options) {
             Err(error) => error.to_string(),
             Ok(_) => {
@@ -430,25 +336,13 @@ async fn a_device_that_is_not_there_is_an_error_unless_the_cpu_may_stand_in() {
                 continue;
             }
         };
-        assert!(
-            error.starts_with("device cuda:0 cannot be used"),
-            "{backend}: {error}"
-        );
-        let graph = load_with(
-            &runtime,
-            "two_inputs",
-            &GraphOptions {
-                fallback_cpu: true,
-                ..options
-            },
-        );
+        assert!(error.starts_with("device cuda:0 cannot be used"), "{backend}: {error}");
+        let graph =
+            load_with(&runtime, "two_inputs", &GraphOptions { fallback_cpu: true, ..options });
         assert_eq!(graph.device(), "cpu");
         let x = floats(&[1, 3], &[1.; 3]);
         let inputs = [("a", x.clone()), ("b", x)];
         let call = compute(&graph, &inputs);
-        tokio::time::timeout(Duration::from_secs(30), call)
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(30), call).await.unwrap().unwrap();
     }
 }

@@ -32,11 +32,8 @@ async fn reference_outputs() {
     let Ok(models) = fs::read_dir(&folder) else {
         return skip("real graphs: TMS_TEST_ASSETS names no folder");
     };
-    let models: Vec<_> = models
-        .flatten()
-        .map(|m| m.path())
-        .filter(|m| m.join("expected.json").is_file())
-        .collect();
+    let models: Vec<_> =
+        models.flatten().map(|m| m.path()).filter(|m| m.join("expected.json").is_file()).collect();
     for (backend, runtime) in runtimes() {
         let mut checked = 0;
         for model in &models {
@@ -77,20 +74,12 @@ async fn check(graph: &Graph, model: &Path, case: &Value) -> Result<(), String> 
             .collect::<Vec<_>>()
     };
     let inputs = tensors("inputs");
-    let inputs: Vec<_> = inputs
-        .iter()
-        .map(|(name, tensor)| (name.as_str(), tensor.clone()))
-        .collect();
+    let inputs: Vec<_> =
+        inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
     let given = compute(graph, &inputs).await.map_err(|e| e.to_string())?;
-    let (rtol, atol) = (
-        case["rtol"].as_f64().unwrap(),
-        case["atol"].as_f64().unwrap(),
-    );
+    let (rtol, atol) = (case["rtol"].as_f64().unwrap(), case["atol"].as_f64().unwrap());
     for (name, wanted) in tensors("outputs") {
-        let (_, got) = given
-            .iter()
-            .find(|(n, _)| *n == name)
-            .ok_or(format!("no output {name}"))?;
+        let (_, got) = given.iter().find(|(n, _)| *n == name).ok_or(format!("no output {name}"))?;
         if (got.dtype(), got.shape()) != (wanted.dtype(), wanted.shape()) {
             return Err(format!(
                 "{name} is {} {:?}, not {} {:?}",
@@ -125,16 +114,9 @@ fn npy(path: &Path) -> Tensor {
     let data = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let header = std::str::from_utf8(&bytes[10..data]).unwrap();
     assert!(header.contains("'fortran_order': False"));
-    let dtype = if header.contains("'<f4'") {
-        DType::F32
-    } else {
-        DType::I64
-    };
+    let dtype = if header.contains("'<f4'") { DType::F32 } else { DType::I64 };
     assert!(dtype == DType::F32 || header.contains("'<i8'"), "{header}");
     let shape = header.split(['(', ')']).nth(1).unwrap();
-    let shape: Vec<u64> = shape
-        .split(',')
-        .filter_map(|d| d.trim().parse().ok())
-        .collect();
+    let shape: Vec<u64> = shape.split(',').filter_map(|d| d.trim().parse().ok()).collect();
     Tensor::new(dtype, shape, bytes::Bytes::from(bytes).slice(data..)).unwrap()
 }

@@ -12,14 +12,8 @@ use nn_support::{compute, floats, load_with, runtime, to_floats};
 use tms::nn::{BackendChoice, GraphOptions, Options, Runtime};
 
 fn refused(library: PathBuf) -> String {
-    let options = Options {
-        onnxruntime: Some(library),
-        ..Options::default()
-    };
-    Runtime::start(&options)
-        .err()
-        .map(|e| e.to_string())
-        .unwrap_or_default()
+    let options = Options { onnxruntime: Some(library), ..Options::default() };
+    Runtime::start(&options).err().map(|e| e.to_string()).unwrap_or_default()
 }
 
 /// The number of threads of this process that serve graphs.
@@ -40,11 +34,7 @@ async fn until_threads(count: usize) {
         }
     };
     let reached = tokio::time::timeout(Duration::from_secs(30), reached).await;
-    assert!(
-        reached.is_ok(),
-        "{} session threads, not {count}",
-        session_threads()
-    );
+    assert!(reached.is_ok(), "{} session threads, not {count}", session_threads());
 }
 
 #[tokio::test]
@@ -85,14 +75,9 @@ async fn one_library_for_the_process_and_threads_for_a_graph() {
     );
     assert!(refused(missing).ends_with("does not exist"));
 
-    let options = GraphOptions {
-        sessions: 3,
-        ..GraphOptions::default()
-    };
-    let graphs = [
-        load_with(&first, "any_rank", &options),
-        load_with(&second, "any_rank", &options),
-    ];
+    let options = GraphOptions { sessions: 3, ..GraphOptions::default() };
+    let graphs =
+        [load_with(&first, "any_rank", &options), load_with(&second, "any_rank", &options)];
     until_threads(6).await;
     for graph in &graphs {
         compute(graph, &[("x", floats(&[1], &[1.]))]).await.unwrap();
@@ -100,9 +85,7 @@ async fn one_library_for_the_process_and_threads_for_a_graph() {
     let clone = graphs[0].clone();
     drop(graphs);
     until_threads(3).await;
-    let out = compute(&clone, &[("x", floats(&[1], &[1.]))])
-        .await
-        .unwrap();
+    let out = compute(&clone, &[("x", floats(&[1], &[1.]))]).await.unwrap();
     drop(clone);
     until_threads(0).await;
     // A result outlives its graph.

@@ -51,11 +51,7 @@ impl Caller {
     }
 
     pub async fn text(&self, model: &str, text: &str, args: &str) -> Answer {
-        let request = TextArgs {
-            text: text.into(),
-            model: model.into(),
-            args: args.into(),
-        };
+        let request = TextArgs { text: text.into(), model: model.into(), args: args.into() };
         json(self.server().run_text(request).await)
     }
 
@@ -69,20 +65,12 @@ impl Caller {
     }
 
     pub async fn image(&self, model: &str, image: NumpyImage) -> Result<Response, Status> {
-        let request = ImageArgs {
-            image: Some(image),
-            model: model.into(),
-            args: String::new(),
-        };
+        let request = ImageArgs { image: Some(image), model: model.into(), args: String::new() };
         Ok(self.server().run_image(request).await?.into_inner())
     }
 
     pub async fn images(&self, model: &str, images: Vec<NumpyImage>) -> Result<Response, Status> {
-        let request = BatchImageArgs {
-            images,
-            model: model.into(),
-            args: String::new(),
-        };
+        let request = BatchImageArgs { images, model: model.into(), args: String::new() };
         Ok(self.server().run_batch_image(request).await?.into_inner())
     }
 
@@ -122,13 +110,7 @@ pub fn json(reply: Result<tonic::Response<Response>, Status>) -> Answer {
 
 /// An image of `data`, which need not fit.
 pub fn image(height: i32, width: i32, channels: i32, dtype: &str, data: Vec<u8>) -> NumpyImage {
-    NumpyImage {
-        height,
-        width,
-        channels,
-        data: data.into(),
-        dtype: dtype.into(),
-    }
+    NumpyImage { height, width, channels, data: data.into(), dtype: dtype.into() }
 }
 
 /// A uint8 image of the size given, with distinct pixels.

@@ -8,11 +8,7 @@ use super::{repository, skip};
 /// fails it.
 pub fn built() -> bool {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
-    BUILT
-        .get_or_init(build)
-        .as_ref()
-        .inspect_err(|reason| skip(reason))
-        .is_ok()
+    BUILT.get_or_init(build).as_ref().inspect_err(|reason| skip(reason)).is_ok()
 }
 
 fn build() -> Result<(), String> {
@@ -21,11 +17,8 @@ fn build() -> Result<(), String> {
     if groups.iter().all(|group| fresh(group).unwrap_or(false)) {
         return Ok(());
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_tms"))
-        .arg("build")
-        .args(&groups)
-        .output()
-        .unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tms")).arg("build").args(&groups).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     match said.lines().find(|line| line.contains("no Rust toolchain")) {
         Some(line) => Err(format!("guests: {line}")),

@@ -46,10 +46,7 @@ pub fn typed(
 ) -> ModelInferRequest {
     let inputs = inputs
         .into_iter()
-        .map(|(input, contents)| InferInputTensor {
-            contents: Some(contents),
-            ..input
-        });
+        .map(|(input, contents)| InferInputTensor { contents: Some(contents), ..input });
     ModelInferRequest {
         model_name: model.into(),
         inputs: inputs.collect(),

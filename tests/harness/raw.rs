@@ -28,9 +28,7 @@ pub async fn call(port: u16, path: &str, headers: &[(&str, &str)], message: &[u8
         request = request.header(*name, *value);
     }
     let mut client = client.ready().await.unwrap();
-    let (response, mut body) = client
-        .send_request(request.body(()).unwrap(), false)
-        .unwrap();
+    let (response, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
     let mut frame = BytesMut::new();
     frame.put_u8(0);
     frame.put_u32(message.len() as u32);

@@ -28,10 +28,7 @@ pub struct Server {
 
 impl Server {
     pub async fn start(mut command: Command, folder: TempDir) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = collect(child.stderr.take().unwrap());
         let out = collect(child.stdout.take().unwrap());
@@ -42,28 +39,12 @@ impl Server {
         })
         .await;
         let ready = out.lock().unwrap().clone();
-        assert!(
-            ended.is_none(),
-            "it ended with {ended:?}:\n{}",
-            log.lock().unwrap()
-        );
+        assert!(ended.is_none(), "it ended with {ended:?}:\n{}", log.lock().unwrap());
         let port = ready
             .split([' ', ','])
-            .find_map(|word| {
-                word.strip_prefix("grpc://")?
-                    .rsplit_once(':')?
-                    .1
-                    .parse()
-                    .ok()
-            })
+            .find_map(|word| word.strip_prefix("grpc://")?.rsplit_once(':')?.1.parse().ok())
             .unwrap_or_else(|| panic!("no port in `{ready}`"));
-        Self {
-            child,
-            port,
-            ready,
-            log,
-            folder,
-        }
+        Self { child, port, ready, log, folder }
     }
 
     /// A client on a connection of its own.
@@ -81,10 +62,7 @@ impl Server {
 
     /// Waits until the log has `text`, and gives the log.
     pub async fn logged(&self, text: &str) -> String {
-        until(&format!("`{text}` in the log"), async || {
-            self.log().contains(text)
-        })
-        .await;
+        until(&format!("`{text}` in the log"), async || self.log().contains(text)).await;
         self.log()
     }
 

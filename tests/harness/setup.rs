@@ -26,13 +26,7 @@ impl Setup {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("models")).unwrap();
-        Self {
-            folder,
-            toml: String::new(),
-            args: Vec::new(),
-            env: Vec::new(),
-            complete: true,
-        }
+        Self { folder, toml: String::new(), args: Vec::new(), env: Vec::new(), complete: true }
     }
 
     /// A folder or file below `models`.
@@ -48,13 +42,7 @@ impl Setup {
     /// A guest of tests/guests under another name.
     pub fn guest_as(mut self, guest: &str, name: &str) -> Self {
         self.complete &= guests::built();
-        self.link(
-            &repository()
-                .join("tests/guests")
-                .join(guest)
-                .join("model.wasm"),
-            name,
-        );
+        self.link(&repository().join("tests/guests").join(guest).join("model.wasm"), name);
         self
     }
 
@@ -159,10 +147,7 @@ impl Setup {
             .args(&self.args)
             .current_dir(self.folder.path())
             // Code compiled for one test, or by an earlier run, serves the others.
-            .env(
-                "TMS_CACHE",
-                Path::new(env!("CARGO_TARGET_TMPDIR")).join("code"),
-            )
+            .env("TMS_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("code"))
             .envs(self.env.iter().map(|(name, value)| (name, value)));
         let has_port = self.args.iter().any(|arg| arg == "--port") || self.toml.contains("port =");
         if !has_port {

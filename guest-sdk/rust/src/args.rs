@@ -52,10 +52,7 @@ mod tests {
         assert_eq!(args.field::<usize>("missing"), Ok(None));
         let error = args.field::<String>("top").unwrap_err();
         assert_eq!(error.fault(), Fault::Caller);
-        assert!(
-            error.message().starts_with("args: top: invalid type"),
-            "{error}"
-        );
+        assert!(error.message().starts_with("args: top: invalid type"), "{error}");
     }
 
     #[test]

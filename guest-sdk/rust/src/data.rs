@@ -57,23 +57,13 @@ impl Tensors {
     pub fn new<N: Into<String>, T: Into<Tensor>>(
         tensors: impl IntoIterator<Item = (N, T)>,
     ) -> Self {
-        let tensors = tensors
-            .into_iter()
-            .map(|(name, tensor)| (name.into(), tensor.into()));
-        Self {
-            tensors: tensors.collect(),
-            fault: Fault::Caller,
-        }
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name.into(), tensor.into()));
+        Self { tensors: tensors.collect(), fault: Fault::Caller }
     }
 
     pub(crate) fn from_raw(tensors: Vec<(String, RawTensor)>, fault: Fault) -> Self {
-        let tensors = tensors
-            .into_iter()
-            .map(|(name, raw)| (name, Tensor::from_raw(raw)));
-        Self {
-            tensors: tensors.collect(),
-            fault,
-        }
+        let tensors = tensors.into_iter().map(|(name, raw)| (name, Tensor::from_raw(raw)));
+        Self { tensors: tensors.collect(), fault }
     }
 
     /// The tensor of this name.
@@ -81,28 +71,19 @@ impl Tensors {
         let found = self.tensors.iter().find(|(known, _)| known == name);
         found.map(|(_, tensor)| tensor).ok_or_else(|| {
             let names: Vec<&str> = self.iter().map(|(name, _)| name).collect();
-            Error::new(
-                self.fault,
-                format!("no tensor {name}; there are: {}", names.join(", ")),
-            )
+            Error::new(self.fault, format!("no tensor {name}; there are: {}", names.join(", ")))
         })
     }
 
     /// The tensor of this name as an array of `T`.
     pub fn array<T: Element>(&self, name: &str) -> Result<ArrayD<T>> {
         let array = self.get(name)?.to_array();
-        array.map_err(|error| {
-            error
-                .with_fault(self.fault)
-                .context(format_args!("tensor {name}"))
-        })
+        array.map_err(|error| error.with_fault(self.fault).context(format_args!("tensor {name}")))
     }
 
     /// All names and tensors, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// How many there are.
@@ -147,21 +128,13 @@ impl Output {
     pub fn tensors<N: Into<String>, T: Into<Tensor>>(
         tensors: impl IntoIterator<Item = (N, T)>,
     ) -> Self {
-        let tensors = tensors
-            .into_iter()
-            .map(|(name, tensor)| (name.into(), tensor.into()));
-        Self {
-            json: None,
-            tensors: tensors.collect(),
-        }
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name.into(), tensor.into()));
+        Self { json: None, tensors: tensors.collect() }
     }
 
     /// Adds JSON, in the place of any before.
     pub fn with_json<T: Serialize + ?Sized>(self, value: &T) -> Result<Self> {
-        Ok(Self {
-            json: Some(serde_json::to_string(value)?),
-            ..self
-        })
+        Ok(Self { json: Some(serde_json::to_string(value)?), ..self })
     }
 
     /// Adds an image.
@@ -208,16 +181,9 @@ mod tests {
     #[test]
     fn an_output_combines() {
         let output = Output::image(Array3::<u8>::zeros((2, 2, 3))).unwrap();
-        let output = output
-            .with_tensor("boxes", array![[0.5f32]])
-            .with_json("two")
-            .unwrap();
+        let output = output.with_tensor("boxes", array![[0.5f32]]).with_json("two").unwrap();
         assert_eq!(output.as_json(), Some("\"two\""));
-        let names: Vec<_> = output
-            .as_tensors()
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let names: Vec<_> = output.as_tensors().iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["image", "boxes"]);
         assert!(Output::image(array![1u8]).is_err());
     }

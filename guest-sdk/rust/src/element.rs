@@ -185,10 +185,7 @@ pub(crate) fn split(mut bytes: &[u8]) -> impl Iterator<Item = Result<&[u8]>> {
         // After a broken item nothing can be trusted: stop.
         let (item, rest) = match item {
             Some((item, rest)) => (Ok(item), rest),
-            None => (
-                Err(Error::model("a tensor of byte strings is cut short")),
-                [].as_slice(),
-            ),
+            None => (Err(Error::model("a tensor of byte strings is cut short")), [].as_slice()),
         };
         bytes = rest;
         Some(item)

@@ -44,10 +44,7 @@ impl Error {
 
     /// A failure of the given fault.
     pub fn new(fault: Fault, message: impl fmt::Display) -> Self {
-        Self {
-            fault,
-            message: message.to_string(),
-        }
+        Self { fault, message: message.to_string() }
     }
 
     /// Whose fault it is.
@@ -62,10 +59,7 @@ impl Error {
 
     /// Puts `context` and a colon before the message.
     pub fn context(self, context: impl fmt::Display) -> Self {
-        Self {
-            message: format!("{context}: {}", self.message),
-            ..self
-        }
+        Self { message: format!("{context}: {}", self.message), ..self }
     }
 
     /// The same message as somebody else's fault.
@@ -94,10 +88,7 @@ impl<E: std::error::Error> From<E> for Error {
             message = format!("{message}: {cause}");
             source = cause.source();
         }
-        Self {
-            fault: Fault::Model,
-            message,
-        }
+        Self { fault: Fault::Model, message }
     }
 }
 

@@ -89,12 +89,7 @@ mod component {
 
         /// What the model says about itself; nothing where there is none.
         pub fn describe(&self) -> types::Description {
-            self.0
-                .borrow()
-                .as_ref()
-                .map(Model::describe)
-                .unwrap_or_default()
-                .into()
+            self.0.borrow().as_ref().map(Model::describe).unwrap_or_default().into()
         }
 
         /// See [`Model::input_shape`].
@@ -119,10 +114,7 @@ mod component {
             args: String,
         ) -> Result<Vec<types::Output>, types::Error> {
             let answer = |model: &mut M| {
-                let inputs = inputs
-                    .into_iter()
-                    .map(Input::try_from)
-                    .collect::<Result<_>>()?;
+                let inputs = inputs.into_iter().map(Input::try_from).collect::<Result<_>>()?;
                 model.run_batch(inputs, &Args::new(args))
             };
             let outputs = self.with(answer).map_err(error_into)?;
@@ -132,11 +124,7 @@ mod component {
         fn with<T>(&self, call: impl FnOnce(&mut M) -> Result<T>) -> Result<T> {
             // Both cannot happen with a host that keeps to the interface.
             let mut model = self.0.try_borrow_mut()?;
-            call(
-                model
-                    .as_mut()
-                    .ok_or_else(|| Error::server("the model was not initialised"))?,
-            )
+            call(model.as_mut().ok_or_else(|| Error::server("the model was not initialised"))?)
         }
     }
 
@@ -144,10 +132,8 @@ mod component {
         type Error = Error;
 
         fn try_from(input: types::Input) -> Result<Self> {
-            let mut tensors = input
-                .tensors
-                .into_iter()
-                .map(|(name, tensor)| (name, RawTensor(tensor)));
+            let mut tensors =
+                input.tensors.into_iter().map(|(name, tensor)| (name, RawTensor(tensor)));
             Ok(match input.kind {
                 types::Kind::Text => Input::Text(input.text),
                 types::Kind::Image => match tensors.next() {
@@ -164,13 +150,8 @@ mod component {
     impl From<Output> for types::Output {
         fn from(output: Output) -> Self {
             let tensors = output.tensors.into_iter();
-            let tensors = tensors
-                .map(|(name, tensor)| (name, tensor.into_raw().0))
-                .collect();
-            Self {
-                json: output.json,
-                tensors,
-            }
+            let tensors = tensors.map(|(name, tensor)| (name, tensor.into_raw().0)).collect();
+            Self { json: output.json, tensors }
         }
     }
 

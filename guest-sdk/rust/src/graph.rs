@@ -13,9 +13,7 @@ pub struct Graph {
 impl Graph {
     /// Opens a graph of this model's folder by its file's name without the extension.
     pub fn load(name: &str) -> Result<Self> {
-        Ok(Self {
-            raw: RawGraph::load(name)?,
-        })
+        Ok(Self { raw: RawGraph::load(name)? })
     }
 
     /// The graph's inputs, in its order.
@@ -54,9 +52,6 @@ impl Graph {
             .map(|(name, tensor)| (name.into(), tensor.into().into_raw()))
             .collect();
         let outputs: Vec<String> = outputs.iter().map(|&name| name.to_owned()).collect();
-        Ok(Tensors::from_raw(
-            self.raw.compute(inputs, &outputs)?,
-            Fault::Model,
-        ))
+        Ok(Tensors::from_raw(self.raw.compute(inputs, &outputs)?, Fault::Model))
     }
 }

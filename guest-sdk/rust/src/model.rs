@@ -19,8 +19,7 @@ pub trait Model: Sized + 'static {
     /// Unless overridden it calls [`run`](Self::run) for each. An error fails the whole call.
     fn run_batch(&mut self, inputs: Vec<Input>, args: &Args) -> Result<Vec<Output>> {
         let answer = |(index, input)| {
-            self.run(input, args)
-                .map_err(|error| error.context(format_args!("input {index}")))
+            self.run(input, args).map_err(|error| error.context(format_args!("input {index}")))
         };
         inputs.into_iter().enumerate().map(answer).collect()
     }
@@ -66,20 +65,12 @@ impl Description {
 
     /// Takes images too.
     pub fn and_image(self) -> Self {
-        Self {
-            image: true,
-            ..self
-        }
+        Self { image: true, ..self }
     }
 
     /// Takes named tensors too.
     pub fn and_tensors(self, inputs: Vec<TensorInfo>, outputs: Vec<TensorInfo>) -> Self {
-        Self {
-            tensors: true,
-            inputs,
-            outputs,
-            ..self
-        }
+        Self { tensors: true, inputs, outputs, ..self }
     }
 }
 
@@ -97,11 +88,7 @@ pub struct TensorInfo {
 impl TensorInfo {
     /// `TensorInfo::new("input", DType::F32, [-1, 3, 224, 224])`
     pub fn new(name: impl Into<String>, dtype: DType, shape: impl Into<Vec<i64>>) -> Self {
-        Self {
-            name: name.into(),
-            dtype,
-            shape: shape.into(),
-        }
+        Self { name: name.into(), dtype, shape: shape.into() }
     }
 }
 
@@ -133,13 +120,8 @@ mod tests {
     #[test]
     fn a_batch_runs_each_member() {
         let inputs = |texts: &[&str]| texts.iter().map(|&text| Input::Text(text.into())).collect();
-        let outputs = Length
-            .run_batch(inputs(&["a", "bcd"]), &Args::default())
-            .unwrap();
-        let replies: Vec<_> = outputs
-            .iter()
-            .map(|output| output.as_json().unwrap())
-            .collect();
+        let outputs = Length.run_batch(inputs(&["a", "bcd"]), &Args::default()).unwrap();
+        let replies: Vec<_> = outputs.iter().map(|output| output.as_json().unwrap()).collect();
         assert_eq!(replies, ["1", "3"]);
     }
 

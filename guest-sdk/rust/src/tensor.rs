@@ -20,18 +20,14 @@ impl Tensor {
     pub fn new<T: Element>(shape: &[usize], elements: &[T]) -> Result<Self> {
         if count(shape) != Some(elements.len()) {
             let found = elements.len();
-            return Err(Error::model(format!(
-                "{found} elements do not make a tensor {shape:?}"
-            )));
+            return Err(Error::model(format!("{found} elements do not make a tensor {shape:?}")));
         }
         Ok(Self::of(shape, elements))
     }
 
     /// Like `new`, for a shape that fits.
     fn of<T: Element>(shape: &[usize], elements: &[T]) -> Self {
-        Self {
-            raw: RawTensor::new(T::DTYPE, &wide(shape), &T::encode(elements)),
-        }
+        Self { raw: RawTensor::new(T::DTYPE, &wide(shape), &T::encode(elements)) }
     }
 
     /// The type of the elements.
@@ -56,9 +52,7 @@ impl Tensor {
     pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
         let length = self.byte_length();
         if range.start > range.end || range.end > length {
-            return Err(Error::model(format!(
-                "bytes {range:?} of a tensor of {length} bytes"
-            )));
+            return Err(Error::model(format!("bytes {range:?} of a tensor of {length} bytes")));
         }
         Ok(self.raw.read(range.start, range.end - range.start))
     }
@@ -67,10 +61,7 @@ impl Tensor {
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         let dtype = self.dtype();
         if dtype != T::DTYPE {
-            return Err(Error::model(format!(
-                "the tensor is {dtype}, not {}",
-                T::DTYPE
-            )));
+            return Err(Error::model(format!("the tensor is {dtype}, not {}", T::DTYPE)));
         }
         T::decode(self.raw.read(0, self.byte_length()))
     }
@@ -79,10 +70,7 @@ impl Tensor {
     ///
     /// For a fixed rank: `tensor.to_array::<f32>()?.into_dimensionality::<Ix2>()?`.
     pub fn to_array<T: Element>(&self) -> Result<ArrayD<T>> {
-        Ok(ArrayD::from_shape_vec(
-            IxDyn(&self.shape()),
-            self.to_vec()?,
-        )?)
+        Ok(ArrayD::from_shape_vec(IxDyn(&self.shape()), self.to_vec()?)?)
     }
 
     /// Copies the elements into an array, converting numbers of any type (and `bool`).
@@ -112,22 +100,16 @@ impl Tensor {
 
     /// A second handle on the same bytes.
     pub fn share(&self) -> Self {
-        Self {
-            raw: self.raw.share(),
-        }
+        Self { raw: self.raw.share() }
     }
 
     /// The same bytes under another shape with as many elements.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
         let old = self.shape();
         if count(shape).is_none() || count(shape) != count(&old) {
-            return Err(Error::model(format!(
-                "a tensor {old:?} does not reshape to {shape:?}"
-            )));
+            return Err(Error::model(format!("a tensor {old:?} does not reshape to {shape:?}")));
         }
-        Ok(Self {
-            raw: self.raw.reshape(&wide(shape)),
-        })
+        Ok(Self { raw: self.raw.reshape(&wide(shape)) })
     }
 
     /// Rows of the outermost dimension, as a view on the same bytes.
@@ -136,13 +118,9 @@ impl Tensor {
         match shape.first() {
             Some(&rows) if range.start <= range.end && range.end <= rows => {
                 let count = range.end - range.start;
-                Ok(Self {
-                    raw: self.raw.rows(range.start as u64, count as u64),
-                })
+                Ok(Self { raw: self.raw.rows(range.start as u64, count as u64) })
             }
-            _ => Err(Error::model(format!(
-                "a tensor {shape:?} has no rows {range:?}"
-            ))),
+            _ => Err(Error::model(format!("a tensor {shape:?} has no rows {range:?}"))),
         }
     }
 
@@ -179,9 +157,7 @@ fn count(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
     }
-    shape
-        .iter()
-        .try_fold(1usize, |product, &size| product.checked_mul(size))
+    shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size))
 }
 
 fn wide(shape: &[usize]) -> Vec<u64> {
@@ -199,10 +175,7 @@ mod tests {
         let tensor = Tensor::from(&grid);
         assert_eq!((tensor.dtype(), tensor.shape()), (DType::I64, vec![2, 3]));
         assert_eq!(tensor.to_array::<i64>().unwrap(), grid.clone().into_dyn());
-        assert_eq!(
-            Tensor::from(grid.t()).to_vec::<i64>().unwrap(),
-            [1, 4, 2, 5, 3, 6]
-        );
+        assert_eq!(Tensor::from(grid.t()).to_vec::<i64>().unwrap(), [1, 4, 2, 5, 3, 6]);
         assert_eq!(tensor.to_f64().unwrap().sum(), 21.0);
         assert!(tensor.to_vec::<f32>().is_err());
     }
@@ -223,10 +196,7 @@ mod tests {
         let second = tensor.share().rows(1..2).unwrap();
         assert_eq!(second.shape(), [1, 2]);
         assert_eq!(second.to_vec::<String>().unwrap(), ["", "def"]);
-        assert_eq!(
-            tensor.reshape(&[4]).unwrap().to_vec::<String>().unwrap(),
-            words
-        );
+        assert_eq!(tensor.reshape(&[4]).unwrap().to_vec::<String>().unwrap(), words);
         assert_eq!(tensor.read(4..5).unwrap(), b"a");
     }
 

@@ -130,10 +130,8 @@ impl Settings {
             None => File::default(),
         };
         let cores = thread::available_parallelism().map_or(1, |n| n.get());
-        let host = [args.host, file.host]
-            .into_iter()
-            .find(|host| !host.is_empty())
-            .unwrap_or_default();
+        let host =
+            [args.host, file.host].into_iter().find(|host| !host.is_empty()).unwrap_or_default();
         Ok(Self {
             models: args.models.or(file.models).unwrap_or("models".into()),
             port: args.port.or(file.port).unwrap_or(50000),
@@ -142,17 +140,12 @@ impl Settings {
             max_message: args
                 .max_message
                 .or(file.max_message)
-                .map_or(64 << 20, |size| {
-                    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
-                }),
+                .map_or(64 << 20, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
             drain_timeout: args
                 .drain_timeout
                 .or(file.drain_timeout)
                 .unwrap_or(Duration::from_secs(4)),
-            allow_remote_stop: args
-                .allow_remote_stop
-                .or(file.allow_remote_stop)
-                .unwrap_or(false),
+            allow_remote_stop: args.allow_remote_stop.or(file.allow_remote_stop).unwrap_or(false),
             cache: args.cache.or(file.cache).or_else(default_cache),
             onnxruntime: args.onnxruntime.or(file.onnxruntime),
             threads: within("threads", args.threads.or(file.threads).unwrap_or(cores))?,
@@ -176,11 +169,7 @@ fn within(key: &str, number: usize) -> Result<usize, ConfigError> {
 
 /// None where the user has no home: then nothing is cached.
 fn default_cache() -> Option<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
     Some(base.join("tms"))
 }

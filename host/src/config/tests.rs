@@ -46,14 +46,8 @@ fn every_flag_has_a_row_with_its_variable_and_key() {
         let row = row(&format!("`--{flag}`"));
         let variable = arg.get_env().unwrap().to_str().unwrap();
         assert_eq!(row[1], format!("`{variable}`"));
-        assert_eq!(
-            variable,
-            format!("TMS_{}", flag.to_uppercase().replace('-', "_"))
-        );
-        assert!(
-            row[2].starts_with(&format!("`{}`", flag.replace('-', "_"))),
-            "{row:?}"
-        );
+        assert_eq!(variable, format!("TMS_{}", flag.to_uppercase().replace('-', "_")));
+        assert!(row[2].starts_with(&format!("`{}`", flag.replace('-', "_"))), "{row:?}");
     }
 }
 
@@ -77,17 +71,10 @@ fn the_limits_are_what_the_table_says() {
 
 #[test]
 fn an_unknown_key_is_named() {
-    for text in [
-        "prot = 1",
-        "[limits]\nmemroy = '1GB'",
-        "[model.x]\ndevice = 'cpu'",
-    ] {
+    for text in ["prot = 1", "[limits]\nmemroy = '1GB'", "[model.x]\ndevice = 'cpu'"] {
         let error = toml::from_str::<File>(text).unwrap_err().to_string();
         assert!(error.contains("unknown field"), "{error}");
     }
     let error = toml::from_str::<Manifest>("[graphs.g]\ndevices = 'cpu'").unwrap_err();
-    assert!(
-        error.to_string().contains("unknown field `devices`"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("unknown field `devices`"), "{error}");
 }

@@ -63,28 +63,19 @@ impl Caller {
     /// A call to `model`: it may take as long as the model's limit and the caller's patience.
     pub fn call<'a>(&self, model: &Model, args: &'a str) -> Call<'a> {
         let patience = self.timeout.unwrap_or(Duration::MAX).min(model.timeout);
-        Call {
-            home: self.home,
-            deadline: self.arrived + patience,
-            args,
-        }
+        Call { home: self.home, deadline: self.arrived + patience, args }
     }
 }
 
 impl App {
     pub fn model(&self, name: &str) -> Result<&Arc<Model>, Status> {
-        self.catalogue
-            .get(name)
-            .map_err(|unready| status::unready(name, unready, &self.catalogue))
+        self.catalogue.get(name).map_err(|unready| status::unready(name, unready, &self.catalogue))
     }
 
     /// A reply, if it is not too large: tonic would find that out too late to name the setting.
     pub fn reply<M: prost::Message>(&self, message: M) -> Result<Response<M>, Status> {
         match message.encoded_len() > self.max_message {
-            true => Err(Status::resource_exhausted(too_large::message(
-                "reply",
-                self.max_message,
-            ))),
+            true => Err(Status::resource_exhausted(too_large::message("reply", self.max_message))),
             false => Ok(Response::new(message)),
         }
     }

@@ -7,11 +7,8 @@ use crate::nn::{DType, Tensor};
 
 use super::{proto::server::NumpyImage, status};
 
-const DTYPES: [(&str, DType, u64); 3] = [
-    ("uint8", DType::U8, 1),
-    ("float32", DType::F32, 4),
-    ("float64", DType::F64, 8),
-];
+const DTYPES: [(&str, DType, u64); 3] =
+    [("uint8", DType::U8, 1), ("float32", DType::F32, 4), ("float64", DType::F64, 8)];
 
 /// The image's pixels, not copied: shape [h, w], or [h, w, c] for more than one channel.
 pub fn from_proto(image: Option<NumpyImage>) -> Result<Tensor, Status> {
@@ -19,18 +16,10 @@ pub fn from_proto(image: Option<NumpyImage>) -> Result<Tensor, Status> {
     let Some(image) = image else {
         return bad("the request has no image".into());
     };
-    let NumpyImage {
-        height,
-        width,
-        channels,
-        data,
-        dtype,
-    } = image;
+    let NumpyImage { height, width, channels, data, dtype } = image;
     let Some((name, dtype, size)) = DTYPES.into_iter().find(|row| row.0 == dtype) else {
         let dtype = status::escape(&dtype);
-        return bad(format!(
-            "the image's dtype is `{dtype}`: uint8, float32 or float64"
-        ));
+        return bad(format!("the image's dtype is `{dtype}`: uint8, float32 or float64"));
     };
     let dimension = |n: i32| u64::try_from(n).ok().filter(|n| *n > 0);
     let (Some(h), Some(w), Some(c)) = (dimension(height), dimension(width), dimension(channels))
@@ -87,8 +76,5 @@ fn encoded(data: &Bytes) -> Option<&'static str> {
         (b"RIFF", "WebP"),
         (b"BM", "BMP"),
     ];
-    MAGIC
-        .into_iter()
-        .find(|(magic, _)| data.starts_with(magic))
-        .map(|(_, name)| name)
+    MAGIC.into_iter().find(|(magic, _)| data.starts_with(magic)).map(|(_, name)| name)
 }

@@ -32,9 +32,7 @@ impl InferenceService {
         let model = self.0.model(name)?;
         match version {
             "" | VERSION => Ok(model),
-            _ => Err(Status::not_found(format!(
-                "the model `{name}` has one version, {VERSION}"
-            ))),
+            _ => Err(Status::not_found(format!("the model `{name}` has one version, {VERSION}"))),
         }
     }
 }
@@ -118,12 +116,7 @@ impl GrpcInferenceService for InferenceService {
         let output = self
             .0
             .catalogue
-            .run(
-                model,
-                Input::Tensors(inputs),
-                &wanted,
-                caller.call(model, &args),
-            )
+            .run(model, Input::Tensors(inputs), &wanted, caller.call(model, &args))
             .await
             .map_err(|e| status::run(&model.name, e))?;
         let outputs = select(output.tensors, &wanted)?;
@@ -173,9 +166,7 @@ fn arguments(parameters: HashMap<String, InferParameter>) -> String {
         Some(ParameterChoice::Uint64Param(v)) => v.into(),
         None => Value::Null,
     };
-    let map: Map<_, _> = parameters
-        .into_iter()
-        .map(|(name, parameter)| (name, value(parameter)))
-        .collect();
+    let map: Map<_, _> =
+        parameters.into_iter().map(|(name, parameter)| (name, value(parameter))).collect();
     Value::Object(map).to_string()
 }

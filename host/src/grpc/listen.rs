@@ -30,10 +30,7 @@ pub struct BindError(String);
 /// Listens on `hosts`, or on this machine's own addresses of both families where there are none.
 /// Port 0 takes a free port, the same for all.
 pub fn bind(hosts: &[IpAddr], port: u16) -> Result<Vec<TcpListener>, BindError> {
-    const LOCAL: [IpAddr; 2] = [
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ];
+    const LOCAL: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let chosen = if hosts.is_empty() { &LOCAL } else { hosts };
     let mut port = port;
     let mut listeners: Vec<TcpListener> = Vec::new();
@@ -67,11 +64,7 @@ fn taken(error: &io::Error) -> bool {
 }
 
 fn listen(address: SocketAddr, alone: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A server that was just stopped leaves connections behind that would keep the port.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -95,9 +88,7 @@ pub async fn accept(
     homes: Vec<UnboundedSender<Incoming>>,
     stop: &CancellationToken,
 ) {
-    let each = listeners
-        .into_iter()
-        .map(|listener| accept_on(listener, workers, &homes));
+    let each = listeners.into_iter().map(|listener| accept_on(listener, workers, &homes));
     tokio::select! {
         () = stop.cancelled() => {}
         _ = futures_util::future::join_all(each) => {}

@@ -124,17 +124,13 @@ fn serve_worker<H: Health>(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     let connections = UnboundedReceiverStream::new(connections).map(Accepted::at_home);
-    Ok(Box::pin(
-        router.serve_with_incoming_shutdown(connections, end),
-    ))
+    Ok(Box::pin(router.serve_with_incoming_shutdown(connections, end)))
 }
 
 async fn report_health(health: &HealthReporter, app: &App) {
     // The server itself, under no name and under the original's.
     for name in ["", HEALTH_NAME] {
-        health
-            .set_service_status(name, ServingStatus::Serving)
-            .await;
+        health.set_service_status(name, ServingStatus::Serving).await;
     }
     for model in app.catalogue.ready() {
         let status = ServingStatus::Serving;

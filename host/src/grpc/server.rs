@@ -85,8 +85,7 @@ impl Server for ServerService {
         let caller = Caller::of(&request);
         let BatchTextArgs { texts, model, args } = request.into_inner();
         let texts = texts.into_iter().map(Input::Text).collect();
-        self.run_batch(caller, &model, &args, Kind::Text, texts)
-            .await
+        self.run_batch(caller, &model, &args, Kind::Text, texts).await
     }
 
     async fn run_batch_image(
@@ -94,11 +93,7 @@ impl Server for ServerService {
         request: Request<BatchImageArgs>,
     ) -> Result<Reply<Response>, Status> {
         let caller = Caller::of(&request);
-        let BatchImageArgs {
-            images,
-            model,
-            args,
-        } = request.into_inner();
+        let BatchImageArgs { images, model, args } = request.into_inner();
         let member = |(i, image)| {
             images::from_proto(Some(image))
                 .map(Input::Image)
@@ -106,8 +101,7 @@ impl Server for ServerService {
         };
         let images = images.into_iter().enumerate().map(member);
         let images = images.collect::<Result<_, _>>()?;
-        self.run_batch(caller, &model, &args, Kind::Image, images)
-            .await
+        self.run_batch(caller, &model, &args, Kind::Image, images).await
     }
 
     async fn list_models(&self, _: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
@@ -148,10 +142,7 @@ impl Server for ServerService {
 }
 
 fn json(value: serde_json::Value) -> Result<Reply<Response>, Status> {
-    Ok(Reply::new(Response {
-        data: value.to_string(),
-        ..Response::default()
-    }))
+    Ok(Reply::new(Response { data: value.to_string(), ..Response::default() }))
 }
 
 /// A caller's arguments: JSON, with several ways to say that there are none.

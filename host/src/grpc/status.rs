@@ -18,9 +18,7 @@ pub fn unready(name: &str, unready: Unready, catalogue: &Catalogue) -> Status {
             let more = if names.len() > MOST { ", …" } else { "" };
             names.truncate(MOST);
             let names = names.join(", ");
-            Status::not_found(format!(
-                "there is no model `{name}`; there are: {names}{more}"
-            ))
+            Status::not_found(format!("there is no model `{name}`; there are: {names}{more}"))
         }
         Unready::Failed => Status::unavailable(format!(
             "the model `{name}` did not load: the server's log says why"
@@ -30,10 +28,7 @@ pub fn unready(name: &str, unready: Unready, catalogue: &Catalogue) -> Status {
 
 /// What a caller sent, fit for a message: short, and without control characters.
 pub fn escape(text: &str) -> String {
-    text.chars()
-        .take(100)
-        .flat_map(char::escape_debug)
-        .collect()
+    text.chars().take(100).flat_map(char::escape_debug).collect()
 }
 
 pub fn run(model: &str, error: RunError) -> Status {

@@ -34,12 +34,10 @@ pub fn from_proto(
         .into_iter()
         .map(|input| {
             let name = input.name.clone();
-            tensor(input, raw.next())
-                .map(|tensor| (name.clone(), tensor))
-                .map_err(|problem| {
-                    let name = status::escape(&name);
-                    Status::invalid_argument(format!("input `{name}`: {problem}"))
-                })
+            tensor(input, raw.next()).map(|tensor| (name.clone(), tensor)).map_err(|problem| {
+                let name = status::escape(&name);
+                Status::invalid_argument(format!("input `{name}`: {problem}"))
+            })
         })
         .collect()
 }
@@ -50,12 +48,13 @@ fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, String>
         let given = status::escape(&input.datatype);
         format!("`{given}` is not a datatype: {}", names.join(", "))
     })?;
-    let shape: Vec<u64> = input
-        .shape
-        .iter()
-        .map(|d| u64::try_from(*d))
-        .collect::<Result<_, _>>()
-        .map_err(|_| format!("the shape {:?} has a negative dimension", input.shape))?;
+    let shape: Vec<u64> =
+        input
+            .shape
+            .iter()
+            .map(|d| u64::try_from(*d))
+            .collect::<Result<_, _>>()
+            .map_err(|_| format!("the shape {:?} has a negative dimension", input.shape))?;
     let data = match (raw, input.contents) {
         (Some(_), Some(contents)) if contents != InferTensorContents::default() => {
             return Err("it has both raw and typed contents".into());
@@ -108,10 +107,7 @@ fn pack(dtype: DType, contents: InferTensorContents) -> Result<Bytes, String> {
         DType::F32 => wide!(fp32_contents),
         DType::F64 => wide!(fp64_contents),
         DType::F16 | DType::BF16 => {
-            return Err(format!(
-                "{} travels in raw_input_contents only",
-                dtype.oip_name()
-            ));
+            return Err(format!("{} travels in raw_input_contents only", dtype.oip_name()));
         }
         DType::Bytes => {
             let mut bytes = Vec::new();
@@ -130,10 +126,8 @@ fn pack(dtype: DType, contents: InferTensorContents) -> Result<Bytes, String> {
 /// A result's tensors. Typed contents where `typed` and every type has them, raw bytes otherwise:
 /// a reply is one or the other.
 pub fn to_proto(tensors: Vec<NamedTensor>, typed: bool) -> (Vec<InferOutputTensor>, Vec<Bytes>) {
-    let typed = typed
-        && tensors
-            .iter()
-            .all(|(_, t)| !matches!(t.dtype(), DType::F16 | DType::BF16));
+    let typed =
+        typed && tensors.iter().all(|(_, t)| !matches!(t.dtype(), DType::F16 | DType::BF16));
     let mut raw = Vec::new();
     let outputs = tensors
         .into_iter()
@@ -186,10 +180,7 @@ fn unpack(tensor: &Tensor) -> InferTensorContents {
         // `to_proto` sends these raw.
         DType::F16 | DType::BF16 => {}
         DType::Bytes => {
-            contents.bytes_contents = tensor
-                .bytes_elements()
-                .map(Bytes::copy_from_slice)
-                .collect();
+            contents.bytes_contents = tensor.bytes_elements().map(Bytes::copy_from_slice).collect();
         }
     }
     contents

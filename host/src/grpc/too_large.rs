@@ -21,9 +21,7 @@ pub fn message(what: &str, limit: usize) -> String {
 pub fn name_setting<B>(mut response: Response<B>, limit: usize) -> Response<B> {
     let headers = response.headers_mut();
     let text = |headers: &HeaderMap, name| {
-        let value = headers
-            .get(name)
-            .and_then(|v: &HeaderValue| v.to_str().ok());
+        let value = headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
     if text(headers, STATUS) != THEIRS {

@@ -152,10 +152,7 @@ async fn compute(
     };
     let run = graph.compute(tensors, outputs);
     match tokio::time::timeout_at(deadline.into(), run).await {
-        Ok(Ok(tensors)) => Ok(Output {
-            json: None,
-            tensors,
-        }),
+        Ok(Ok(tensors)) => Ok(Output { json: None, tensors }),
         Ok(Err(error)) => Err(RunError::Graph(error)),
         Err(_) => Err(RunError::GraphLate),
     }

@@ -30,12 +30,10 @@ impl Catalogue {
     }
 
     pub fn get(&self, name: &str) -> Result<&Arc<Model>, Unready> {
-        self.ready
-            .get(name)
-            .ok_or(match self.failed.contains_key(name) {
-                true => Unready::Failed,
-                false => Unready::Unknown,
-            })
+        self.ready.get(name).ok_or(match self.failed.contains_key(name) {
+            true => Unready::Failed,
+            false => Unready::Unknown,
+        })
     }
 
     pub fn has_failed(&self, name: &str) -> bool {
@@ -49,9 +47,7 @@ impl Catalogue {
 
     /// Names and reasons, sorted by name.
     pub fn failed(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.failed
-            .iter()
-            .map(|(name, reason)| (name.as_str(), reason.as_str()))
+        self.failed.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
     }
 
     /// Drops instances that have long been idle.

@@ -79,11 +79,8 @@ fn fail(catalogue: &mut Catalogue, name: String, reason: String) {
 
 fn plan_all(settings: &Settings, catalogue: &mut Catalogue) -> Result<Vec<Plan>, StartError> {
     let models = settings.models.display();
-    let folders = scan(&settings.models).map_err(|e| {
-        StartError(format!(
-            "the folder of models `{models}` cannot be read: {e}"
-        ))
-    })?;
+    let folders = scan(&settings.models)
+        .map_err(|e| StartError(format!("the folder of models `{models}` cannot be read: {e}")))?;
     if folders.is_empty() {
         return Err(StartError(format!(
             "there are no models in `{models}`: a model is a folder in it, with model.wasm (a \
@@ -125,15 +122,9 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
             ));
         }
     }
-    let own = settings
-        .model
-        .get(&folder.name)
-        .cloned()
-        .unwrap_or_default();
-    let limits = ModelLimits::default()
-        .set(&settings.limits)
-        .set(&own.limits)
-        .lower(&manifest.limits);
+    let own = settings.model.get(&folder.name).cloned().unwrap_or_default();
+    let limits =
+        ModelLimits::default().set(&settings.limits).set(&own.limits).lower(&manifest.limits);
     let component = match &folder.component {
         Some(path) => {
             let bytes = fs::read(path).map_err(|e| format!("model.wasm cannot be read: {e}"))?;
@@ -142,13 +133,7 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
         }
         None => None,
     };
-    Ok(Plan {
-        folder,
-        manifest,
-        settings: own,
-        limits,
-        component,
-    })
+    Ok(Plan { folder, manifest, settings: own, limits, component })
 }
 
 /// All graphs, as "model/graph". A model one of whose graphs fails has failed.
@@ -192,10 +177,7 @@ fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
     let manifest = &plan.manifest;
     let own = manifest.graphs.get(graph).unwrap_or(&unset);
     let chosen = plan.settings.graph.over(&own.over(&manifest.graph()));
-    let mut options = GraphOptions {
-        queue: plan.limits.max_queue,
-        ..GraphOptions::default()
-    };
+    let mut options = GraphOptions { queue: plan.limits.max_queue, ..GraphOptions::default() };
     if let Some(device) = &chosen.device {
         options.device = device.parse()?;
     }
@@ -259,12 +241,8 @@ async fn load_one(
     workers: &Arc<Workers>,
 ) -> Result<Model, String> {
     let name = plan.folder.name.clone();
-    let own = |graph: &String| {
-        Some((
-            graph.clone(),
-            graphs.get(&format!("{name}/{graph}"))?.clone(),
-        ))
-    };
+    let own =
+        |graph: &String| Some((graph.clone(), graphs.get(&format!("{name}/{graph}"))?.clone()));
     let mut usable: BTreeMap<_, _> = plan.folder.graphs.keys().filter_map(own).collect();
     for granted in &plan.settings.graphs {
         let graph = graphs.get(granted).ok_or_else(|| {
@@ -274,10 +252,7 @@ async fn load_one(
     }
     let timeout = plan.limits.instance.timeout;
     let Some((bytes, _)) = plan.component else {
-        let graph = usable
-            .into_values()
-            .next()
-            .ok_or("its graph is not there")?;
+        let graph = usable.into_values().next().ok_or("its graph is not there")?;
         return Ok(Model {
             description: Description {
                 tensors: true,
@@ -291,39 +266,18 @@ async fn load_one(
             name,
         });
     };
-    let guest = Guest::load(
-        sandbox,
-        &name,
-        &bytes,
-        Arc::new(usable),
-        plan.limits.instance,
-    )
-    .map_err(|e| e.to_string())?;
+    let guest = Guest::load(sandbox, &name, &bytes, Arc::new(usable), plan.limits.instance)
+        .map_err(|e| e.to_string())?;
     // The first instance answers for the model, and then waits on the first worker's shelf.
     let deadline = Instant::now() + DESCRIBE_TIMEOUT;
-    let mut instance = guest
-        .instantiate()
-        .await
-        .map_err(|e| format!("its first instance failed: {e}"))?;
-    let description = instance
-        .describe(deadline)
-        .await
-        .map_err(|e| format!("describe failed: {e}"))?;
-    let input_shape = instance
-        .input_shape(deadline)
-        .await
-        .map_err(|e| format!("get-input-shape failed: {e}"))?;
-    let limits = PoolLimits {
-        instances: plan.limits.max_instances,
-        queue: plan.limits.max_queue,
-    };
+    let mut instance =
+        guest.instantiate().await.map_err(|e| format!("its first instance failed: {e}"))?;
+    let description =
+        instance.describe(deadline).await.map_err(|e| format!("describe failed: {e}"))?;
+    let input_shape =
+        instance.input_shape(deadline).await.map_err(|e| format!("get-input-shape failed: {e}"))?;
+    let limits = PoolLimits { instances: plan.limits.max_instances, queue: plan.limits.max_queue };
     let pool = Pool::new(guest, workers.clone(), limits);
     pool.stock(WorkerId(0), instance);
-    Ok(Model {
-        name,
-        description,
-        input_shape,
-        timeout,
-        body: Body::Component(pool),
-    })
+    Ok(Model { name, description, input_shape, timeout, body: Body::Component(pool) })
 }

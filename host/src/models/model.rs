@@ -42,9 +42,6 @@ impl Model {
         if self.description.accepts(kind) {
             return Ok(());
         }
-        Err(RunError::Unaccepted {
-            accepts: self.description.accepted(),
-            got: kind.phrase(),
-        })
+        Err(RunError::Unaccepted { accepts: self.description.accepted(), got: kind.phrase() })
     }
 }

@@ -113,18 +113,12 @@ pub fn unusable(name: &str, kind: &str) -> String {
 /// Names for a message: `a`, `b`.
 fn list<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> String {
     let names: Vec<String> = infos.map(|info| format!("`{}`", info.name)).collect();
-    if names.is_empty() {
-        "none".into()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
 /// Inputs or outputs for the log: `x` fp32 [-1, 30].
 pub fn describe(infos: &[TensorInfo]) -> String {
-    let each = infos
-        .iter()
-        .map(|info| format!("`{}` {} {:?}", info.name, info.dtype, info.shape));
+    let each = infos.iter().map(|info| format!("`{}` {} {:?}", info.name, info.dtype, info.shape));
     each.collect::<Vec<_>>().join(", ")
 }
 

@@ -30,13 +30,7 @@ impl Graph {
         device: String,
         queue: Arc<Queue>,
     ) -> Graph {
-        Graph(Arc::new(Inner {
-            name: name.to_string(),
-            signature,
-            backend,
-            device,
-            queue,
-        }))
+        Graph(Arc::new(Inner { name: name.to_string(), signature, backend, device, queue }))
     }
 
     pub fn name(&self) -> &str {
@@ -74,37 +68,22 @@ impl Graph {
         inputs: Vec<(String, Tensor)>,
         outputs: &[String],
     ) -> Result<Vec<(String, Tensor)>, NnError> {
-        let Inner {
-            signature, queue, ..
-        } = &*self.0;
+        let Inner { signature, queue, .. } = &*self.0;
         let inputs = signature.check_inputs(inputs)?;
         let outputs = signature.check_outputs(outputs)?;
-        let names = outputs
-            .iter()
-            .filter_map(|&i| signature.outputs.get(i))
-            .map(|info| info.name.clone());
+        let names =
+            outputs.iter().filter_map(|&i| signature.outputs.get(i)).map(|info| info.name.clone());
         let names: Vec<String> = names.collect();
 
         let (reply, answer) = oneshot::channel();
         let cancel = Arc::<Cancel>::default();
-        queue.push(Job {
-            inputs,
-            outputs,
-            reply,
-            cancel: cancel.clone(),
-        })?;
-        let mut caller = Caller {
-            queue,
-            cancel,
-            waiting: true,
-        };
+        queue.push(Job { inputs, outputs, reply, cancel: cancel.clone() })?;
+        let mut caller = Caller { queue, cancel, waiting: true };
         let result = answer.await;
         caller.waiting = false;
         let tensors = result.unwrap_or_else(|_| {
             let name = self.name();
-            Err(NnError::Runtime(format!(
-                "the session of graph `{name}` ended before it replied"
-            )))
+            Err(NnError::Runtime(format!("the session of graph `{name}` ended before it replied")))
         })?;
         Ok(names.into_iter().zip(tensors).collect())
     }

@@ -29,13 +29,7 @@ pub struct GraphOptions {
 impl Default for GraphOptions {
     fn default() -> Self {
         let (backend, device) = (BackendChoice::Auto, Device::Cpu);
-        GraphOptions {
-            backend,
-            device,
-            fallback_cpu: false,
-            sessions: 1,
-            queue: 1024,
-        }
+        GraphOptions { backend, device, fallback_cpu: false, sessions: 1, queue: 1024 }
     }
 }
 
@@ -57,9 +51,7 @@ impl FromStr for BackendChoice {
             "auto" => Ok(Self::Auto),
             "onnxruntime" => Ok(Self::OnnxRuntime),
             "tract" => Ok(Self::Tract),
-            _ => Err(format!(
-                "`{text}` is not a backend: auto, onnxruntime or tract"
-            )),
+            _ => Err(format!("`{text}` is not a backend: auto, onnxruntime or tract")),
         }
     }
 }
@@ -81,9 +73,7 @@ impl FromStr for Device {
             ("cpu", Ok(0)) => Ok(Self::Cpu),
             ("cuda", Ok(index)) => Ok(Self::Cuda(index)),
             ("tensorrt", Ok(index)) => Ok(Self::TensorRt(index)),
-            _ => Err(format!(
-                "`{text}` is not a device: cpu, cuda:0, tensorrt:0, …"
-            )),
+            _ => Err(format!("`{text}` is not a device: cpu, cuda:0, tensorrt:0, …")),
         }
     }
 }
@@ -106,10 +96,7 @@ mod tests {
     fn devices_have_a_kind_and_an_index() {
         assert_eq!("cuda:1".parse(), Ok(Device::Cuda(1)));
         assert_eq!("cuda".parse(), Ok(Device::Cuda(0)));
-        assert_eq!(
-            "tensorrt:0".parse::<Device>().map(|d| d.to_string()),
-            Ok("tensorrt:0".into())
-        );
+        assert_eq!("tensorrt:0".parse::<Device>().map(|d| d.to_string()), Ok("tensorrt:0".into()));
         for bad in ["gpu", "cpu:1", "cuda:", "cuda:-1", ""] {
             assert!(bad.parse::<Device>().is_err(), "{bad}");
         }

@@ -36,15 +36,8 @@ struct State {
 
 impl Queue {
     pub fn new(capacity: usize, sessions: usize) -> Queue {
-        let state = Mutex::new(State {
-            sessions,
-            ..State::default()
-        });
-        Queue {
-            state,
-            arrived: Condvar::new(),
-            capacity: capacity.max(1),
-        }
+        let state = Mutex::new(State { sessions, ..State::default() });
+        Queue { state, arrived: Condvar::new(), capacity: capacity.max(1) }
     }
 
     /// Adds a job, or says why not.
@@ -77,21 +70,14 @@ impl Queue {
             if state.closed.is_some() {
                 return false;
             }
-            state = self
-                .arrived
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Takes a job back whose caller has left, so that its inputs are freed at once.
     pub fn forget(&self, cancel: &Arc<Cancel>) {
         let mut state = self.lock();
-        if let Some(i) = state
-            .jobs
-            .iter()
-            .position(|job| Arc::ptr_eq(&job.cancel, cancel))
-        {
+        if let Some(i) = state.jobs.iter().position(|job| Arc::ptr_eq(&job.cancel, cancel)) {
             let job = state.jobs.remove(i);
             drop(state); // The inputs may be large: free them outside of the lock.
             drop(job);

@@ -8,16 +8,7 @@ type Answer = oneshot::Receiver<Result<Vec<Tensor>, NnError>>;
 fn job() -> (Job, Answer, Arc<Cancel>) {
     let (reply, answer) = oneshot::channel();
     let cancel = Arc::<Cancel>::default();
-    (
-        Job {
-            inputs: vec![],
-            outputs: vec![],
-            reply,
-            cancel: cancel.clone(),
-        },
-        answer,
-        cancel,
-    )
+    (Job { inputs: vec![], outputs: vec![], reply, cancel: cancel.clone() }, answer, cancel)
 }
 
 #[test]

@@ -41,14 +41,9 @@ impl Runtime {
         if let (Err(reason), Ok(_)) = (&onnxruntime, &tract) {
             tracing::info!("tract serves the graphs, not ONNX Runtime: {reason}");
         }
-        let backends = vec![
-            (BackendChoice::OnnxRuntime, onnxruntime),
-            (BackendChoice::Tract, tract),
-        ];
-        Ok(Runtime {
-            backends,
-            preferred: options.backend,
-        })
+        let backends =
+            vec![(BackendChoice::OnnxRuntime, onnxruntime), (BackendChoice::Tract, tract)];
+        Ok(Runtime { backends, preferred: options.backend })
     }
 
     /// Reads a graph and starts its sessions. Blocks; `name` is for logs and messages.
@@ -63,21 +58,12 @@ impl Runtime {
         }
         let (backend, why) = self.choose(options)?;
         let (loaded, sessions) = read(backend.clone(), path, options)?;
-        let Loaded {
-            signature,
-            device,
-            model,
-        } = loaded;
+        let Loaded { signature, device, model } = loaded;
 
         let queue = Arc::new(Queue::new(options.queue, sessions.len()));
         // Made before the threads, so that an early return ends those that have started.
-        let graph = Graph::new(
-            name,
-            signature.clone(),
-            backend.name(),
-            device.clone(),
-            queue.clone(),
-        );
+        let graph =
+            Graph::new(name, signature.clone(), backend.name(), device.clone(), queue.clone());
         let (count, model) = (sessions.len(), Arc::from(model));
         for session in sessions {
             serve(name, Arc::clone(&model), session, queue.clone())
@@ -115,18 +101,12 @@ impl Runtime {
                     return Ok((backend.clone(), "the default".into()));
                 }
                 Ok(backend) => {
-                    return Ok((
-                        backend.clone(),
-                        format!("in place of {}", reasons.join(" and ")),
-                    ));
+                    return Ok((backend.clone(), format!("in place of {}", reasons.join(" and "))));
                 }
                 Err(reason) => reasons.push(format!("{kind:?}, as {reason}")),
             }
         }
-        Err(LoadError(format!(
-            "there is no backend for it: {}",
-            reasons.join("; ")
-        )))
+        Err(LoadError(format!("there is no backend for it: {}", reasons.join("; "))))
     }
 }
 
@@ -139,17 +119,13 @@ fn read(
     let (path, options) = (path.to_path_buf(), options.clone());
     let work = move || {
         let loaded = backend.load(&path, &options)?;
-        let sessions: Result<_, LoadError> = (0..options.sessions.max(1))
-            .map(|_| loaded.model.session())
-            .collect();
+        let sessions: Result<_, LoadError> =
+            (0..options.sessions.max(1)).map(|_| loaded.model.session()).collect();
         Ok((loaded, sessions?))
     };
     let thread = native_thread("nn-load", work)
         .map_err(|e| LoadError(format!("a thread cannot start: {e}")))?;
     thread.join().unwrap_or_else(|panic| {
-        Err(LoadError(format!(
-            "the graph cannot be read: {}",
-            panic_message(panic.as_ref())
-        )))
+        Err(LoadError(format!("the graph cannot be read: {}", panic_message(panic.as_ref()))))
     })
 }

@@ -25,10 +25,7 @@ pub fn native_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    Builder::new()
-        .name(name.to_string())
-        .stack_size(STACK_BYTES)
-        .spawn(work)
+    Builder::new().name(name.to_string()).stack_size(STACK_BYTES).spawn(work)
 }
 
 /// Serves jobs of `queue` with `session` until the queue is closed.
@@ -69,16 +66,13 @@ fn run(graph: &str, session: &mut dyn Session, job: Job) -> bool {
     if job.cancel.is_cancelled() {
         return true;
     }
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        session.run(&job.inputs, &job.outputs, &job.cancel)
-    }));
+    let result =
+        catch_unwind(AssertUnwindSafe(|| session.run(&job.inputs, &job.outputs, &job.cancel)));
     let sound = result.is_ok();
     let result = result.unwrap_or_else(|panic| {
         let what = panic_message(panic.as_ref());
         tracing::error!(graph, "the native run panicked: {what}");
-        Err(NnError::Runtime(format!(
-            "the native run of graph `{graph}` broke down"
-        )))
+        Err(NnError::Runtime(format!("the native run of graph `{graph}` broke down")))
     });
     // Free the inputs before the caller goes on, so that memory counted is memory in use.
     drop(job.inputs);

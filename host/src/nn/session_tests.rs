@@ -16,9 +16,7 @@ struct FragileSession;
 
 impl Model for Fragile {
     fn session(&self) -> Result<Box<dyn Session>, LoadError> {
-        let left = self
-            .left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         left.map(|_| Box::new(FragileSession) as Box<dyn Session>)
             .map_err(|_| LoadError("no memory".into()))
     }
@@ -38,12 +36,7 @@ impl Session for FragileSession {
 
 async fn call(queue: &Queue, inputs: Vec<(usize, Tensor)>) -> Result<Vec<Tensor>, NnError> {
     let (reply, answer) = oneshot::channel();
-    queue.push(Job {
-        inputs,
-        outputs: vec![],
-        reply,
-        cancel: Arc::default(),
-    })?;
+    queue.push(Job { inputs, outputs: vec![], reply, cancel: Arc::default() })?;
     answer.await.unwrap_or(Err(NnError::Cancelled))
 }
 
@@ -52,10 +45,7 @@ async fn a_panic_fails_its_call_and_a_fresh_session_serves_the_next() {
     let queue = Arc::new(Queue::new(8, 1));
     let model = Arc::new(Fragile { left: 1.into() });
     serve("fragile", model, Box::new(FragileSession), queue.clone()).unwrap();
-    let good = vec![(
-        0,
-        Tensor::new(crate::nn::DType::U8, [1u64], vec![1].into()).unwrap(),
-    )];
+    let good = vec![(0, Tensor::new(crate::nn::DType::U8, [1u64], vec![1].into()).unwrap())];
 
     assert_eq!(
         call(&queue, vec![]).await.unwrap_err().to_string(),

@@ -22,18 +22,9 @@ pub enum TensorError {
     #[error("shape {shape:?} is too large")]
     TooLarge { shape: Vec<u64> },
     #[error("{got} bytes of data do not make {dtype} {shape:?}, which takes {wanted}")]
-    Length {
-        dtype: DType,
-        shape: Vec<u64>,
-        wanted: usize,
-        got: usize,
-    },
+    Length { dtype: DType, shape: Vec<u64>, wanted: usize, got: usize },
     #[error("the data holds {got} strings, but shape {shape:?} takes {wanted}")]
-    Strings {
-        shape: Vec<u64>,
-        wanted: usize,
-        got: usize,
-    },
+    Strings { shape: Vec<u64>, wanted: usize, got: usize },
     #[error(
         "the data ends inside string {index}: each string is its length as a 32-bit little-endian number, then its bytes"
     )]
@@ -43,11 +34,7 @@ pub enum TensorError {
     #[error("a tensor of shape {from:?} cannot take shape {to:?}: the number of elements differs")]
     Reshape { from: Vec<u64>, to: Vec<u64> },
     #[error("rows {start} to {start}+{count} do not exist in a tensor of shape {shape:?}")]
-    Rows {
-        shape: Vec<u64>,
-        start: u64,
-        count: u64,
-    },
+    Rows { shape: Vec<u64>, start: u64, count: u64 },
 }
 
 /// What a graph takes or gives under one name.
@@ -73,17 +60,10 @@ impl Tensor {
             Some(size) => {
                 let wanted = elements
                     .checked_mul(size)
-                    .ok_or_else(|| TensorError::TooLarge {
-                        shape: shape.to_vec(),
-                    })?;
+                    .ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })?;
                 if wanted != data.len() {
                     let (shape, got) = (shape.to_vec(), data.len());
-                    return Err(TensorError::Length {
-                        dtype,
-                        shape,
-                        wanted,
-                        got,
-                    });
+                    return Err(TensorError::Length { dtype, shape, wanted, got });
                 }
             }
             None => {
@@ -101,17 +81,9 @@ impl Tensor {
         if dtype == DType::Bool
             && let Some(index) = data.iter().position(|&b| b > 1)
         {
-            return Err(TensorError::NotBool {
-                index,
-                value: data[index],
-            });
+            return Err(TensorError::NotBool { index, value: data[index] });
         }
-        Ok(Tensor {
-            dtype,
-            shape,
-            elements,
-            data,
-        })
+        Ok(Tensor { dtype, shape, elements, data })
     }
 
     /// Makes a tensor of strings.
@@ -123,9 +95,8 @@ impl Tensor {
         let mut data = BytesMut::new();
         for element in elements {
             let element = element.as_ref();
-            let length = u32::try_from(element.len()).map_err(|_| TensorError::TooLarge {
-                shape: shape.to_vec(),
-            })?;
+            let length = u32::try_from(element.len())
+                .map_err(|_| TensorError::TooLarge { shape: shape.to_vec() })?;
             data.put_u32_le(length);
             data.put_slice(element);
         }
@@ -156,11 +127,7 @@ impl Tensor {
 
     /// The elements of a tensor of strings; nothing for any other type.
     pub fn bytes_elements(&self) -> impl Iterator<Item = &[u8]> {
-        let data: &[u8] = if self.dtype == DType::Bytes {
-            &self.data
-        } else {
-            &[]
-        };
+        let data: &[u8] = if self.dtype == DType::Bytes { &self.data } else { &[] };
         Strings { data }
     }
 
@@ -168,38 +135,19 @@ impl Tensor {
     pub fn reshape(&self, shape: impl Into<Arc<[u64]>>) -> Result<Tensor, TensorError> {
         let shape = shape.into();
         if count(&shape)? != self.elements {
-            return Err(TensorError::Reshape {
-                from: self.shape.to_vec(),
-                to: shape.to_vec(),
-            });
+            return Err(TensorError::Reshape { from: self.shape.to_vec(), to: shape.to_vec() });
         }
-        Ok(Tensor {
-            shape,
-            ..self.clone()
-        })
+        Ok(Tensor { shape, ..self.clone() })
     }
 
     /// Rows `start` to `start + count` of the outermost dimension.
     pub fn rows(&self, start: u64, count: u64) -> Result<Tensor, TensorError> {
-        let error = || TensorError::Rows {
-            shape: self.shape.to_vec(),
-            start,
-            count,
-        };
+        let error = || TensorError::Rows { shape: self.shape.to_vec(), start, count };
         let (&height, inner) = self.shape.split_first().ok_or_else(error)?;
-        let end = start
-            .checked_add(count)
-            .filter(|&end| end <= height)
-            .ok_or_else(error)?;
+        let end = start.checked_add(count).filter(|&end| end <= height).ok_or_else(error)?;
         // With a row too large to count there is an outer or inner dimension of 0: no data at all.
-        let row = inner
-            .iter()
-            .try_fold(1u64, |n, &d| n.checked_mul(d))
-            .unwrap_or(0);
-        let (first, last) = (
-            start.saturating_mul(row) as usize,
-            end.saturating_mul(row) as usize,
-        );
+        let row = inner.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).unwrap_or(0);
+        let (first, last) = (start.saturating_mul(row) as usize, end.saturating_mul(row) as usize);
         let bytes = match self.dtype.size() {
             Some(size) => first.saturating_mul(size)..last.saturating_mul(size),
             None => {
@@ -208,38 +156,22 @@ impl Tensor {
                 from..from + length
             }
         };
-        let shape: Arc<[u64]> = std::iter::once(count)
-            .chain(inner.iter().copied())
-            .collect();
-        let data = if self.elements == 0 {
-            Bytes::new()
-        } else {
-            self.data.slice(bytes)
-        };
-        Ok(Tensor {
-            dtype: self.dtype,
-            shape,
-            elements: last - first,
-            data,
-        })
+        let shape: Arc<[u64]> = std::iter::once(count).chain(inner.iter().copied()).collect();
+        let data = if self.elements == 0 { Bytes::new() } else { self.data.slice(bytes) };
+        Ok(Tensor { dtype: self.dtype, shape, elements: last - first, data })
     }
 }
 
 /// The product of a shape. Dimensions stay within what native code can express.
 fn count(shape: &[u64]) -> Result<usize, TensorError> {
-    let too_large = || TensorError::TooLarge {
-        shape: shape.to_vec(),
-    };
+    let too_large = || TensorError::TooLarge { shape: shape.to_vec() };
     if shape.iter().any(|&d| d > i64::MAX as u64) {
         return Err(too_large());
     }
     if shape.contains(&0) {
         return Ok(0);
     }
-    let product = shape
-        .iter()
-        .try_fold(1u64, |n, &d| n.checked_mul(d))
-        .ok_or_else(too_large)?;
+    let product = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).ok_or_else(too_large)?;
     usize::try_from(product).map_err(|_| too_large())
 }
 
@@ -262,11 +194,7 @@ impl<'a> Iterator for Strings<'a> {
 fn count_strings(data: &[u8]) -> Result<usize, TensorError> {
     let mut strings = Strings { data };
     let index = strings.by_ref().count();
-    if strings.data.is_empty() {
-        Ok(index)
-    } else {
-        Err(TensorError::Truncated { index })
-    }
+    if strings.data.is_empty() { Ok(index) } else { Err(TensorError::Truncated { index }) }
 }
 
 /// Skips `n` strings; gives the bytes they take and what follows them.

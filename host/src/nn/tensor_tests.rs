@@ -13,20 +13,12 @@ fn takes_exactly_the_bytes_of_its_shape() {
     assert_eq!(floats(&[], &[1.]).elements(), 1);
     assert_eq!(floats(&[3, 0, 2], &[]).elements(), 0);
     let error = Tensor::new(DType::I64, [2u64], Bytes::from_static(&[0; 15])).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "15 bytes of data do not make i64 [2], which takes 16"
-    );
+    assert_eq!(error.to_string(), "15 bytes of data do not make i64 [2], which takes 16");
 }
 
 #[test]
 fn huge_shapes_are_refused() {
-    for shape in [
-        vec![u64::MAX],
-        vec![1 << 40, 1 << 40],
-        vec![1 << 61, 2, 4],
-        vec![u64::MAX, 0],
-    ] {
+    for shape in [vec![u64::MAX], vec![1 << 40, 1 << 40], vec![1 << 61, 2, 4], vec![u64::MAX, 0]] {
         let error = Tensor::new(DType::F64, shape.clone(), Bytes::new()).unwrap_err();
         assert_eq!(error, TensorError::TooLarge { shape });
     }
@@ -37,10 +29,7 @@ fn huge_shapes_are_refused() {
 #[test]
 fn bools_are_zero_or_one() {
     let error = Tensor::new(DType::Bool, [3u64], Bytes::from_static(&[0, 1, 2])).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "element 2 of a bool tensor is 2, not 0 or 1"
-    );
+    assert_eq!(error.to_string(), "element 2 of a bool tensor is 2, not 0 or 1");
 }
 
 #[test]
@@ -58,13 +47,7 @@ fn reshape_and_rows_share_the_bytes() {
         assert!(t.rows(start, count).is_err());
     }
     assert!(floats(&[], &[1.]).rows(0, 1).is_err());
-    assert_eq!(
-        floats(&[1 << 40, 0, 1 << 40], &[])
-            .rows(1 << 39, 7)
-            .unwrap()
-            .elements(),
-        0
-    );
+    assert_eq!(floats(&[1 << 40, 0, 1 << 40], &[]).rows(1 << 39, 7).unwrap().elements(), 0);
 }
 
 #[test]
@@ -72,14 +55,9 @@ fn strings_are_counted_and_sliced() {
     let t = Tensor::from_bytes_elements([3u64], ["one", "", "drei\0\u{e9}"]).unwrap();
     assert_eq!(t.byte_length(), 3 * 4 + 3 + 7);
     let rows = t.rows(1, 2).unwrap();
+    assert_eq!(rows.bytes_elements().collect::<Vec<_>>(), [&b""[..], "drei\0\u{e9}".as_bytes()]);
     assert_eq!(
-        rows.bytes_elements().collect::<Vec<_>>(),
-        [&b""[..], "drei\0\u{e9}".as_bytes()]
-    );
-    assert_eq!(
-        Tensor::from_bytes_elements([2u64], ["one"])
-            .unwrap_err()
-            .to_string(),
+        Tensor::from_bytes_elements([2u64], ["one"]).unwrap_err().to_string(),
         "the data holds 1 strings, but shape [2] takes 2"
     );
     for bad in [&[1, 0, 0, 0][..], &[255; 4], &[0, 0, 0, 0, 9]] {

@@ -32,9 +32,7 @@ impl CodeCache {
             return Err(io::Error::other("it is not a folder"));
         }
         private(&metadata)?;
-        Ok(Self {
-            folder: folder.to_owned(),
-        })
+        Ok(Self { folder: folder.to_owned() })
     }
 
     /// The code stored under `key`, if it is there, whole and ours.
@@ -72,16 +70,11 @@ impl CodeCache {
     pub fn put(&self, key: &str, code: &[u8]) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-        let temporary = self
-            .folder
-            .join(format!(".{key}.{}.{serial}", std::process::id()));
+        let temporary = self.folder.join(format!(".{key}.{}.{serial}", std::process::id()));
         let write = || -> io::Result<()> {
             use io::Write;
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&temporary)?;
+            let mut file =
+                fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             file.write_all(blake3::hash(code).as_bytes())?;
             file.write_all(code)?;
             fs::rename(&temporary, self.folder.join(key))
@@ -100,9 +93,7 @@ fn private(metadata: &fs::Metadata) -> io::Result<()> {
         return Err(io::Error::other("it belongs to another user"));
     }
     if metadata.mode() & 0o077 != 0 {
-        return Err(io::Error::other(
-            "others may read or write it (want mode 700)",
-        ));
+        return Err(io::Error::other("others may read or write it (want mode 700)"));
     }
     Ok(())
 }

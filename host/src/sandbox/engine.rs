@@ -86,12 +86,7 @@ impl Sandbox {
         Model::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)
             .map_err(context("linking tms:model"))?;
         let ticker = Ticker::start(engine.clone());
-        Ok(Self {
-            engine,
-            linker,
-            cache,
-            ticker,
-        })
+        Ok(Self { engine, linker, cache, ticker })
     }
 }
 
@@ -110,35 +105,33 @@ impl Ticker {
             thread: std::sync::OnceLock::new(),
         });
         let weak = Arc::downgrade(&ticker);
-        let spawned = thread::Builder::new()
-            .name("tms-epoch".into())
-            .spawn(move || {
-                let mut idle = 0;
-                // Ends with the last handle on it.
-                while let Some(ticker) = weak.upgrade() {
-                    engine.increment_epoch();
-                    idle = match ticker.running.load(Ordering::SeqCst) {
-                        0 => idle + 1,
-                        _ => 0,
-                    };
-                    if idle < IDLE_TICKS {
-                        drop(ticker);
-                        thread::sleep(TICK);
-                        continue;
-                    }
-                    ticker.asleep.store(true, Ordering::SeqCst);
-                    let nobody = ticker.running.load(Ordering::SeqCst) == 0;
+        let spawned = thread::Builder::new().name("tms-epoch".into()).spawn(move || {
+            let mut idle = 0;
+            // Ends with the last handle on it.
+            while let Some(ticker) = weak.upgrade() {
+                engine.increment_epoch();
+                idle = match ticker.running.load(Ordering::SeqCst) {
+                    0 => idle + 1,
+                    _ => 0,
+                };
+                if idle < IDLE_TICKS {
                     drop(ticker);
-                    if nobody {
-                        // A call that comes now sees `asleep` and unparks; the time-out lets this
-                        // thread notice that the server is gone.
-                        thread::park_timeout(Duration::from_secs(1));
-                    }
-                    if let Some(ticker) = weak.upgrade() {
-                        ticker.asleep.store(false, Ordering::SeqCst);
-                    }
+                    thread::sleep(TICK);
+                    continue;
                 }
-            });
+                ticker.asleep.store(true, Ordering::SeqCst);
+                let nobody = ticker.running.load(Ordering::SeqCst) == 0;
+                drop(ticker);
+                if nobody {
+                    // A call that comes now sees `asleep` and unparks; the time-out lets this
+                    // thread notice that the server is gone.
+                    thread::park_timeout(Duration::from_secs(1));
+                }
+                if let Some(ticker) = weak.upgrade() {
+                    ticker.asleep.store(false, Ordering::SeqCst);
+                }
+            }
+        });
         match spawned {
             Ok(handle) => {
                 let _ = ticker.thread.set(handle.thread().clone());

@@ -8,10 +8,7 @@ pub enum LoadError {
     #[error("{0}")]
     Refused(String),
     #[error("{context}: {source:#}")]
-    Wasmtime {
-        context: &'static str,
-        source: wasmtime::Error,
-    },
+    Wasmtime { context: &'static str, source: wasmtime::Error },
 }
 
 /// Why a call into a guest failed. Each one says whose fault it is; messages are for callers and

@@ -59,10 +59,7 @@ impl graphs::Host for State {
         let inputs = self.take_tensors(inputs)?;
         match graph.compute(inputs, &outputs).await {
             Ok(outputs) => Ok(Ok(self.give_tensors(outputs)?)),
-            Err(error) => Ok(Err(Error {
-                fault: fault(&error),
-                message: error.to_string(),
-            })),
+            Err(error) => Ok(Err(Error { fault: fault(&error), message: error.to_string() })),
         }
     }
 

@@ -35,10 +35,8 @@ impl Guest {
         limits: Limits,
     ) -> Result<Self, LoadError> {
         let component = compile(sandbox, bytes)?;
-        let pre = sandbox
-            .linker
-            .instantiate_pre(&component)
-            .map_err(|source| LoadError::Wasmtime {
+        let pre =
+            sandbox.linker.instantiate_pre(&component).map_err(|source| LoadError::Wasmtime {
                 context: "model.wasm imports what this server does not provide",
                 source,
             })?;
@@ -46,22 +44,13 @@ impl Guest {
             context: "model.wasm does not export what tms:model/model@0.1.0 asks for",
             source,
         })?;
-        Ok(Self {
-            name: name.into(),
-            limits,
-            ticker: sandbox.ticker.clone(),
-            pre,
-            graphs,
-        })
+        Ok(Self { name: name.into(), limits, ticker: sandbox.ticker.clone(), pre, graphs })
     }
 
     /// A fresh instance with a store of its own, after its `init`.
     pub async fn instantiate(&self) -> Result<Instance, CallError> {
         let log = GuestLog::new(self.name.clone(), self.limits.log_lines);
-        let stdio = |level| Stdio {
-            log: log.clone(),
-            level,
-        };
+        let stdio = |level| Stdio { log: log.clone(), level };
         // Nothing is granted: no files, environment, arguments, sockets or stdin.
         let wasi = WasiCtxBuilder::new()
             .stdout(stdio(Level::Info))
@@ -132,9 +121,7 @@ fn compile(sandbox: &Sandbox, bytes: &[u8]) -> Result<Component, LoadError> {
     let component =
         Component::from_binary(engine, bytes).map_err(context("model.wasm is not valid"))?;
     if let Some(cache) = &sandbox.cache {
-        let code = component
-            .serialize()
-            .map_err(context("the compiled code cannot be stored"))?;
+        let code = component.serialize().map_err(context("the compiled code cannot be stored"))?;
         cache.put(&key, &code);
     }
     Ok(component)

@@ -67,9 +67,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
             Payload::MemorySection(memories) => footprint.memories += memories.count(),
             Payload::TableSection(tables) => footprint.tables += tables.count(),
             Payload::InstanceSection(instances) => {
-                let instantiated = instances
-                    .into_iter()
-                    .filter(|i| matches!(i, Ok(Instance::Instantiate { .. })));
+                let instantiated =
+                    instances.into_iter().filter(|i| matches!(i, Ok(Instance::Instantiate { .. })));
                 footprint.core_instances += instantiated.count() as u32;
             }
             Payload::ComponentImportSection(imports) if depth == 1 => {

@@ -51,12 +51,7 @@ macro_rules! guest {
 
 impl Instance {
     pub(super) fn new(store: Store<State>, model: Model, guest: &Guest) -> Self {
-        Self {
-            store,
-            model,
-            name: guest.name.clone(),
-            ticker: guest.ticker.clone(),
-        }
+        Self { store, model, name: guest.name.clone(), ticker: guest.ticker.clone() }
     }
 
     /// What the model takes and gives.
@@ -98,10 +93,8 @@ impl Instance {
         deadline: Instant,
     ) -> Result<Vec<Output>, CallError> {
         let count = inputs.len();
-        let inputs: Vec<_> = inputs
-            .into_iter()
-            .map(|input| self.give(input))
-            .collect::<Result<_, _>>()?;
+        let inputs: Vec<_> =
+            inputs.into_iter().map(|input| self.give(input)).collect::<Result<_, _>>()?;
         let outputs = guest!(self, deadline, call_run_batch(&inputs, args))??;
         if outputs.len() != count {
             return Err(CallError::Model(format!(
@@ -109,10 +102,7 @@ impl Instance {
                 outputs.len()
             )));
         }
-        outputs
-            .into_iter()
-            .map(|output| self.take(output))
-            .collect()
+        outputs.into_iter().map(|output| self.take(output)).collect()
     }
 
     /// A request's data as the guest sees it.
@@ -132,11 +122,7 @@ impl Instance {
             .data_mut()
             .give_tensors(tensors)
             .map_err(|e| CallError::Caller(format!("the request is too large: {e}")))?;
-        Ok(types::Input {
-            kind,
-            text,
-            tensors,
-        })
+        Ok(types::Input { kind, text, tensors })
     }
 
     /// A guest's result, checked against what a result may be.
@@ -159,14 +145,9 @@ impl Instance {
         if let Some(json) = &output.json
             && let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(json)
         {
-            return Err(CallError::Model(format!(
-                "the model's result is not JSON: {e}"
-            )));
+            return Err(CallError::Model(format!("the model's result is not JSON: {e}")));
         }
-        Ok(Output {
-            json: output.json,
-            tensors,
-        })
+        Ok(Output { json: output.json, tensors })
     }
 }
 

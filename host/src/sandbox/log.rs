@@ -122,10 +122,7 @@ impl StdoutStream for Stdio {
 
 impl Stdio {
     fn lines(&self) -> Lines {
-        Lines {
-            to: self.clone(),
-            pending: Vec::new(),
-        }
+        Lines { to: self.clone(), pending: Vec::new() }
     }
 }
 

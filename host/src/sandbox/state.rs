@@ -50,10 +50,7 @@ impl State {
     /// Accounts for `bytes` on the host's side, or says that the limit is reached.
     pub fn charge(&self, bytes: usize) -> wasmtime::Result<Charge> {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let charge = Charge {
-            bytes,
-            used: self.used.clone(),
-        };
+        let charge = Charge { bytes, used: self.used.clone() };
         if before.saturating_add(bytes) > self.limits.memory {
             // Dropping the charge takes the bytes back.
             drop(charge);
@@ -118,9 +115,6 @@ impl ResourceLimiter for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }

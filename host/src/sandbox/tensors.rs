@@ -61,9 +61,7 @@ impl tensors::HostTensor for State {
 
     fn read(&mut self, this: Resource<HostTensor>, offset: u64, length: u64) -> Result<Vec<u8>> {
         let data = self.table.get(&this)?.tensor.data();
-        let range = usize::try_from(offset)
-            .ok()
-            .zip(usize::try_from(length).ok());
+        let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
         range
             .and_then(|(offset, length)| data.get(offset..offset.checked_add(length)?))
             .map(<[u8]>::to_vec)
@@ -98,10 +96,7 @@ impl tensors::HostTensor for State {
         count: u64,
     ) -> Result<Resource<HostTensor>> {
         let it = self.table.get(&this)?;
-        let tensor = it
-            .tensor
-            .rows(start, count)
-            .map_err(|e| format_err!("{e}"))?;
+        let tensor = it.tensor.rows(start, count).map_err(|e| format_err!("{e}"))?;
         let view = it.view(tensor);
         Ok(self.table.push(view)?)
     }
@@ -135,20 +130,12 @@ dtypes! {
 
 impl From<&TensorInfo> for tensors::TensorInfo {
     fn from(info: &TensorInfo) -> Self {
-        Self {
-            name: info.name.clone(),
-            dtype: info.dtype.into(),
-            shape: info.shape.clone(),
-        }
+        Self { name: info.name.clone(), dtype: info.dtype.into(), shape: info.shape.clone() }
     }
 }
 
 impl From<tensors::TensorInfo> for TensorInfo {
     fn from(info: tensors::TensorInfo) -> Self {
-        Self {
-            name: info.name,
-            dtype: info.dtype.into(),
-            shape: info.shape,
-        }
+        Self { name: info.name, dtype: info.dtype.into(), shape: info.shape }
     }
 }

@@ -58,19 +58,13 @@ impl tensor::HostTensor for State {
 
     fn dimensions(&mut self, this: Resource<HostTensor>) -> Result<Vec<u32>> {
         let shape = self.table.get(&this)?.tensor.shape();
-        Ok(shape
-            .iter()
-            .map(|d| u32::try_from(*d).unwrap_or(u32::MAX))
-            .collect())
+        Ok(shape.iter().map(|d| u32::try_from(*d).unwrap_or(u32::MAX)).collect())
     }
 
     fn ty(&mut self, this: Resource<HostTensor>) -> Result<tensor::TensorType> {
         let dtype = self.table.get(&this)?.tensor.dtype();
         tensor_type(dtype).ok_or_else(|| {
-            format_err!(
-                "wasi:nn has no type for {}: use tms:model/graphs",
-                dtype.name()
-            )
+            format_err!("wasi:nn has no type for {}: use tms:model/graphs", dtype.name())
         })
     }
 

@@ -61,11 +61,7 @@ struct Shelf<I> {
 
 impl<F: Factory> Pool<F> {
     pub fn new(factory: F, workers: Arc<Workers>, limits: PoolLimits) -> Arc<Self> {
-        let shelf = || Shelf {
-            busy: 0,
-            idle: Vec::new(),
-            spare: 0,
-        };
+        let shelf = || Shelf { busy: 0, idle: Vec::new(), spare: 0 };
         let permits = limits.instances.saturating_mul(workers.count());
         Arc::new(Self {
             factory,
@@ -286,10 +282,7 @@ mod tests {
         let limits = one.limits;
         let other = Pool::new(Counter::default(), one.workers.clone(), limits);
         let _held = one.lease(HOME, soon()).await.unwrap();
-        assert_eq!(
-            other.lease(HOME, soon()).await.unwrap().worker(),
-            WorkerId(1)
-        );
+        assert_eq!(other.lease(HOME, soon()).await.unwrap().worker(), WorkerId(1));
     }
 
     #[tokio::test]

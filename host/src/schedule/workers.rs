@@ -46,23 +46,14 @@ impl Workers {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let handle = runtime.handle().clone();
             let mut stopped = stopped.clone();
-            thread::Builder::new()
-                .name(format!("tms-worker-{index}"))
-                .spawn(move || {
-                    // A change or the sender's end: both mean stop. Tasks end with their runtime.
-                    let _ = runtime.block_on(stopped.changed());
-                })?;
-            Ok(Worker {
-                runtime: handle,
-                load: AtomicUsize::new(0),
-            })
+            thread::Builder::new().name(format!("tms-worker-{index}")).spawn(move || {
+                // A change or the sender's end: both mean stop. Tasks end with their runtime.
+                let _ = runtime.block_on(stopped.changed());
+            })?;
+            Ok(Worker { runtime: handle, load: AtomicUsize::new(0) })
         };
         let workers = (0..count.max(1)).map(worker).collect::<io::Result<_>>()?;
-        Ok(Arc::new(Self {
-            workers,
-            next: AtomicUsize::new(0),
-            running,
-        }))
+        Ok(Arc::new(Self { workers, next: AtomicUsize::new(0), running }))
     }
 
     pub fn count(&self) -> usize {
@@ -114,9 +105,7 @@ impl Workers {
     /// Counts a call on a worker until the value is dropped.
     pub fn enter(self: &Arc<Self>, worker: WorkerId) -> Load {
         let workers = self.clone();
-        workers.workers[worker.0]
-            .load
-            .fetch_add(1, Ordering::Relaxed);
+        workers.workers[worker.0].load.fetch_add(1, Ordering::Relaxed);
         Load { workers, worker }
     }
 
@@ -135,8 +124,6 @@ pub struct Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.workers.workers[self.worker.0]
-            .load
-            .fetch_sub(1, Ordering::Relaxed);
+        self.workers.workers[self.worker.0].load.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -16,10 +16,7 @@ pub fn skip(what: &str) {
 }
 
 pub fn runtime(backend: BackendChoice) -> Option<Runtime> {
-    match Runtime::start(&Options {
-        backend,
-        ..Options::default()
-    }) {
+    match Runtime::start(&Options { backend, ..Options::default() }) {
         Ok(runtime) => Some(runtime),
         Err(reason) if std::env::var_os("CI").is_some() => {
             panic!("{backend:?} must be there in CI: {reason}")
@@ -34,18 +31,13 @@ pub fn runtime(backend: BackendChoice) -> Option<Runtime> {
 /// The runtimes that are there, by name.
 pub fn runtimes() -> Vec<(&'static str, Runtime)> {
     let tract = cfg!(feature = "tract").then_some(("tract", BackendChoice::Tract));
-    let all = [("ONNX Runtime", BackendChoice::OnnxRuntime)]
-        .into_iter()
-        .chain(tract);
-    all.filter_map(|(name, backend)| Some((name, runtime(backend)?)))
-        .collect()
+    let all = [("ONNX Runtime", BackendChoice::OnnxRuntime)].into_iter().chain(tract);
+    all.filter_map(|(name, backend)| Some((name, runtime(backend)?))).collect()
 }
 
 /// A graph of tests/data/graphs.
 pub fn graph_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/data/graphs")
-        .join(format!("{name}.onnx"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/graphs").join(format!("{name}.onnx"))
 }
 
 pub fn load(runtime: &Runtime, name: &str) -> Graph {
@@ -53,9 +45,7 @@ pub fn load(runtime: &Runtime, name: &str) -> Graph {
 }
 
 pub fn load_with(runtime: &Runtime, name: &str, options: &GraphOptions) -> Graph {
-    runtime
-        .load(name, &graph_file(name), options)
-        .unwrap_or_else(|e| panic!("{name}: {e}"))
+    runtime.load(name, &graph_file(name), options).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 pub fn floats(shape: &[u64], values: &[f32]) -> Tensor {
@@ -65,11 +55,7 @@ pub fn floats(shape: &[u64], values: &[f32]) -> Tensor {
 
 pub fn to_floats(tensor: &Tensor) -> Vec<f32> {
     assert_eq!(tensor.dtype(), DType::F32);
-    tensor
-        .data()
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-        .collect()
+    tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
 /// Computes all outputs.
@@ -86,10 +72,7 @@ pub async fn choose(
     inputs: &[(&str, Tensor)],
     outputs: &[&str],
 ) -> Result<Vec<(String, Tensor)>, NnError> {
-    let inputs = inputs
-        .iter()
-        .map(|(name, tensor)| (name.to_string(), tensor.clone()))
-        .collect();
+    let inputs = inputs.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
     let outputs: Vec<String> = outputs.iter().map(|name| name.to_string()).collect();
     graph.compute(inputs, &outputs).await
 }

@@ -14,10 +14,7 @@ struct Classifier {
 impl Model for Classifier {
     fn init() -> Result<Self> {
         let labels = include_str!("../labels.txt").lines().collect();
-        Ok(Self {
-            graph: Graph::load("model")?,
-            labels,
-        })
+        Ok(Self { graph: Graph::load("model")?, labels })
     }
 
     fn describe(&self) -> Description {
@@ -41,8 +38,7 @@ pub fn prepare(picture: &Image) -> Result<Array4<f32>> {
 /// The labels of the highest probabilities.
 pub fn best<'a>(probabilities: &[f32], labels: &[&'a str], top: usize) -> Vec<(&'a str, f32)> {
     let best = scores::top_k(probabilities, top).into_iter();
-    best.filter_map(|(class, probability)| Some((*labels.get(class)?, probability)))
-        .collect()
+    best.filter_map(|(class, probability)| Some((*labels.get(class)?, probability))).collect()
 }
 
 tms_guest::export!(Classifier);

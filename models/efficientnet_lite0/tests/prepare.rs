@@ -40,8 +40,5 @@ fn floats_of_both_ranges_are_within_a_level() {
 #[test]
 fn labels_follow_their_probabilities() {
     let labels = ["cat", "dog", "cup"];
-    assert_eq!(
-        best(&[0.2, 0.1, 0.7], &labels, 2),
-        [("cup", 0.7), ("cat", 0.2)]
-    );
+    assert_eq!(best(&[0.2, 0.1, 0.7], &labels, 2), [("cup", 0.7), ("cat", 0.2)]);
 }

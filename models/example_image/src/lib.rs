@@ -33,12 +33,7 @@ mod tests {
     #[test]
     fn the_answer_is_fixed() {
         let image = Image::new(Array3::<u8>::zeros((4, 4, 3))).unwrap();
-        let output = ExampleImage
-            .run(Input::Image(image), &Args::default())
-            .unwrap();
-        assert_eq!(
-            output.as_json(),
-            Some(r#"[["object1",0.3],["object2",0.5]]"#)
-        );
+        let output = ExampleImage.run(Input::Image(image), &Args::default()).unwrap();
+        assert_eq!(output.as_json(), Some(r#"[["object1",0.3],["object2",0.5]]"#));
     }
 }

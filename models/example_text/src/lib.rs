@@ -27,9 +27,7 @@ mod tests {
     #[test]
     fn text_comes_back_as_json() {
         let answer = |text: &str| {
-            let output = ExampleText
-                .run(Input::Text(text.into()), &Args::default())
-                .unwrap();
+            let output = ExampleText.run(Input::Text(text.into()), &Args::default()).unwrap();
             output.as_json().unwrap().to_owned()
         };
         assert_eq!(answer("text"), r#""text_processed""#);

@@ -61,17 +61,11 @@ impl RawGraph {
     }
 
     pub(crate) fn inputs(&self) -> Vec<TensorInfo> {
-        graphs::inputs(&self.0)
-            .into_iter()
-            .map(Into::into)
-            .collect()
+        graphs::inputs(&self.0).into_iter().map(Into::into).collect()
     }
 
     pub(crate) fn outputs(&self) -> Vec<TensorInfo> {
-        graphs::outputs(&self.0)
-            .into_iter()
-            .map(Into::into)
-            .collect()
+        graphs::outputs(&self.0).into_iter().map(Into::into).collect()
     }
 
     pub(crate) fn compute(
@@ -79,15 +73,9 @@ impl RawGraph {
         inputs: Vec<(String, RawTensor)>,
         outputs: &[String],
     ) -> Result<Vec<(String, RawTensor)>> {
-        let inputs = inputs
-            .into_iter()
-            .map(|(name, tensor)| (name, tensor.0))
-            .collect();
+        let inputs = inputs.into_iter().map(|(name, tensor)| (name, tensor.0)).collect();
         let computed = graphs::compute(&self.0, inputs, outputs).map_err(error_from)?;
-        Ok(computed
-            .into_iter()
-            .map(|(name, tensor)| (name, RawTensor(tensor)))
-            .collect())
+        Ok(computed.into_iter().map(|(name, tensor)| (name, RawTensor(tensor))).collect())
     }
 }
 
@@ -114,21 +102,13 @@ same!(Fault, types::Fault: Caller = Caller, Model = Model, Server = Server);
 
 impl From<tensors::TensorInfo> for TensorInfo {
     fn from(info: tensors::TensorInfo) -> Self {
-        Self {
-            name: info.name,
-            dtype: info.dtype.into(),
-            shape: info.shape,
-        }
+        Self { name: info.name, dtype: info.dtype.into(), shape: info.shape }
     }
 }
 
 impl From<TensorInfo> for tensors::TensorInfo {
     fn from(info: TensorInfo) -> Self {
-        Self {
-            name: info.name,
-            dtype: info.dtype.into(),
-            shape: info.shape,
-        }
+        Self { name: info.name, dtype: info.dtype.into(), shape: info.shape }
     }
 }
 
@@ -139,8 +119,5 @@ fn error_from(error: types::Error) -> Error {
 
 /// The way out.
 pub(crate) fn error_into(error: Error) -> types::Error {
-    types::Error {
-        fault: error.fault().into(),
-        message: error.message().to_owned(),
-    }
+    types::Error { fault: error.fault().into(), message: error.message().to_owned() }
 }

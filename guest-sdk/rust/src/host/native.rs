@@ -19,12 +19,7 @@ pub(crate) struct RawTensor {
 
 impl RawTensor {
     pub(crate) fn new(dtype: DType, shape: &[u64], data: &[u8]) -> Self {
-        Self {
-            dtype,
-            shape: shape.to_vec(),
-            data: data.into(),
-            range: 0..data.len(),
-        }
+        Self { dtype, shape: shape.to_vec(), data: data.into(), range: 0..data.len() }
     }
 
     pub(crate) fn dtype(&self) -> DType {
@@ -49,10 +44,7 @@ impl RawTensor {
     }
 
     pub(crate) fn reshape(&self, shape: &[u64]) -> Self {
-        Self {
-            shape: shape.to_vec(),
-            ..self.clone()
-        }
+        Self { shape: shape.to_vec(), ..self.clone() }
     }
 
     pub(crate) fn rows(&self, start: u64, count: u64) -> Self {
@@ -61,11 +53,7 @@ impl RawTensor {
         let range = offset(start)..offset(start + count);
         let mut shape = self.shape.clone();
         shape[0] = count;
-        Self {
-            shape,
-            range,
-            ..self.clone()
-        }
+        Self { shape, range, ..self.clone() }
     }
 
     /// How many bytes the first `count` elements take.
@@ -87,9 +75,7 @@ pub(crate) enum RawGraph {}
 
 impl RawGraph {
     pub(crate) fn load(name: &str) -> Result<Self> {
-        Err(Error::server(format!(
-            "graph {name}: graphs run in the server only"
-        )))
+        Err(Error::server(format!("graph {name}: graphs run in the server only")))
     }
 
     pub(crate) fn inputs(&self) -> Vec<TensorInfo> {

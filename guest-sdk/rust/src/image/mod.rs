@@ -40,17 +40,9 @@ impl Image {
             return Err(Error::caller(format!("an image {shape:?} has no pixels")));
         }
         if !matches!(tensor.dtype(), DType::U8 | DType::F32 | DType::F64) {
-            return Err(Error::caller(format!(
-                "an image has no pixels of {}",
-                tensor.dtype()
-            )));
+            return Err(Error::caller(format!("an image has no pixels of {}", tensor.dtype())));
         }
-        Ok(Self {
-            tensor,
-            height,
-            width,
-            channels,
-        })
+        Ok(Self { tensor, height, width, channels })
     }
 
     /// The number of rows.
@@ -80,9 +72,7 @@ impl Image {
 
     /// Copies the pixels into an array of the image's own rank. Fails where they are not `T`.
     pub fn array<T: Element>(&self) -> Result<ArrayD<T>> {
-        self.tensor
-            .to_array()
-            .map_err(|error| error.context("the image"))
+        self.tensor.to_array().map_err(|error| error.context("the image"))
     }
 
     /// Copies the pixels into an array of three dimensions, whatever the type and rank.
@@ -96,11 +86,7 @@ impl Image {
 
     fn cube<T: Element>(&self) -> Result<Array3<T>> {
         let array = self.array()?;
-        let array = if array.ndim() == 2 {
-            array.insert_axis(Axis(2))
-        } else {
-            array
-        };
+        let array = if array.ndim() == 2 { array.insert_axis(Axis(2)) } else { array };
         Ok(array.into_dimensionality::<Ix3>()?)
     }
 }
@@ -129,11 +115,7 @@ impl Pixels {
             let mut peaks = [0.0f32; 8];
             for block in blocks {
                 for (peak, value) in peaks.iter_mut().zip(block) {
-                    *peak = if value.to_f32() > *peak {
-                        value.to_f32()
-                    } else {
-                        *peak
-                    };
+                    *peak = if value.to_f32() > *peak { value.to_f32() } else { *peak };
                 }
             }
             let rest = rest.iter().map(|value| value.to_f32());

@@ -28,12 +28,7 @@ pub fn resize<T: Sample>(
 ) -> Result<Array3<f32>> {
     let channels = image.dim().2;
     let mut values = Vec::with_capacity(height * width * channels);
-    let window = Window {
-        top: 0,
-        left: 0,
-        height,
-        width,
-    };
+    let window = Window { top: 0, left: 0, height, width };
     resize_rows(image, (height, width), window, filter, |_, line| {
         values.extend_from_slice(line);
     })?;

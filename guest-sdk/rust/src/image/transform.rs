@@ -55,18 +55,12 @@ impl Transform {
 
     /// Resizes so that the shorter side has this many pixels.
     pub fn shorter_side(self, pixels: usize) -> Self {
-        Self {
-            target: Target::ShorterSide(pixels),
-            ..self
-        }
+        Self { target: Target::ShorterSide(pixels), ..self }
     }
 
     /// Resizes to this size, whatever the proportions.
     pub fn resize(self, height: usize, width: usize) -> Self {
-        Self {
-            target: Target::Size(height, width),
-            ..self
-        }
+        Self { target: Target::Size(height, width), ..self }
     }
 
     /// How to resize.
@@ -76,10 +70,7 @@ impl Transform {
 
     /// Keeps the centre of the resized image.
     pub fn center_crop(self, height: usize, width: usize) -> Self {
-        Self {
-            crop: Some((height, width)),
-            ..self
-        }
+        Self { crop: Some((height, width)), ..self }
     }
 
     /// Gives each channel as `(value - mean) / std`.
@@ -100,10 +91,7 @@ impl Transform {
                 self.spread(line, channel, gain, plane);
             }
         })?;
-        Ok(Array4::from_shape_vec(
-            (1, 3, window.height, window.width),
-            planes,
-        )?)
+        Ok(Array4::from_shape_vec((1, 3, window.height, window.width), planes)?)
     }
 
     /// The image as `[height, width, 3]`.
@@ -121,10 +109,7 @@ impl Transform {
                 }
             }
         })?;
-        Ok(Array3::from_shape_vec(
-            (window.height, window.width, 3),
-            values,
-        )?)
+        Ok(Array3::from_shape_vec((window.height, window.width, 3), values)?)
     }
 
     /// One channel of a row, normalised.
@@ -161,15 +146,7 @@ impl Transform {
             )));
         }
         let (top, left) = ((size.0 - height) / 2, (size.1 - width) / 2);
-        Ok((
-            size,
-            Window {
-                top,
-                left,
-                height,
-                width,
-            },
-        ))
+        Ok((size, Window { top, left, height, width }))
     }
 
     /// Calls `sink` with each finished row: its number, its values and their factor to 0..255.
@@ -233,16 +210,11 @@ mod tests {
     use ndarray::{Array, Axis, concatenate};
 
     fn picture() -> Array3<u8> {
-        Array::from_shape_fn((30, 45, 3), |(y, x, c)| {
-            ((y * 7 + x * 3 + c * 50) % 256) as u8
-        })
+        Array::from_shape_fn((30, 45, 3), |(y, x, c)| ((y * 7 + x * 3 + c * 50) % 256) as u8)
     }
 
     fn transform() -> Transform {
-        Transform::new()
-            .shorter_side(16)
-            .center_crop(12, 14)
-            .normalize([127.0; 3], [128.0; 3])
+        Transform::new().shorter_side(16).center_crop(12, 14).normalize([127.0; 3], [128.0; 3])
     }
 
     #[test]
@@ -264,26 +236,18 @@ mod tests {
         let alpha = Array3::from_elem((30, 45, 1), 9u8);
         let with_alpha = concatenate![Axis(2), picture(), alpha];
         let with_alpha = Image::new(with_alpha).unwrap();
-        assert_eq!(
-            transform().nchw(&with_alpha).unwrap(),
-            transform().nchw(&opaque).unwrap()
-        );
+        assert_eq!(transform().nchw(&with_alpha).unwrap(), transform().nchw(&opaque).unwrap());
 
         let grey = picture().index_axis(Axis(2), 1).to_owned();
         let spread = Array3::from_shape_fn((30, 45, 3), |(y, x, _)| grey[[y, x]]);
         let (grey, spread) = (Image::new(grey).unwrap(), Image::new(spread).unwrap());
-        assert_eq!(
-            transform().nchw(&grey).unwrap(),
-            transform().nchw(&spread).unwrap()
-        );
+        assert_eq!(transform().nchw(&grey).unwrap(), transform().nchw(&spread).unwrap());
     }
 
     #[test]
     fn floats_of_either_range_give_the_same() {
         let bytes = transform().nchw(&Image::new(picture()).unwrap()).unwrap();
-        let wide = transform()
-            .nchw(&Image::new(picture().mapv(f64::from)).unwrap())
-            .unwrap();
+        let wide = transform().nchw(&Image::new(picture().mapv(f64::from)).unwrap()).unwrap();
         let unit = picture().mapv(|value| f32::from(value) / 255.0);
         let unit = transform().nchw(&Image::new(unit).unwrap()).unwrap();
         // Only the rounding to whole levels, twice, is missing.

@@ -22,9 +22,8 @@ pub(super) fn shrink_row<const CHANNELS: usize>(
     let half = i32x4_splat(1 << (FRACTION - 1));
     let (pair, next_pair) = (pair_of::<CHANNELS>(0), pair_of::<CHANNELS>(2));
     let blocks = (weights.len() / firsts.len().max(1)).max(1);
-    for (pixel, (&first, weights)) in line
-        .iter_mut()
-        .zip(firsts.iter().zip(weights.chunks_exact(blocks)))
+    for (pixel, (&first, weights)) in
+        line.iter_mut().zip(firsts.iter().zip(weights.chunks_exact(blocks)))
     {
         let (mut high_sum, mut low_sum) = (i32x4_splat(0), i32x4_splat(0));
         let mut place = first * CHANNELS;
@@ -34,10 +33,7 @@ pub(super) fn shrink_row<const CHANNELS: usize>(
             };
             place += BLOCK * CHANNELS;
             let values = load(values);
-            let values = (
-                i8x16_swizzle(values, pair),
-                i8x16_swizzle(values, next_pair),
-            );
+            let values = (i8x16_swizzle(values, pair), i8x16_swizzle(values, next_pair));
             let weights = i32x4(a, b, c, d);
             // Four upper halves, then four lower halves.
             let halves =

@@ -32,23 +32,15 @@ impl Backend for Tract {
     fn load(&self, path: &Path, options: &GraphOptions) -> Result<Loaded, LoadError> {
         let file = path.display();
         if options.device != Device::Cpu {
-            let problem = format!(
-                "device {} cannot be used: tract has only the CPU",
-                options.device
-            );
+            let problem =
+                format!("device {} cannot be used: tract has only the CPU", options.device);
             if !options.fallback_cpu {
                 return Err(LoadError(problem));
             }
-            tracing::warn!(
-                "`{file}` runs on the CPU, NOT on {}: {problem}",
-                options.device
-            );
+            tracing::warn!("`{file}` runs on the CPU, NOT on {}: {problem}", options.device);
         }
         let unreadable = |e: TractError| {
-            LoadError(format!(
-                "`{file}` is not a graph that tract can read: {}",
-                one_line(&e)
-            ))
+            LoadError(format!("`{file}` is not a graph that tract can read: {}", one_line(&e)))
         };
         // The shapes that exporters note inside of a graph keep the names of open dimensions, which
         // then clash with the sizes that we put in.
@@ -66,13 +58,10 @@ impl Backend for Tract {
                 lacking.join(", ")
             )));
         }
-        let parsed = onnx
-            .parse(&proto, path.parent().and_then(Path::to_str))
-            .map_err(unreadable)?;
+        let parsed =
+            onnx.parse(&proto, path.parent().and_then(Path::to_str)).map_err(unreadable)?;
         if !parsed.unresolved_inputs.is_empty() {
-            return Err(LoadError(format!(
-                "`{file}` uses values that it does not define"
-            )));
+            return Err(LoadError(format!("`{file}` uses values that it does not define")));
         }
         let shared = Arc::new(Shared {
             model: parsed.model,
@@ -92,11 +81,7 @@ impl Backend for Tract {
             ))
         })?;
         let model = Box::new(TractModel(shared));
-        Ok(Loaded {
-            signature,
-            device: Device::Cpu.to_string(),
-            model,
-        })
+        Ok(Loaded { signature, device: Device::Cpu.to_string(), model })
     }
 }
 
@@ -146,11 +131,7 @@ fn signature(graph: &pb::GraphProto) -> Result<Signature, LoadError> {
     let mut signature = Signature::default();
     for input in &graph.input {
         // An input with a default value is a constant for tract.
-        if graph
-            .initializer
-            .iter()
-            .any(|default| default.name == input.name)
-        {
+        if graph.initializer.iter().any(|default| default.name == input.name) {
             continue;
         }
         let info = info(input).map_err(|kind| {
@@ -187,11 +168,7 @@ fn info(value: &pb::ValueInfoProto) -> Result<TensorInfo, String> {
         Some(Value::DimValue(n)) if n >= 0 => n,
         _ => -1,
     };
-    Ok(TensorInfo {
-        name: value.name.clone(),
-        dtype,
-        shape: dims.map(size).collect(),
-    })
+    Ok(TensorInfo { name: value.name.clone(), dtype, shape: dims.map(size).collect() })
 }
 
 fn output_position(signature: &Signature, name: &str) -> Option<usize> {
@@ -218,9 +195,7 @@ impl Shared {
         let known = {
             let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
             let found = plans.iter().position(|(key, _)| *key == shapes);
-            found
-                .map(|i| plans.remove(i))
-                .inspect(|known| plans.push(known.clone()))
+            found.map(|i| plans.remove(i)).inspect(|known| plans.push(known.clone()))
         };
         if let Some((_, plan)) = known {
             return Ok(plan);
@@ -251,23 +226,12 @@ impl Shared {
         let mut inputs: Vec<_> = inputs.iter().collect();
         inputs.sort_by_key(|(position, _)| *position);
         let shapes = inputs.iter().map(|(_, tensor)| dims(tensor)).collect();
-        let values = inputs
-            .iter()
-            .map(|(_, tensor)| value(tensor))
-            .collect::<TractResult<_>>()?;
+        let values = inputs.iter().map(|(_, tensor)| value(tensor)).collect::<TractResult<_>>()?;
         let outputs = self.plan(shapes)?.run(values)?;
         let find = |want: &usize| {
-            let i = self
-                .outputs
-                .iter()
-                .position(|position| position.as_ref() == Some(want));
-            let output = i
-                .and_then(|i| outputs.get(i))
-                .context("an output is missing")?;
-            tensor(
-                output.clone(),
-                *self.dtypes.get(*want).context("an output is unknown")?,
-            )
+            let i = self.outputs.iter().position(|position| position.as_ref() == Some(want));
+            let output = i.and_then(|i| outputs.get(i)).context("an output is missing")?;
+            tensor(output.clone(), *self.dtypes.get(*want).context("an output is unknown")?)
         };
         wanted.iter().map(find).collect()
     }
@@ -354,11 +318,7 @@ fn tensor(output: TValue, dtype: DType) -> TractResult<Tensor> {
         output.cast_to_dt(datum)?.into_owned().into_tvalue()
     };
     output.try_as_plain_ram()?;
-    let data = if output.len() == 0 {
-        Bytes::new()
-    } else {
-        Bytes::from_owner(Output(output))
-    };
+    let data = if output.len() == 0 { Bytes::new() } else { Bytes::from_owner(Output(output)) };
     Ok(Tensor::new(dtype, shape, data)?)
 }
 
@@ -375,10 +335,5 @@ impl AsRef<[u8]> for Output {
 fn one_line(error: &TractError) -> String {
     let text = format!("{error:#}");
     let words = text.split_whitespace().filter(|word| !word.contains('/'));
-    words
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(500)
-        .collect()
+    words.collect::<Vec<_>>().join(" ").chars().take(500).collect()
 }

@@ -28,11 +28,7 @@ impl Model for Echo {
             Input::Image(image) => Output::image(image.into_tensor())?,
             Input::Tensors(tensors) => Output::tensors(tensors),
         };
-        if wanted {
-            output.with_json(&args)
-        } else {
-            Ok(output)
-        }
+        if wanted { output.with_json(&args) } else { Ok(output) }
     }
 }
 

@@ -109,9 +109,7 @@ fn allocate() {
 fn hold_tensors() {
     let mut held = Vec::new();
     loop {
-        held.push(Tensor::from(tms_guest::ndarray::Array1::<u8>::zeros(
-            1 << 20,
-        )));
+        held.push(Tensor::from(tms_guest::ndarray::Array1::<u8>::zeros(1 << 20)));
     }
 }
 

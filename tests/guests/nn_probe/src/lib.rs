@@ -21,11 +21,7 @@ mod guest {
 
         fn describe() -> Description {
             let accepts = types::Kinds::TEXT | types::Kinds::TENSORS;
-            Description {
-                accepts,
-                inputs: vec![],
-                outputs: vec![],
-            }
+            Description { accepts, inputs: vec![], outputs: vec![] }
         }
 
         fn get_input_shape() -> Option<Vec<u32>> {
@@ -34,10 +30,7 @@ mod guest {
 
         fn run(input: Input, args: String) -> Result<Output, Error> {
             if input.kind == types::Kind::Text {
-                return Ok(Output {
-                    json: Some(probe(&input.text)),
-                    tensors: vec![],
-                });
+                return Ok(Output { json: Some(probe(&input.text)), tensors: vec![] });
             }
             let args: Value = serde_json::from_str(&args).map_err(|error| model(&error))?;
             let name = args["graph"].as_str().unwrap_or("model");
@@ -46,19 +39,11 @@ mod guest {
             for (name, tensor) in &input.tensors {
                 inputs.push((name.clone(), graphs::to_nn(tensor)?));
             }
-            let context = graph
-                .init_execution_context()
-                .map_err(|error| model(&error.data()))?;
-            let outputs = context
-                .compute(inputs)
-                .map_err(|error| model(&error.data()))?;
-            let outputs = outputs
-                .iter()
-                .map(|(name, tensor)| (name.clone(), graphs::from_nn(tensor)));
-            Ok(Output {
-                json: None,
-                tensors: outputs.collect(),
-            })
+            let context = graph.init_execution_context().map_err(|error| model(&error.data()))?;
+            let outputs = context.compute(inputs).map_err(|error| model(&error.data()))?;
+            let outputs =
+                outputs.iter().map(|(name, tensor)| (name.clone(), graphs::from_nn(tensor)));
+            Ok(Output { json: None, tensors: outputs.collect() })
         }
 
         fn run_batch(inputs: Vec<Input>, args: String) -> Result<Vec<Output>, Error> {
@@ -80,11 +65,8 @@ mod guest {
             // A graph from bytes of the guest's, which no guest may load.
             "load" => {
                 let bytes = vec![argument.as_bytes().to_vec()];
-                let loaded = graph::load(
-                    &bytes,
-                    graph::GraphEncoding::Onnx,
-                    graph::ExecutionTarget::Cpu,
-                );
+                let loaded =
+                    graph::load(&bytes, graph::GraphEncoding::Onnx, graph::ExecutionTarget::Cpu);
                 refusal(loaded.map(drop))
             }
             // A graph by its name: what it takes and gives.
@@ -137,10 +119,7 @@ mod guest {
     }
 
     fn model(message: &dyn std::fmt::Display) -> Error {
-        Error {
-            fault: types::Fault::Model,
-            message: message.to_string(),
-        }
+        Error { fault: types::Fault::Model, message: message.to_string() }
     }
 
     export_component!(NnProbe with_types_in tms_guest::bindings);

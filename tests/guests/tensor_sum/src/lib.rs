@@ -27,10 +27,7 @@ impl Model for TensorSum {
             let total = Tensor::new(&[], &[total])?;
             output = output.with_tensor(format!("{name}_sum"), total);
             let shape = tensor.shape();
-            seen.insert(
-                name.into(),
-                json!({"dtype": tensor.dtype().to_string(), "shape": shape}),
-            );
+            seen.insert(name.into(), json!({"dtype": tensor.dtype().to_string(), "shape": shape}));
         }
         output.with_json(&seen)
     }
@@ -50,11 +47,7 @@ fn agreed_sum(tensor: &Tensor) -> Result<f64> {
         ways.push(("by halves", halves));
     }
     let length = tensor.byte_length();
-    let parts = [
-        tensor.read(0..length / 3)?,
-        tensor.read(length / 3..length)?,
-    ]
-    .concat();
+    let parts = [tensor.read(0..length / 3)?, tensor.read(length / 3..length)?].concat();
     if parts != tensor.read(0..length)? {
         return Err(Error::model("the parts are not the whole"));
     }
@@ -63,9 +56,7 @@ fn agreed_sum(tensor: &Tensor) -> Result<f64> {
         let close = (total - whole).abs() <= 1e-9 * whole.abs().max(1.0);
         let same = close || total == whole || (total.is_nan() && whole.is_nan());
         if !same {
-            return Err(Error::model(format!(
-                "{way} the sum is {total}, not {whole}"
-            )));
+            return Err(Error::model(format!("{way} the sum is {total}, not {whole}")));
         }
     }
     Ok(whole)
@@ -74,10 +65,7 @@ fn agreed_sum(tensor: &Tensor) -> Result<f64> {
 fn sum(tensor: &Tensor) -> Result<f64> {
     match tensor.dtype() {
         DType::Bytes => {
-            let lengths = tensor
-                .to_vec::<Vec<u8>>()?
-                .into_iter()
-                .map(|item| item.len() as f64);
+            let lengths = tensor.to_vec::<Vec<u8>>()?.into_iter().map(|item| item.len() as f64);
             Ok(lengths.sum())
         }
         _ => Ok(tensor.to_f64()?.sum()),

@@ -28,18 +28,12 @@ impl Candidate {
 
 /// The libraries to try, best first: only one if the operator names it.
 pub fn candidates(option: Option<&Path>) -> Result<Vec<Candidate>, StartError> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let variable =
+        |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let (first, second) = (variable("TMS_ONNXRUNTIME"), variable("ORT_DYLIB_PATH"));
     // The option may itself come from the variable: then that is what the operator knows it by.
-    let option_name = if option == first.as_deref() {
-        "TMS_ONNXRUNTIME"
-    } else {
-        "the option `onnxruntime`"
-    };
+    let option_name =
+        if option == first.as_deref() { "TMS_ONNXRUNTIME" } else { "the option `onnxruntime`" };
     let asked = [
         (option.map(Path::to_path_buf), option_name),
         (first, "TMS_ONNXRUNTIME"),
@@ -52,18 +46,10 @@ pub fn candidates(option: Option<&Path>) -> Result<Vec<Candidate>, StartError> {
     }
     let found = folders().into_iter().flat_map(|folder| libraries(&folder));
     // Last, a bare name: the dynamic linker knows more folders than we do.
-    let names = [format!(
-        "{}onnxruntime{}",
-        std::env::consts::DLL_PREFIX,
-        std::env::consts::DLL_SUFFIX
-    )];
+    let names =
+        [format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)];
     let paths = found.chain(names.into_iter().map(PathBuf::from));
-    Ok(paths
-        .map(|path| Candidate {
-            path,
-            asked_by: None,
-        })
-        .collect())
+    Ok(paths.map(|path| Candidate { path, asked_by: None }).collect())
 }
 
 /// The library that the operator names: a file, or the newest in a folder.
@@ -93,10 +79,9 @@ fn named(path: &Path, asked_by: &'static str) -> Result<Candidate, StartError> {
             refuse("is not a shared library")
         }
         // Absolute, because the loader takes a relative path from the binary's folder.
-        Ok(()) => Ok(Candidate {
-            path: path.canonicalize().unwrap_or(path),
-            asked_by: Some(asked_by),
-        }),
+        Ok(()) => {
+            Ok(Candidate { path: path.canonicalize().unwrap_or(path), asked_by: Some(asked_by) })
+        }
     }
 }
 
@@ -107,10 +92,8 @@ fn folders() -> Vec<PathBuf> {
         let own = binary.parent().map(Path::to_path_buf).unwrap_or_default();
         folders.extend([own.join("onnxruntime"), own.join("lib"), own.clone()]);
         // A build in a checkout: the project's folder is above `target`.
-        if let Some(project) = own
-            .ancestors()
-            .find(|a| a.ends_with("target"))
-            .and_then(Path::parent)
+        if let Some(project) =
+            own.ancestors().find(|a| a.ends_with("target")).and_then(Path::parent)
         {
             folders.extend([project.join(".onnxruntime"), project.join("onnxruntime")]);
         }
@@ -141,11 +124,7 @@ fn version(name: &str) -> Option<Vec<u32>> {
         Some(version) => version,
         None => rest.strip_prefix("so")?,
     };
-    version
-        .split('.')
-        .filter(|part| !part.is_empty())
-        .map(|part| part.parse().ok())
-        .collect()
+    version.split('.').filter(|part| !part.is_empty()).map(|part| part.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -157,11 +136,9 @@ mod tests {
         assert_eq!(version("libonnxruntime.so"), Some(vec![]));
         assert_eq!(version("libonnxruntime.so.1.31.1"), Some(vec![1, 31, 1]));
         assert_eq!(version("libonnxruntime.1.31.1.dylib"), Some(vec![1, 31, 1]));
-        for other in [
-            "libonnxruntime_providers_shared.so",
-            "libonnxruntime.so.txt",
-            "onnxruntime.so",
-        ] {
+        for other in
+            ["libonnxruntime_providers_shared.so", "libonnxruntime.so.txt", "onnxruntime.so"]
+        {
             assert_eq!(version(other), None, "{other}");
         }
     }
@@ -169,10 +146,7 @@ mod tests {
     #[test]
     fn a_named_library_must_be_one() {
         let message = |path: &Path| {
-            named(path, "TMS_ONNXRUNTIME")
-                .err()
-                .map(|e| e.to_string())
-                .unwrap_or_default()
+            named(path, "TMS_ONNXRUNTIME").err().map(|e| e.to_string()).unwrap_or_default()
         };
         assert_eq!(
             message(Path::new("/nowhere/x.so")),

@@ -58,10 +58,7 @@ impl OnnxRuntime {
             match open(&candidate.path, options.threads) {
                 Ok(environment) => {
                     tracing::info!("ONNX Runtime from {}", candidate.describe());
-                    let found = OnnxRuntime {
-                        library: candidate.path.clone(),
-                        environment,
-                    };
+                    let found = OnnxRuntime { library: candidate.path.clone(), environment };
                     *loaded = Some(found.clone());
                     return Ok(Ok(found));
                 }
@@ -79,18 +76,15 @@ impl OnnxRuntime {
                 ),
             }
         }
-        Ok(Err(
-            "no libonnxruntime.so was found (TMS_ONNXRUNTIME names one)".into(),
-        ))
+        Ok(Err("no libonnxruntime.so was found (TMS_ONNXRUNTIME names one)".into()))
     }
 
     /// Makes a session, or says at which step it failed.
     fn session(&self, path: &Path, device: Device) -> Result<ort::session::Session, Failure> {
         let graph = |e: &dyn std::fmt::Display| Failure::Graph(e.to_string());
         let builder = ort::session::Session::builder(&self.environment).map_err(|e| graph(&e))?;
-        let builder = builder
-            .with_optimization_level(GraphOptimizationLevel::All)
-            .map_err(|e| graph(&e))?;
+        let builder =
+            builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|e| graph(&e))?;
         // Without this, int8 sums overflow on processors before VNNI: the same graph would give other
         // answers there, at 1.3 times the speed.
         let builder = builder.with_precise_qmm().map_err(|e| graph(&e))?;
@@ -99,27 +93,15 @@ impl OnnxRuntime {
     }
 
     fn on_device(&self, builder: SessionBuilder, device: Device) -> Result<SessionBuilder, String> {
-        let cuda = |index| {
-            CUDA::default()
-                .with_device_id(index)
-                .build()
-                .error_on_failure()
-        };
-        let tensorrt = |index| {
-            TensorRT::default()
-                .with_device_id(index)
-                .build()
-                .error_on_failure()
-        };
+        let cuda = |index| CUDA::default().with_device_id(index).build().error_on_failure();
+        let tensorrt = |index| TensorRT::default().with_device_id(index).build().error_on_failure();
         let providers = match device {
             Device::Cpu => return Ok(builder),
             Device::Cuda(index) => vec![cuda(index.into())],
             // What TensorRT cannot run goes to CUDA rather than to the CPU.
             Device::TensorRt(index) => vec![tensorrt(index.into()), cuda(index.into())],
         };
-        builder
-            .with_execution_providers(providers)
-            .map_err(|e| e.to_string())
+        builder.with_execution_providers(providers).map_err(|e| e.to_string())
     }
 }
 
@@ -148,10 +130,7 @@ fn open(path: &Path, threads: Option<usize>) -> Result<Environment, String> {
         let pool = GlobalThreadPoolOptions::default()
             .with_intra_threads(threads.unwrap_or(0))?
             .with_spin_control(false)?;
-        let builder = builder
-            .with_name("tms")
-            .with_telemetry(false)
-            .with_global_thread_pool(pool);
+        let builder = builder.with_name("tms").with_telemetry(false).with_global_thread_pool(pool);
         let environment = builder.with_logger(Arc::new(log)).build()?;
         environment.set_log_level(LogLevel::Error);
         Ok(environment)
@@ -217,11 +196,7 @@ impl OnnxRuntime {
             .chain(&signature.optional)
             .map(|info| info.name.clone())
             .collect();
-        let outputs = signature
-            .outputs
-            .iter()
-            .map(|info| info.name.clone())
-            .collect();
+        let outputs = signature.outputs.iter().map(|info| info.name.clone()).collect();
         let model = OrtModel {
             runtime: self.clone(),
             path: path.to_path_buf(),
@@ -230,18 +205,11 @@ impl OnnxRuntime {
             inputs: names,
             outputs,
         };
-        Ok(Loaded {
-            signature,
-            device: device.to_string(),
-            model: Box::new(model),
-        })
+        Ok(Loaded { signature, device: device.to_string(), model: Box::new(model) })
     }
 }
 
 fn unreadable(path: &Path, reason: &str) -> LoadError {
     let reason = reason.lines().next().unwrap_or_default();
-    LoadError(format!(
-        "`{}` is not a graph that ONNX Runtime can read: {reason}",
-        path.display()
-    ))
+    LoadError(format!("`{}` is not a graph that ONNX Runtime can read: {reason}", path.display()))
 }

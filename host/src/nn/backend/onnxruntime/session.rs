@@ -33,20 +33,14 @@ pub struct OrtModel {
 
 impl Model for OrtModel {
     fn session(&self) -> Result<Box<dyn Session>, LoadError> {
-        let first = self
-            .first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let session = match first
-            .map(Ok)
-            .unwrap_or_else(|| self.runtime.session(&self.path, self.device))
-        {
-            Ok(session) => session,
-            Err(Failure::Device(reason) | Failure::Graph(reason)) => {
-                return Err(unreadable(&self.path, &reason));
-            }
-        };
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let session =
+            match first.map(Ok).unwrap_or_else(|| self.runtime.session(&self.path, self.device)) {
+                Ok(session) => session,
+                Err(Failure::Device(reason) | Failure::Graph(reason)) => {
+                    return Err(unreadable(&self.path, &reason));
+                }
+            };
         let all = (0..self.outputs.len()).collect();
         let selection = Selection::new(all, &self.outputs).map_err(|e| LoadError(e.to_string()))?;
         Ok(Box::new(OrtSession {
@@ -84,9 +78,8 @@ unsafe impl Sync for Shared {}
 impl Selection {
     fn new(outputs: Vec<usize>, names: &[String]) -> ort::Result<Selection> {
         let wanted = outputs.iter().filter_map(|&i| names.get(i));
-        let selector = wanted.fold(OutputSelector::no_default(), |selector, name| {
-            selector.with(name)
-        });
+        let selector =
+            wanted.fold(OutputSelector::no_default(), |selector, name| selector.with(name));
         let options = Arc::new(Shared(RunOptions::new()?.with_outputs(selector)));
         let shared = options.clone();
         let stop: Stop = Arc::new(move || {
@@ -94,11 +87,7 @@ impl Selection {
                 tracing::warn!("a run cannot be stopped: {e}");
             }
         });
-        Ok(Selection {
-            outputs,
-            options,
-            stop,
-        })
+        Ok(Selection { outputs, options, stop })
     }
 }
 
@@ -116,11 +105,7 @@ impl Session for OrtSession {
         let mut copies: Vec<Vec<u64>> = vec![Vec::new(); inputs.len()];
         let mut values = Vec::with_capacity(inputs.len());
         for ((position, tensor), copy) in inputs.iter().zip(&mut copies) {
-            let name = self
-                .inputs
-                .get(*position)
-                .map(String::as_str)
-                .unwrap_or_default();
+            let name = self.inputs.get(*position).map(String::as_str).unwrap_or_default();
             values.push((Cow::Borrowed(name), value(name, tensor, copy)?));
         }
         let options = &self.selection.options.0;
@@ -130,9 +115,7 @@ impl Session for OrtSession {
         drop(running);
         match result {
             Ok(outputs) => {
-                let given = inputs
-                    .iter()
-                    .map(|(_, tensor)| tensor.data().as_ptr_range());
+                let given = inputs.iter().map(|(_, tensor)| tensor.data().as_ptr_range());
                 let copied = copies.iter().map(|copy| {
                     let Range { start, end } = copy.as_ptr_range();
                     start.cast::<u8>()..end.cast::<u8>()

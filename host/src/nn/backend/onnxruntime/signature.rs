@@ -21,15 +21,9 @@ pub fn signature(session: &ort::session::Session) -> Result<Signature, LoadError
     }
     // A default value of a type that cannot be sent simply stays in use.
     let defaults = session.overridable_initializers();
-    signature.optional = defaults
-        .iter()
-        .filter_map(|input| info(input.name(), input.dtype()).ok())
-        .collect();
-    for output in session
-        .outputs()
-        .iter()
-        .map(|output| (output.name(), output.dtype()))
-    {
+    signature.optional =
+        defaults.iter().filter_map(|input| info(input.name(), input.dtype()).ok()).collect();
+    for output in session.outputs().iter().map(|output| (output.name(), output.dtype())) {
         match info(output.0, output.1) {
             Ok(info) => signature.outputs.push(info),
             Err(kind) => signature.unusable.push((output.0.to_string(), kind)),
@@ -42,11 +36,7 @@ pub fn signature(session: &ort::session::Session) -> Result<Signature, LoadError
 fn info(name: &str, kind: &ValueType) -> Result<TensorInfo, String> {
     match kind {
         ValueType::Tensor { ty, shape, .. } => match dtype(ty) {
-            Some(dtype) => Ok(TensorInfo {
-                name: name.to_string(),
-                dtype,
-                shape: shape.to_vec(),
-            }),
+            Some(dtype) => Ok(TensorInfo { name: name.to_string(), dtype, shape: shape.to_vec() }),
             None => Err(format!("tensor of {ty}")),
         },
         ValueType::Sequence(of) if of.is_map() => Err("sequence of maps".into()),

@@ -38,15 +38,9 @@ pub fn dtype(kind: &TensorElementType) -> Option<DType> {
 /// A failed run as its caller sees it: without source positions and paths.
 pub fn failed(error: &ort::Error) -> NnError {
     tracing::debug!("ONNX Runtime: {error}");
-    let words = error
-        .message()
-        .split_whitespace()
-        .filter(|word| !word.contains('/'));
+    let words = error.message().split_whitespace().filter(|word| !word.contains('/'));
     let text = words.collect::<Vec<_>>().join(" ");
-    NnError::Runtime(format!(
-        "the graph failed: {}",
-        text.chars().take(500).collect::<String>()
-    ))
+    NnError::Runtime(format!("the graph failed: {}", text.chars().take(500).collect::<String>()))
 }
 
 /// A tensor as a value of ONNX Runtime over the same bytes, or over `copy` if they are not aligned.
@@ -78,13 +72,10 @@ pub fn value<'v>(
         DType::F32 => view::<f32>(parts),
         DType::F64 => view::<f64>(parts),
         DType::Bytes => {
-            let strings = tensor
-                .bytes_elements()
-                .map(|s| std::str::from_utf8(s).map(str::to_string));
+            let strings =
+                tensor.bytes_elements().map(|s| std::str::from_utf8(s).map(str::to_string));
             let strings: Result<Vec<String>, _> = strings.collect();
-            let strings = strings
-                .ok()
-                .filter(|strings| !strings.iter().any(|s| s.contains('\0')));
+            let strings = strings.ok().filter(|strings| !strings.iter().any(|s| s.contains('\0')));
             let Some(strings) = strings else {
                 let reason = "holds a string that is not UTF-8 or contains a zero byte";
                 return Err(NnError::InvalidInput(format!("input `{name}` {reason}")));
@@ -122,9 +113,8 @@ pub fn tensor(output: DynValue, lent: &[Range<*const u8>]) -> Result<Tensor, NnE
     let dtype = dtype(ty).ok_or_else(|| broken("a tensor of an unknown type"))?;
     let shape: Vec<u64> = shape.iter().map(|&d| d.max(0) as u64).collect();
     if dtype == DType::Bytes {
-        let (_, strings) = output
-            .try_extract_strings()
-            .map_err(|_| broken("a string that is not UTF-8"))?;
+        let (_, strings) =
+            output.try_extract_strings().map_err(|_| broken("a string that is not UTF-8"))?;
         return Tensor::from_bytes_elements(shape, strings).map_err(|e| broken(&e.to_string()));
     }
     let bytes = shape.iter().product::<u64>() as usize * dtype.size().unwrap_or_default();
