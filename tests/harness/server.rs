@@ -1,15 +1,14 @@
 //! The real server in a process of its own: ready line, log, signals, exit.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    fs,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
     thread,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use tokio::task::JoinHandle;
 use tonic::Code;
 
@@ -21,25 +20,25 @@ pub struct Server {
     pub port: u16,
     /// The line that it printed when it was ready.
     pub ready: String,
-    log: Arc<Mutex<String>>,
+    /// A file, not a pipe: what the server has written is there at once.
+    log: NamedTempFile,
     /// Its models and settings, removed when it is gone.
     folder: TempDir,
 }
 
 impl Server {
     pub async fn start(mut command: Command, folder: TempDir) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let [out, log] = [(); 2].map(|()| NamedTempFile::new().unwrap());
+        command.stdin(Stdio::null()).stdout(out.reopen().unwrap()).stderr(log.reopen().unwrap());
         let mut child = command.spawn().unwrap();
-        let log = collect(child.stderr.take().unwrap());
-        let out = collect(child.stdout.take().unwrap());
         let mut ended = None;
         until("ready", async || {
             ended = child.try_wait().unwrap();
-            ended.is_some() || out.lock().unwrap().contains('\n')
+            ended.is_some() || text(&out).contains('\n')
         })
         .await;
-        let ready = out.lock().unwrap().clone();
-        assert!(ended.is_none(), "it ended with {ended:?}:\n{}", log.lock().unwrap());
+        let ready = text(&out);
+        assert!(ended.is_none(), "it ended with {ended:?}:\n{}", text(&log));
         let port = ready
             .split([' ', ','])
             .find_map(|word| word.strip_prefix("grpc://")?.rsplit_once(':')?.1.parse().ok())
@@ -57,7 +56,7 @@ impl Server {
     }
 
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        text(&self.log)
     }
 
     /// Waits until the log has `text`, and gives the log.
@@ -110,17 +109,7 @@ impl Drop for Server {
     }
 }
 
-/// Reads a pipe line by line as it comes.
-fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
-    let text = Arc::<Mutex<String>>::default();
-    let to = text.clone();
-    thread::spawn(move || {
-        let mut reader = BufReader::new(pipe);
-        let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-            *to.lock().unwrap() += &String::from_utf8_lossy(&line);
-            line.clear();
-        }
-    });
-    text
+/// What a file holds by now.
+fn text(file: &NamedTempFile) -> String {
+    String::from_utf8_lossy(&fs::read(file.path()).unwrap()).into_owned()
 }

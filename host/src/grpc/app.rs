@@ -26,6 +26,18 @@ pub struct App {
     pub max_message: usize,
 }
 
+/// When a request's headers came. A large message takes a while to arrive, and the caller's deadline
+/// counts from the headers: counted from later, tonic's own would pass first and answer CANCELLED.
+#[derive(Clone, Copy)]
+pub struct Arrived(Instant);
+
+impl Arrived {
+    pub fn mark<B>(mut request: http::Request<B>) -> http::Request<B> {
+        request.extensions_mut().insert(Self(Instant::now()));
+        request
+    }
+}
+
 /// Who calls, and until when an answer is of use.
 pub struct Caller {
     home: WorkerId,
@@ -41,10 +53,11 @@ impl Caller {
 
     fn new(extensions: &Extensions, metadata: &MetadataMap) -> Self {
         let connection = extensions.get::<Connection>();
+        let arrived = extensions.get::<Arrived>();
         Self {
             home: connection.map_or(WorkerId(0), |c| c.home),
             ip: connection.map(|c| c.ip),
-            arrived: Instant::now(),
+            arrived: arrived.map_or_else(Instant::now, |arrived| arrived.0),
             timeout: metadata
                 .get("grpc-timeout")
                 .and_then(|value| parse_timeout(value.to_str().ok()?)),

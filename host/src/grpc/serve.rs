@@ -19,10 +19,10 @@ use tonic_health::{
     pb::health_server::{Health, HealthServer},
     server::HealthReporter,
 };
-use tower::util::MapResponseLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use super::{
-    app::App,
+    app::{App, Arrived},
     inference::InferenceService,
     listen::{self, Accepted, Incoming},
     proto,
@@ -112,6 +112,7 @@ fn serve_worker<H: Health>(
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
+        .layer(MapRequestLayer::new(Arrived::mark::<Body>))
         .layer(MapResponseLayer::new(name_setting))
         .add_service(health)
         .add_service(
