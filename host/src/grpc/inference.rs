@@ -91,7 +91,10 @@ impl GrpcInferenceService for InferenceService {
         };
         let platform = match &model.body {
             Body::Component(_) => "wasm_component".to_owned(),
-            Body::Graph(graph) => format!("{}_onnx", graph.backend()),
+            // As other servers of the protocol write it: `onnxruntime_onnx`, `tract_onnx`.
+            Body::Graph(graph) => {
+                format!("{}_onnx", graph.backend().to_lowercase().replace(' ', ""))
+            }
         };
         Ok(Reply::new(ModelMetadataResponse {
             name,
