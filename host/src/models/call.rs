@@ -121,9 +121,11 @@ async fn work(
     args: String,
     deadline: Instant,
 ) -> Result<Vec<Output>, RunError> {
-    if let Err(CallError::PoolFull) = lease.instance().await {
-        // Other models' idle instances make room.
-        catalogue.clear();
+    match lease.instance().await {
+        // Other models' idle instances make room for a second try.
+        Err(CallError::PoolFull) => catalogue.clear(),
+        Err(error) => return Err(error.into()),
+        Ok(_) => {}
     }
     let instance = lease.instance().await?;
     let result = match job {
