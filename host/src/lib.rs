@@ -10,6 +10,8 @@
 //! - [`sandbox`]: the sandbox ring: components in wasmtime
 //! - [`nn`]: native inference: tensors, graphs, backends
 //! - [`data`]: a request's data and a model's result, as they pass between the rings
+//! - [`limits`]: the limits of a model, and their defaults
+//! - [`metrics`]: what the server counts
 //! - [`config`]: flags, variables, tms.toml and model.toml
 //! - [`serve`]: `tms serve` from settings to exit
 //! - [`build`], [`call`]: `tms build` and `tms call`
@@ -20,7 +22,9 @@ pub mod call;
 pub mod config;
 pub mod data;
 pub mod grpc;
+pub mod limits;
 pub mod logging;
+pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod sandbox;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Settings,
     grpc::{self, app::App, listen},
+    metrics::Metrics,
     models, nn,
     schedule::{WorkerId, Workers},
 };
@@ -61,6 +62,9 @@ pub async fn serve(
     let listeners = listen::bind(&settings.host, settings.port)?;
     let addresses = listeners.iter().filter_map(|l| l.local_addr().ok());
     let addresses = addresses.collect();
+    let page = settings.metrics.map(|address| listen::bind(&[address.ip()], address.port()));
+    let page = page.transpose()?.unwrap_or_default();
+    let metrics = Arc::new(Metrics::default());
     let runtime = nn::Runtime::start(&nn::Options {
         onnxruntime: settings.onnxruntime.clone(),
         threads: Some(settings.threads),
@@ -71,8 +75,8 @@ pub async fn serve(
     let workers = Workers::start(settings.workers).map_err(ServeError::Workers)?;
     let workers_end = StopWorkers(workers.clone());
     let loading = {
-        let (settings, workers) = (settings.clone(), workers.clone());
-        let load = async move { models::load::load(&settings, &runtime, &workers).await };
+        let (settings, workers, metrics) = (settings.clone(), workers.clone(), metrics.clone());
+        let load = async move { models::load::load(&settings, &runtime, &workers, &metrics).await };
         workers_end.0.spawn(WorkerId(0), load)
     };
     let catalogue = tokio::select! {
@@ -93,6 +97,10 @@ pub async fn serve(
         failed: app.catalogue.failed().count(),
         workers: settings.workers,
     });
+    let registry = Arc::new(metrics.registry(app.catalogue.clone()));
+    for listener in page {
+        tokio::spawn(grpc::page::serve(listener, registry.clone()));
+    }
     let sweeping = async {
         loop {
             tokio::time::sleep(SWEEP).await;

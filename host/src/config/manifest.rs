@@ -5,13 +5,20 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::LimitSettings;
+use crate::limits::LimitSettings;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// One sentence for people.
     pub description: Option<String>,
+    /// Whether an instance answers one call after another, or one only.
+    pub reuse: Option<Reuse>,
+    /// Start instances from a snapshot of one after its `init`.
+    pub snapshot: Option<bool>,
+    /// What it needs of the world outside; the operator grants it or not.
+    #[serde(default)]
+    pub asks: Asks,
     /// Lowers the operator's limits.
     #[serde(default)]
     pub limits: LimitSettings,
@@ -23,6 +30,29 @@ pub struct Manifest {
     /// For one graph, by name.
     #[serde(default)]
     pub graphs: BTreeMap<String, GraphSettings>,
+}
+
+/// What becomes of an instance after a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reuse {
+    /// It answers the next one, never two at once.
+    #[default]
+    Serial,
+    /// It goes: every call has a fresh one.
+    Never,
+}
+
+/// What a model asks for beyond the sandbox.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Asks {
+    /// Folders to read, by the path under which the guest opens them.
+    pub folders: Vec<String>,
+    /// Environment variables.
+    pub env: Vec<String>,
+    /// Hosts to connect to over TCP, as "name:port".
+    pub hosts: Vec<String>,
 }
 
 /// How a graph is served.

@@ -2,17 +2,16 @@
 //!
 //! - [`server`]: flags, `TMS_…` variables and the operator's `tms.toml`
 //! - [`manifest`]: a model's `model.toml`
-//! - [`limits`]: the limits that both speak of
+//!
+//! Both speak of [`crate::limits`].
 
-pub mod limits;
 pub mod manifest;
 pub mod server;
 
 #[cfg(test)]
 mod tests;
 
-pub use limits::LimitSettings;
-pub use manifest::Manifest;
+pub use manifest::{Manifest, Reuse};
 pub use server::{ModelSettings, ServeArgs, Settings};
 
 use std::path::Path;

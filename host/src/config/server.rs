@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -13,7 +13,9 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde::Deserialize;
 
-use super::{ConfigError, LimitSettings, manifest::GraphSettings};
+use crate::limits::LimitSettings;
+
+use super::{ConfigError, Reuse, manifest::GraphSettings};
 
 /// The operator's file, read where it is there and `--config` names no other.
 const DEFAULT_FILE: &str = "tms.toml";
@@ -64,6 +66,14 @@ pub struct ServeArgs {
     /// Threads of native inference, shared by all graphs [default: cores]
     #[arg(long, env = "TMS_THREADS")]
     pub threads: Option<usize>,
+
+    /// Stack of a guest's code [default: 1MiB]
+    #[arg(long, env = "TMS_STACK")]
+    pub stack: Option<ByteSize>,
+
+    /// Address of the metrics page, such as 127.0.0.1:9090; port 0 takes a free one [default: none]
+    #[arg(long, env = "TMS_METRICS")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `tms.toml`
@@ -82,6 +92,8 @@ pub(super) struct File {
     cache: Option<PathBuf>,
     onnxruntime: Option<PathBuf>,
     threads: Option<usize>,
+    stack: Option<ByteSize>,
+    metrics: Option<SocketAddr>,
     /// For all models.
     #[serde(default)]
     limits: LimitSettings,
@@ -96,12 +108,30 @@ pub(super) struct File {
 pub struct ModelSettings {
     #[serde(default)]
     pub limits: LimitSettings,
+    // Both override the model's own word.
+    pub reuse: Option<Reuse>,
+    pub snapshot: Option<bool>,
+    /// What the model gets of what it asks for.
+    #[serde(default)]
+    pub grants: Grants,
     /// Graphs of other models that this one may open, as "model/graph".
     #[serde(default)]
     pub graphs: Vec<String>,
     /// How this model's graphs are served; overrides its model.toml.
     #[serde(default)]
     pub graph: GraphSettings,
+}
+
+/// `[model.NAME.grants]`: the way out of the sandbox, as far as the operator lets it go.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grants {
+    /// The guest's path of a folder, and the folder: to be read, never written.
+    pub folders: BTreeMap<String, PathBuf>,
+    /// Variables of the server's own environment.
+    pub env: Vec<String>,
+    /// Hosts to connect to over TCP, as "name:port".
+    pub hosts: Vec<String>,
 }
 
 /// All settings, decided.
@@ -117,6 +147,8 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     pub onnxruntime: Option<PathBuf>,
     pub threads: usize,
+    pub stack: usize,
+    pub metrics: Option<SocketAddr>,
     pub limits: LimitSettings,
     pub model: BTreeMap<String, ModelSettings>,
 }
@@ -137,10 +169,7 @@ impl Settings {
             port: args.port.or(file.port).unwrap_or(50000),
             host,
             workers: within("workers", args.workers.or(file.workers).unwrap_or(cores))?,
-            max_message: args
-                .max_message
-                .or(file.max_message)
-                .map_or(64 << 20, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX)),
+            max_message: bytes(args.max_message.or(file.max_message), 64 << 20),
             drain_timeout: args
                 .drain_timeout
                 .or(file.drain_timeout)
@@ -149,10 +178,25 @@ impl Settings {
             cache: args.cache.or(file.cache).or_else(default_cache),
             onnxruntime: args.onnxruntime.or(file.onnxruntime),
             threads: within("threads", args.threads.or(file.threads).unwrap_or(cores))?,
+            stack: stack(bytes(args.stack.or(file.stack), 1 << 20))?,
+            metrics: args.metrics.or(file.metrics),
             limits: file.limits,
             model: file.model,
         })
     }
+}
+
+fn bytes(size: Option<ByteSize>, default: usize) -> usize {
+    size.map_or(default, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX))
+}
+
+/// Every instance that runs has one.
+fn stack(size: usize) -> Result<usize, ConfigError> {
+    if (64 << 10..=64 << 20).contains(&size) {
+        return Ok(size);
+    }
+    let problem = format!("{size} bytes are not between 64 KiB and 64 MiB");
+    Err(ConfigError { file: "stack".to_owned(), problem })
 }
 
 /// A number of threads: each takes memory, and a typing error could take all of it.

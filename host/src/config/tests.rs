@@ -2,7 +2,9 @@
 
 use clap::{CommandFactory, Parser};
 
-use super::{Manifest, ServeArgs, limits::ModelLimits, server::File};
+use crate::limits::Limits;
+
+use super::{Manifest, ServeArgs, server::File};
 
 const DOCS: &str = include_str!("../../../docs/configuration.md");
 
@@ -29,9 +31,15 @@ fn row(first: &str) -> Vec<&'static str> {
 #[test]
 fn the_examples_are_read() {
     let examples = examples();
-    assert_eq!(examples.len(), 2);
-    toml::from_str::<File>(examples[0]).unwrap();
-    toml::from_str::<Manifest>(examples[1]).unwrap();
+    let (server, model): (Vec<&str>, _) =
+        examples.into_iter().partition(|example| example.contains("tms.toml"));
+    assert_eq!((server.len(), model.len()), (2, 2));
+    for example in server {
+        toml::from_str::<File>(example).unwrap();
+    }
+    for example in model {
+        toml::from_str::<Manifest>(example).unwrap();
+    }
 }
 
 #[test]
@@ -53,20 +61,13 @@ fn every_flag_has_a_row_with_its_variable_and_key() {
 
 #[test]
 fn the_limits_are_what_the_table_says() {
-    let limits = ModelLimits::default();
-    let mebibytes = |bytes: usize| format!("{} MiB", bytes >> 20);
-    let instance = limits.instance;
-    for (key, default) in [
-        ("memory", mebibytes(instance.memory)),
-        ("timeout", format!("{}s", instance.timeout.as_secs())),
-        ("handles", instance.handles.to_string()),
-        ("max_reply", mebibytes(instance.reply)),
-        ("log_lines", instance.log_lines.to_string()),
-        ("max_instances", limits.max_instances.to_string()),
-        ("max_queue", limits.max_queue.to_string()),
-    ] {
+    let rows = Limits::default().rows();
+    for (key, default) in &rows {
         assert_eq!(row(&format!("`{key}`"))[1], default, "{key}");
     }
+    let table = DOCS.split("\n## Limits").nth(1).unwrap().split("\n\nOne figure").next().unwrap();
+    let documented = table.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(documented, rows.len(), "every row is a limit");
 }
 
 #[test]

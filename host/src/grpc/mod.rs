@@ -14,6 +14,7 @@ pub mod app;
 mod images;
 mod inference;
 pub mod listen;
+pub mod page;
 pub mod proto;
 pub mod serve;
 mod server;

@@ -1,6 +1,7 @@
 //! All services on one port, until told to stop; then the drain.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -38,6 +39,8 @@ use super::{
 const HEALTH_NAME: &str = "TinyModelServer";
 /// HTTP/2 windows: an image fits without waiting for the peer's updates.
 const WINDOW: u32 = 16 << 20;
+/// How often a model that is refused is looked at, to say that it serves again.
+const FOLLOW: Duration = Duration::from_millis(50);
 
 /// Why the server ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,7 @@ pub async fn serve(
     let accepting = listen::accept(listeners, &app.workers, homes, &app.stop);
     tokio::select! {
         result = &mut serving => return ended(result),
+        () = follow_refusals(&health, &app) => {}
         () = accepting => {}
     }
     // The listeners are closed now: a caller that is turned away below can start a new server on
@@ -140,6 +144,28 @@ async fn report_health(health: &HealthReporter, app: &App) {
     for (name, _) in app.catalogue.failed() {
         let status = ServingStatus::NotServing;
         health.set_service_status(name, status).await;
+    }
+}
+
+/// Says NOT_SERVING of a model for as long as it is refused after too many failures.
+async fn follow_refusals(health: &HealthReporter, app: &App) {
+    let mut refused = BTreeSet::new();
+    loop {
+        if refused.is_empty() {
+            app.catalogue.tripped.notified().await;
+        } else {
+            tokio::time::sleep(FOLLOW).await;
+        }
+        for model in app.catalogue.ready() {
+            let name = model.name.as_str();
+            let refuses = model.breaker.refuses(Instant::now()).is_some();
+            let status = match refuses {
+                true if refused.insert(name) => ServingStatus::NotServing,
+                false if refused.remove(name) => ServingStatus::Serving,
+                _ => continue,
+            };
+            health.set_service_status(name, status).await;
+        }
     }
 }
 

@@ -35,13 +35,15 @@ pub fn run(model: &str, error: RunError) -> Status {
     let code = match &error {
         RunError::Unaccepted { .. } => Code::InvalidArgument,
         RunError::Full(_) => Code::ResourceExhausted,
-        RunError::Lost => Code::Unavailable,
+        RunError::Lost | RunError::Refused(_) => Code::Unavailable,
         RunError::Late | RunError::GraphLate => Code::DeadlineExceeded,
-        RunError::Guest(error) => match error {
+        RunError::Guest(error) | RunError::Start(error) => match error {
             CallError::Caller(_) => Code::InvalidArgument,
             CallError::Model(_) | CallError::Trap(_) => Code::Internal,
             CallError::Server(_) => Code::Unavailable,
-            CallError::Timeout(_) => Code::DeadlineExceeded,
+            CallError::Timeout(_) | CallError::Cpu(_) | CallError::Start(_) => {
+                Code::DeadlineExceeded
+            }
             CallError::PoolFull => Code::ResourceExhausted,
         },
         RunError::Graph(error) => match error {

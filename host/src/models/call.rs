@@ -1,9 +1,13 @@
 //! A call to a model: a permit and an instance first, then the model's answer.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     data::{Input, Kind, Output},
+    metrics::Outcome,
     nn::{Graph, NnError},
     sandbox::{CallError, Guest},
     schedule::{Lease, Pool, PoolError, WorkerId},
@@ -18,6 +22,11 @@ pub enum RunError {
     Unaccepted { accepts: String, got: &'static str },
     #[error(transparent)]
     Guest(#[from] CallError),
+    /// A fresh instance did not start.
+    #[error("a fresh instance did not start: {0}")]
+    Start(CallError),
+    #[error("the model failed too often just before; calls are let through again in {0:.1?}")]
+    Refused(Duration),
     #[error("the model's queue is full: {0} calls wait (max_queue)")]
     Full(usize),
     #[error("the deadline passed while the call waited for an instance")]
@@ -35,6 +44,27 @@ impl From<PoolError> for RunError {
         match error {
             PoolError::Full(waiting) => Self::Full(waiting),
             PoolError::Late => Self::Late,
+        }
+    }
+}
+
+impl RunError {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unaccepted { .. } | Self::Guest(CallError::Caller(_)) => Outcome::Caller,
+            Self::Guest(CallError::Model(_)) => Outcome::Model,
+            Self::Guest(CallError::Server(_)) | Self::Lost => Outcome::Server,
+            Self::Guest(CallError::Trap(_)) => Outcome::Trap,
+            Self::Guest(CallError::Timeout(_)) | Self::GraphLate => Outcome::Timeout,
+            Self::Guest(CallError::Cpu(_)) => Outcome::Cpu,
+            Self::Guest(CallError::PoolFull) | Self::Start(CallError::PoolFull) => Outcome::Full,
+            Self::Guest(CallError::Start(_)) | Self::Start(_) => Outcome::Start,
+            Self::Full(_) | Self::Graph(NnError::Busy(_)) => Outcome::Full,
+            Self::Late => Outcome::Late,
+            Self::Refused(_) => Outcome::Unavailable,
+            Self::Graph(NnError::InvalidInput(_)) => Outcome::Caller,
+            Self::Graph(NnError::Cancelled) => Outcome::Cancelled,
+            Self::Graph(NnError::Runtime(_)) => Outcome::Graph,
         }
     }
 }
@@ -59,14 +89,20 @@ impl Catalogue {
         outputs: &[String],
         call: Call<'_>,
     ) -> Result<Output, RunError> {
-        model.check(input.kind())?;
-        match &model.body {
-            Body::Component(pool) => {
-                let answers = self.on_instance(pool, Job::One(input), call).await?;
-                Ok(answers.into_iter().next().unwrap_or_default())
+        let pending = model.outcomes.begin();
+        let answer = async {
+            model.check(input.kind())?;
+            match &model.body {
+                Body::Component(pool) => {
+                    let answers = self.on_instance(model, pool, Job::One(input), call).await?;
+                    Ok(answers.into_iter().next().unwrap_or_default())
+                }
+                Body::Graph(graph) => compute(graph, input, outputs, call.deadline).await,
             }
-            Body::Graph(graph) => compute(graph, input, outputs, call.deadline).await,
-        }
+        };
+        let answer = answer.await;
+        pending.end(answer.as_ref().map_or_else(RunError::outcome, |_| Outcome::Ok));
+        answer
     }
 
     /// Answers the requests of one batch call, all of one kind: one output for each.
@@ -77,33 +113,65 @@ impl Catalogue {
         inputs: Vec<Input>,
         call: Call<'_>,
     ) -> Result<Vec<Output>, RunError> {
-        model.check(kind)?;
-        match &model.body {
-            Body::Component(pool) if !inputs.is_empty() => {
-                self.on_instance(pool, Job::Batch(inputs), call).await
+        let pending = model.outcomes.begin();
+        let answers = async {
+            model.check(kind)?;
+            match &model.body {
+                Body::Component(pool) if !inputs.is_empty() => {
+                    self.on_instance(model, pool, Job::Batch(inputs), call).await
+                }
+                // Nothing to ask a model for; and no bare graph takes texts or images.
+                _ => Ok(Vec::new()),
             }
-            // Nothing to ask a model for; and no bare graph takes texts or images.
-            _ => Ok(Vec::new()),
-        }
+        };
+        let answers = answers.await;
+        pending.end(answers.as_ref().map_or_else(RunError::outcome, |_| Outcome::Ok));
+        answers
     }
 
     /// Runs a job on an instance as soon as there is one: here if it is on the caller's worker,
     /// else on the worker that it is on.
     async fn on_instance(
         self: &Arc<Self>,
+        model: &Model,
         pool: &Arc<Pool<Guest>>,
         job: Job,
         call: Call<'_>,
     ) -> Result<Vec<Output>, RunError> {
+        if let Some(left) = model.breaker.refuses(Instant::now()) {
+            return Err(RunError::Refused(left));
+        }
         let lease = pool.lease(call.home, call.deadline).await?;
         let worker = lease.worker();
         let (args, deadline) = (call.args.to_owned(), call.deadline);
         let work = work(self.clone(), lease, job, args, deadline);
-        if worker == call.home {
-            return work.await;
+        let result = pool.workers().run(call.home, worker, work).await;
+        let result = result.unwrap_or(Err(RunError::Lost));
+        if failed(&result, model.timeout) && model.breaker.failure(Instant::now()) {
+            tracing::error!(model = %model.name, "refused for a while: too many calls failed in a row");
+            model.outcomes.refusals.inc();
+            self.tripped.notify_one();
+        } else if answered(&result) {
+            model.breaker.success();
         }
-        let elsewhere = pool.workers().spawn(worker, work);
-        elsewhere.await.unwrap_or(Err(RunError::Lost))
+        result
+    }
+}
+
+/// The instance did its work, though it may have said no.
+fn answered<T>(result: &Result<T, RunError>) -> bool {
+    use CallError::{Caller, Model, Server};
+    matches!(result, Ok(_) | Err(RunError::Guest(Caller(_) | Model(_) | Server(_))))
+}
+
+/// The model's own failure. Running out of time is one where it had most of its limit: an impatient
+/// caller is no reason to refuse others.
+fn failed<T>(result: &Result<T, RunError>, limit: Duration) -> bool {
+    match result {
+        Err(RunError::Start(error)) => !matches!(error, CallError::PoolFull),
+        Err(RunError::Guest(CallError::Timeout(had))) => had.saturating_mul(2) >= limit,
+        Err(RunError::Guest(error)) => matches!(error, CallError::Trap(_) | CallError::Cpu(_)),
+        _ => false,
     }
 }
 
@@ -124,21 +192,22 @@ async fn work(
     match lease.instance().await {
         // Other models' idle instances make room for a second try.
         Err(CallError::PoolFull) => catalogue.clear(),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(RunError::Start(error)),
         Ok(_) => {}
     }
-    let instance = lease.instance().await?;
-    let result = match job {
-        Job::One(input) => instance.run(input, &args, deadline).await.map(|o| vec![o]),
-        Job::Batch(inputs) => instance.run_batch(inputs, &args, deadline).await,
+    let instance = lease.instance().await.map_err(RunError::Start)?;
+    let result: Result<_, RunError> = match job {
+        Job::One(input) => {
+            instance.run(input, &args, deadline).await.map(|o| vec![o]).map_err(Into::into)
+        }
+        Job::Batch(inputs) => instance.run_batch(inputs, &args, deadline).await.map_err(Into::into),
     };
     // After an answer, the model's own error included, the instance is kept; a trap or a time-out
     // may have left it half way, so it goes.
-    use CallError::{Caller, Model, Server};
-    if matches!(&result, Ok(_) | Err(Caller(_) | Model(_) | Server(_))) {
+    if answered(&result) && instance.reusable() {
         lease.keep();
     }
-    Ok(result?)
+    result
 }
 
 async fn compute(

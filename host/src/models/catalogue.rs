@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tokio::sync::Notify;
+
 use super::{Model, model::Body};
-use crate::{sandbox::Guest, schedule::Pool};
+use crate::{nn::Graph, sandbox::Guest, schedule::Pool};
 
 /// Why a name cannot be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,9 @@ pub enum Unready {
 pub struct Catalogue {
     ready: BTreeMap<String, Arc<Model>>,
     failed: BTreeMap<String, String>,
+    graphs: BTreeMap<String, Graph>,
+    /// A model begins to be refused for a while.
+    pub tripped: Notify,
 }
 
 impl Catalogue {
@@ -34,6 +39,15 @@ impl Catalogue {
             true => Unready::Failed,
             false => Unready::Unknown,
         })
+    }
+
+    pub fn keep_graphs(&mut self, graphs: BTreeMap<String, Graph>) {
+        self.graphs = graphs;
+    }
+
+    /// All graphs, by "model/graph".
+    pub fn graphs(&self) -> &BTreeMap<String, Graph> {
+        &self.graphs
     }
 
     pub fn has_failed(&self, name: &str) -> bool {

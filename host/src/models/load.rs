@@ -9,16 +9,19 @@ use std::{
 };
 
 use crate::{
-    config::{Manifest, ModelSettings, Settings, limits::ModelLimits, manifest::GraphSettings},
+    config::{Manifest, ModelSettings, Reuse, Settings, manifest::GraphSettings},
     data::Description,
+    limits::Limits,
+    metrics::Metrics,
     nn::{self, Device, Graph, GraphOptions},
-    sandbox::{CodeCache, Footprint, Guest, PoolSize, Sandbox, inspect},
-    schedule::{Pool, PoolLimits, WorkerId, Workers},
+    sandbox::{CodeCache, Footprint, Guest, GuestOptions, PoolSize, Sandbox, inspect},
+    schedule::{Breaker, Pool, PoolLimits, WorkerId, Workers},
 };
 
 use super::{
     Catalogue, Model,
     folder::{Folder, scan},
+    grants::{self, Decided},
     model::Body,
 };
 
@@ -38,7 +41,8 @@ struct Plan {
     folder: Folder,
     manifest: Manifest,
     settings: ModelSettings,
-    limits: ModelLimits,
+    limits: Limits,
+    decided: Decided,
     /// The component's bytes and what an instance takes.
     component: Option<(Vec<u8>, Footprint)>,
 }
@@ -48,6 +52,7 @@ pub async fn load(
     settings: &Settings,
     runtime: &nn::Runtime,
     workers: &Arc<Workers>,
+    metrics: &Metrics,
 ) -> Result<Catalogue, StartError> {
     let mut catalogue = Catalogue::default();
     let plans = plan_all(settings, &mut catalogue)?;
@@ -59,7 +64,7 @@ pub async fn load(
             continue;
         }
         let started = Instant::now();
-        match load_one(plan, &sandbox, &graphs, workers).await {
+        match load_one(plan, &sandbox, &graphs, workers, metrics).await {
             Ok(model) => {
                 let took = started.elapsed();
                 tracing::info!(model = %name, "ready in {took:.1?}: takes {}",
@@ -69,6 +74,7 @@ pub async fn load(
             Err(reason) => fail(&mut catalogue, name, reason),
         }
     }
+    catalogue.keep_graphs(graphs);
     Ok(catalogue)
 }
 
@@ -123,17 +129,24 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
         }
     }
     let own = settings.model.get(&folder.name).cloned().unwrap_or_default();
-    let limits =
-        ModelLimits::default().set(&settings.limits).set(&own.limits).lower(&manifest.limits);
+    let limits = Limits::default().set(&settings.limits).set(&own.limits).lower(&manifest.limits);
+    let decided = grants::decide(&manifest.asks, &own.grants)?;
     let component = match &folder.component {
         Some(path) => {
+            let size = fs::metadata(path).map_or(0, |file| file.len());
+            if size > limits.max_component as u64 {
+                return Err(format!(
+                    "model.wasm has {size} bytes, the limit is {} (max_component)",
+                    limits.max_component
+                ));
+            }
             let bytes = fs::read(path).map_err(|e| format!("model.wasm cannot be read: {e}"))?;
             let footprint = inspect(&bytes).map_err(|e| e.to_string())?;
             Some((bytes, footprint))
         }
         None => None,
     };
-    Ok(Plan { folder, manifest, settings: own, limits, component })
+    Ok(Plan { folder, manifest, settings: own, limits, decided, component })
 }
 
 /// All graphs, as "model/graph". A model one of whose graphs fails has failed.
@@ -177,7 +190,11 @@ fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
     let manifest = &plan.manifest;
     let own = manifest.graphs.get(graph).unwrap_or(&unset);
     let chosen = plan.settings.graph.over(&own.over(&manifest.graph()));
-    let mut options = GraphOptions { queue: plan.limits.max_queue, ..GraphOptions::default() };
+    let mut options = GraphOptions {
+        queue: plan.limits.max_queue,
+        max_elements: plan.limits.max_elements,
+        ..GraphOptions::default()
+    };
     if let Some(device) = &chosen.device {
         options.device = device.parse()?;
     }
@@ -209,17 +226,18 @@ fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
         largest: Footprint::default(),
         // At least this much, so that a component over a low limit fails with the limit's words.
         memory: 256 << 20,
+        stack: settings.stack,
     };
     for plan in plans {
         let Some((_, footprint)) = plan.component else {
             continue;
         };
-        let instances = plan.limits.max_instances.saturating_mul(settings.workers);
+        let instances = plan.limits.max_instances.max(1).saturating_mul(settings.workers);
         let instances = u32::try_from(instances).unwrap_or(u32::MAX);
         pool.instances = pool.instances.saturating_add(instances);
         pool.total = pool.total.plus(footprint, instances);
         pool.largest = pool.largest.max(footprint);
-        pool.memory = pool.memory.max(plan.limits.instance.memory);
+        pool.memory = pool.memory.max(plan.limits.memory);
     }
     let cache = settings.cache.as_deref().and_then(|folder| {
         CodeCache::open(folder)
@@ -239,8 +257,16 @@ async fn load_one(
     sandbox: &Sandbox,
     graphs: &BTreeMap<String, Graph>,
     workers: &Arc<Workers>,
+    metrics: &Metrics,
 ) -> Result<Model, String> {
     let name = plan.folder.name.clone();
+    let Decided { grants, given, withheld } = plan.decided;
+    if !given.is_empty() {
+        tracing::info!(model = %name, "granted: {}", given.join(", "));
+    }
+    if !withheld.is_empty() {
+        tracing::warn!(model = %name, "asks for what tms.toml does not grant: {}", withheld.join(", "));
+    }
     let own =
         |graph: &String| Some((graph.clone(), graphs.get(&format!("{name}/{graph}"))?.clone()));
     let mut usable: BTreeMap<_, _> = plan.folder.graphs.keys().filter_map(own).collect();
@@ -250,7 +276,9 @@ async fn load_one(
         })?;
         usable.insert(granted.clone(), graph.clone());
     }
-    let timeout = plan.limits.instance.timeout;
+    let (limits, timeout) = (plan.limits, plan.limits.timeout);
+    let breaker = Breaker::new(limits.max_failures);
+    let outcomes = metrics.model(&name);
     let Some((bytes, _)) = plan.component else {
         let graph = usable.into_values().next().ok_or("its graph is not there")?;
         return Ok(Model {
@@ -263,11 +291,21 @@ async fn load_one(
             input_shape: None,
             timeout,
             body: Body::Graph(graph),
+            breaker,
+            outcomes,
             name,
         });
     };
-    let guest = Guest::load(sandbox, &name, &bytes, Arc::new(usable), plan.limits.instance)
-        .map_err(|e| e.to_string())?;
+    let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
+    let options = GuestOptions {
+        name: name.clone(),
+        graphs: Arc::new(usable),
+        limits,
+        grants,
+        fresh: reuse == Reuse::Never,
+        snapshot: plan.settings.snapshot.or(plan.manifest.snapshot).unwrap_or(false),
+    };
+    let guest = Guest::load(sandbox, &bytes, options).await.map_err(|e| e.to_string())?;
     // The first instance answers for the model, and then waits on the first worker's shelf.
     let deadline = Instant::now() + DESCRIBE_TIMEOUT;
     let mut instance =
@@ -276,8 +314,11 @@ async fn load_one(
         instance.describe(deadline).await.map_err(|e| format!("describe failed: {e}"))?;
     let input_shape =
         instance.input_shape(deadline).await.map_err(|e| format!("get-input-shape failed: {e}"))?;
-    let limits = PoolLimits { instances: plan.limits.max_instances, queue: plan.limits.max_queue };
+    let limits = PoolLimits { instances: limits.max_instances.max(1), queue: limits.max_queue };
     let pool = Pool::new(guest, workers.clone(), limits);
-    pool.stock(WorkerId(0), instance);
-    Ok(Model { name, description, input_shape, timeout, body: Body::Component(pool) })
+    if reuse == Reuse::Serial {
+        pool.stock(WorkerId(0), instance);
+    }
+    let body = Body::Component(pool);
+    Ok(Model { name, description, input_shape, timeout, body, breaker, outcomes })
 }

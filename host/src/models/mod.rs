@@ -3,12 +3,14 @@
 //! - [`folder`]: what lies in a model's folder
 //! - [`load`]: from folders to models, at start
 //! - [`catalogue`]: all models, ready or failed
+//! - [`grants`]: what a model gets of what it asks for
 //! - [`model`]: one model
 //! - [`call`]: a call to it
 
 pub mod call;
 pub mod catalogue;
 pub mod folder;
+pub mod grants;
 pub mod load;
 pub mod model;
 

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     data::{Description, Kind},
+    metrics::Outcomes,
     nn::Graph,
     sandbox::{CallError, Guest, Instance},
-    schedule::{Factory, Pool},
+    schedule::{Breaker, Factory, Pool},
 };
 
 use super::RunError;
@@ -28,6 +29,8 @@ pub struct Model {
     /// The longest that a call may take, waiting included.
     pub timeout: Duration,
     pub body: Body,
+    pub breaker: Breaker,
+    pub outcomes: Outcomes,
 }
 
 pub enum Body {

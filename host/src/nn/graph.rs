@@ -6,8 +6,9 @@ use tokio::sync::oneshot;
 
 use super::{
     NnError, Tensor, TensorInfo,
+    backend::Loaded,
     check::Signature,
-    queue::{Cancel, Job, Queue},
+    queue::{Cancel, Job, Queue, QueueStats},
 };
 
 /// A graph that is ready to compute. Clones share it; with the last one its sessions end.
@@ -19,18 +20,22 @@ struct Inner {
     signature: Signature,
     backend: &'static str,
     device: String,
+    /// Elements of all inputs of one run.
+    max_elements: usize,
     queue: Arc<Queue>,
 }
 
 impl Graph {
     pub(super) fn new(
         name: &str,
-        signature: Signature,
+        loaded: Loaded,
         backend: &'static str,
-        device: String,
+        max_elements: usize,
         queue: Arc<Queue>,
     ) -> Graph {
-        Graph(Arc::new(Inner { name: name.to_string(), signature, backend, device, queue }))
+        let Loaded { signature, device, .. } = loaded;
+        let name = name.to_string();
+        Graph(Arc::new(Inner { name, signature, backend, device, max_elements, queue }))
     }
 
     pub fn name(&self) -> &str {
@@ -53,6 +58,11 @@ impl Graph {
         self.0.backend
     }
 
+    /// What goes on now, for metrics.
+    pub fn stats(&self) -> QueueStats {
+        self.0.queue.stats()
+    }
+
     /// The device it runs on, such as `cpu` or `cuda:0`.
     pub fn device(&self) -> &str {
         &self.0.device
@@ -68,7 +78,13 @@ impl Graph {
         inputs: Vec<(String, Tensor)>,
         outputs: &[String],
     ) -> Result<Vec<(String, Tensor)>, NnError> {
-        let Inner { signature, queue, .. } = &*self.0;
+        let Inner { signature, queue, max_elements, .. } = &*self.0;
+        let elements = inputs.iter().fold(0usize, |n, (_, t)| n.saturating_add(t.elements()));
+        if elements > *max_elements {
+            return Err(NnError::InvalidInput(format!(
+                "the inputs hold {elements} elements, the limit is {max_elements} (max_elements)"
+            )));
+        }
         let inputs = signature.check_inputs(inputs)?;
         let outputs = signature.check_outputs(outputs)?;
         let names =

@@ -25,5 +25,6 @@ pub use dtype::DType;
 pub use error::{LoadError, NnError, StartError};
 pub use graph::Graph;
 pub use options::{BackendChoice, Device, GraphOptions, Options};
+pub use queue::QueueStats;
 pub use runtime::Runtime;
 pub use tensor::{Tensor, TensorError, TensorInfo};

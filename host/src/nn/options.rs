@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use crate::limits::Limits;
+
 /// Choices for the whole server.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -24,12 +26,16 @@ pub struct GraphOptions {
     pub sessions: usize,
     /// Calls that may wait; more are refused.
     pub queue: usize,
+    /// Elements of all inputs of one run.
+    pub max_elements: usize,
 }
 
 impl Default for GraphOptions {
     fn default() -> Self {
         let (backend, device) = (BackendChoice::Auto, Device::Cpu);
-        GraphOptions { backend, device, fallback_cpu: false, sessions: 1, queue: 1024 }
+        let limits = Limits::default();
+        let (queue, max_elements) = (limits.max_queue, limits.max_elements);
+        GraphOptions { backend, device, fallback_cpu: false, sessions: 1, queue, max_elements }
     }
 }
 

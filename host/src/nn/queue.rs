@@ -28,16 +28,28 @@ pub struct Queue {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Jobs that session threads have taken and not finished.
+    running: Vec<Arc<Cancel>>,
+    /// Jobs taken so far.
+    taken: u64,
     /// Set when no job will be taken any more, with the reason for callers.
     closed: Option<NnError>,
-    /// Session threads that still take jobs.
-    sessions: usize,
+}
+
+/// What goes on at a graph.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueueStats {
+    pub waiting: usize,
+    pub running: usize,
+    /// Of those that run: the caller has left, and the backend cannot be stopped or has not yet.
+    pub abandoned: usize,
+    /// Runs begun so far.
+    pub runs: u64,
 }
 
 impl Queue {
-    pub fn new(capacity: usize, sessions: usize) -> Queue {
-        let state = Mutex::new(State { sessions, ..State::default() });
-        Queue { state, arrived: Condvar::new(), capacity: capacity.max(1) }
+    pub fn new(capacity: usize) -> Queue {
+        Queue { state: Mutex::default(), arrived: Condvar::new(), capacity: capacity.max(1) }
     }
 
     /// Adds a job, or says why not.
@@ -64,7 +76,10 @@ impl Queue {
         loop {
             if !state.jobs.is_empty() {
                 let n = most.min(state.jobs.len());
-                taken.extend(state.jobs.drain(..n));
+                let State { jobs, running, .. } = &mut *state;
+                running.extend(jobs.iter().take(n).map(|job| job.cancel.clone()));
+                taken.extend(jobs.drain(..n));
+                state.taken += n as u64;
                 return true;
             }
             if state.closed.is_some() {
@@ -96,14 +111,18 @@ impl Queue {
         }
     }
 
-    /// A session thread has ended for good. With the last one the graph stops working.
-    pub fn session_lost(&self, reason: NnError) {
-        let mut state = self.lock();
-        state.sessions = state.sessions.saturating_sub(1);
-        let last = state.sessions == 0;
-        drop(state);
-        if last {
-            self.close(reason);
+    /// A job that was taken has ended.
+    pub fn finished(&self, cancel: &Arc<Cancel>) {
+        self.lock().running.retain(|running| !Arc::ptr_eq(running, cancel));
+    }
+
+    pub fn stats(&self) -> QueueStats {
+        let state = self.lock();
+        QueueStats {
+            waiting: state.jobs.len(),
+            running: state.running.len(),
+            abandoned: state.running.iter().filter(|cancel| cancel.is_cancelled()).count(),
+            runs: state.taken,
         }
     }
 

@@ -13,7 +13,7 @@ fn job() -> (Job, Answer, Arc<Cancel>) {
 
 #[test]
 fn a_full_queue_refuses_and_a_caller_who_leaves_makes_room() {
-    let queue = Queue::new(2, 1);
+    let queue = Queue::new(2);
     let (first, _a, cancel) = job();
     queue.push(first).unwrap();
     let (second, _b, _) = job();
@@ -30,16 +30,28 @@ fn a_full_queue_refuses_and_a_caller_who_leaves_makes_room() {
 }
 
 #[test]
-fn the_last_session_to_go_closes_the_queue() {
-    let queue = Queue::new(8, 2);
+fn a_closed_queue_tells_everybody_why() {
+    let queue = Queue::new(8);
     let (waiting, mut answer, _) = job();
     queue.push(waiting).unwrap();
-    queue.session_lost(NnError::Runtime("one".into()));
-    assert!(answer.try_recv().is_err());
-    queue.session_lost(NnError::Runtime("two".into()));
-    assert_eq!(answer.try_recv().unwrap().unwrap_err().to_string(), "two");
-    assert_eq!(queue.push(job().0).unwrap_err().to_string(), "two");
+    queue.close(NnError::Runtime("broken".into()));
+    assert_eq!(answer.try_recv().unwrap().unwrap_err().to_string(), "broken");
+    assert_eq!(queue.push(job().0).unwrap_err().to_string(), "broken");
     assert!(!queue.take(1, &mut Vec::new()));
+}
+
+#[test]
+fn runs_whose_callers_have_left_are_counted_until_they_end() {
+    let queue = Queue::new(8);
+    let (first, _answer, cancel) = job();
+    queue.push(first).unwrap();
+    queue.take(1, &mut Vec::new());
+    cancel.cancel();
+    let stats = queue.stats();
+    assert_eq!((stats.waiting, stats.running, stats.abandoned, stats.runs), (0, 1, 1, 1));
+    queue.finished(&cancel);
+    let stats = queue.stats();
+    assert_eq!((stats.running, stats.abandoned, stats.runs), (0, 0, 1));
 }
 
 #[test]

@@ -58,15 +58,14 @@ impl Runtime {
         }
         let (backend, why) = self.choose(options)?;
         let (loaded, sessions) = read(backend.clone(), path, options)?;
-        let Loaded { signature, device, model } = loaded;
+        let (signature, device) = (loaded.signature.clone(), loaded.device.clone());
 
-        let queue = Arc::new(Queue::new(options.queue, sessions.len()));
+        let queue = Arc::new(Queue::new(options.queue));
         // Made before the threads, so that an early return ends those that have started.
-        let graph =
-            Graph::new(name, signature.clone(), backend.name(), device.clone(), queue.clone());
-        let (count, model) = (sessions.len(), Arc::from(model));
+        let graph = Graph::new(name, loaded, backend.name(), options.max_elements, queue.clone());
+        let count = sessions.len();
         for session in sessions {
-            serve(name, Arc::clone(&model), session, queue.clone())
+            serve(name, session, queue.clone())
                 .map_err(|e| LoadError(format!("a session thread cannot start: {e}")))?;
         }
         tracing::info!(

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     NnError,
-    backend::{Model, Session},
+    backend::Session,
     queue::{Job, Queue},
 };
 
@@ -29,66 +29,40 @@ pub fn native_thread<T: Send + 'static>(
 }
 
 /// Serves jobs of `queue` with `session` until the queue is closed.
-pub fn serve(
-    graph: &str,
-    model: Arc<dyn Model>,
-    session: Box<dyn Session>,
-    queue: Arc<Queue>,
-) -> io::Result<()> {
+pub fn serve(graph: &str, session: Box<dyn Session>, queue: Arc<Queue>) -> io::Result<()> {
     let graph = graph.to_string();
     let worker = move || {
         let mut session = session;
         let mut jobs = Vec::new();
         while queue.take(1, &mut jobs) {
             for job in jobs.drain(..) {
-                if run(&graph, session.as_mut(), job) {
-                    continue;
-                }
-                // Whatever the panic left behind in the session may be broken: start afresh.
-                match renew(session, model.as_ref()) {
-                    Ok(fresh) => session = fresh,
-                    Err(reason) => {
-                        tracing::error!(graph, "a session is lost: {reason}");
-                        queue.session_lost(NnError::Runtime(format!(
-                            "graph `{graph}` no longer works: {reason}"
-                        )));
-                        return;
-                    }
-                }
+                let cancel = job.cancel.clone();
+                run(&graph, session.as_mut(), &queue, job);
+                queue.finished(&cancel);
             }
         }
     };
     native_thread("nn-session", worker).map(drop)
 }
 
-/// Runs one job and replies. False where the session panicked.
-fn run(graph: &str, session: &mut dyn Session, job: Job) -> bool {
+/// Runs one job and replies. A panic is the end of the graph: what it left behind, in the session
+/// or in the library, may be broken.
+fn run(graph: &str, session: &mut dyn Session, queue: &Queue, job: Job) {
     if job.cancel.is_cancelled() {
-        return true;
+        return;
     }
     let result =
         catch_unwind(AssertUnwindSafe(|| session.run(&job.inputs, &job.outputs, &job.cancel)));
-    let sound = result.is_ok();
     let result = result.unwrap_or_else(|panic| {
         let what = panic_message(panic.as_ref());
-        tracing::error!(graph, "the native run panicked: {what}");
-        Err(NnError::Runtime(format!("the native run of graph `{graph}` broke down")))
+        tracing::error!(graph, "failed until the next start: the native run panicked: {what}");
+        let failed = NnError::Runtime(format!("graph `{graph}` failed: its native run broke down"));
+        queue.close(failed.clone());
+        Err(failed)
     });
     // Free the inputs before the caller goes on, so that memory counted is memory in use.
     drop(job.inputs);
     let _ = job.reply.send(result);
-    sound
-}
-
-fn renew(old: Box<dyn Session>, model: &dyn Model) -> Result<Box<dyn Session>, String> {
-    let renewed = catch_unwind(AssertUnwindSafe(|| {
-        drop(old);
-        model.session()
-    }));
-    match renewed {
-        Ok(result) => result.map_err(|e| e.to_string()),
-        Err(panic) => Err(panic_message(panic.as_ref()).to_string()),
-    }
 }
 
 /// The text of a panic.

@@ -14,14 +14,12 @@ use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker,
 };
 
-use super::{CodeCache, Footprint, LoadError, bindings::Model, state::State};
+use super::{CodeCache, Footprint, LoadError, bindings::Model, grants, state::State};
 
 /// How long a guest runs before it is asked whether it may go on, and others get their turn.
 const TICK: Duration = Duration::from_millis(1);
 /// The ticker sleeps after so many ticks without a call.
 const IDLE_TICKS: u32 = 1000;
-/// Stack of a guest's code; the same figure for all models.
-const WASM_STACK: usize = 1 << 20;
 /// Stack of the host functions that a guest calls, on the same fiber.
 const HOST_STACK: usize = 1 << 20;
 /// Elements of one table: function references, mostly.
@@ -40,12 +38,14 @@ pub struct PoolSize {
     pub largest: Footprint,
     /// The largest memory limit, in bytes.
     pub memory: usize,
+    /// Stack of a guest's code, the same for all models, in bytes.
+    pub stack: usize,
 }
 
 /// The engine with all that guests are linked to.
 pub struct Sandbox {
     pub(super) engine: Engine,
-    pub(super) linker: Linker<State>,
+    pub(super) linker: Arc<Linker<State>>,
     pub(super) cache: Option<CodeCache>,
     pub(super) ticker: Arc<Ticker>,
 }
@@ -76,17 +76,18 @@ impl Sandbox {
         config
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling))
             .epoch_interruption(true)
-            .max_wasm_stack(WASM_STACK)
-            .async_stack_size(WASM_STACK + HOST_STACK)
+            .max_wasm_stack(pool.stack)
+            .async_stack_size(pool.stack + HOST_STACK)
             // No guests of WASI 0.3 yet: stores are smaller without.
             .concurrency_support(false);
         let engine = Engine::new(&config).map_err(context("the Wasm engine did not start"))?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(context("linking WASI"))?;
+        grants::restrict_lookup(&mut linker).map_err(context("linking WASI"))?;
         Model::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)
             .map_err(context("linking tms:model"))?;
         let ticker = Ticker::start(engine.clone());
-        Ok(Self { engine, linker, cache, ticker })
+        Ok(Self { engine, linker: Arc::new(linker), cache, ticker })
     }
 }
 

@@ -30,6 +30,12 @@ pub enum CallError {
     /// The call took longer than it may; its instance is gone.
     #[error("the model did not answer within {0:?}")]
     Timeout(Duration),
+    /// The call used more CPU time than it may; its instance is gone.
+    #[error("the model used its {0:?} of CPU time without an answer (limit `cpu`)")]
+    Cpu(Duration),
+    /// A fresh instance was not ready in time.
+    #[error("a fresh instance of the model was not ready within {0:?} (limit `init`)")]
+    Start(Duration),
     /// No room for another instance.
     #[error("no room for another instance of the model")]
     PoolFull,

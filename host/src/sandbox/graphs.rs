@@ -2,7 +2,10 @@
 
 use wasmtime::{Result, component::Resource};
 
-use crate::{data::NamedTensor, nn::NnError as ComputeError};
+use crate::{
+    data::NamedTensor,
+    nn::{Graph, NnError as ComputeError},
+};
 
 use super::{
     bindings::tms::model::{
@@ -24,6 +27,25 @@ impl State {
             .into_iter()
             .map(|(name, handle)| Ok((name, self.table.delete(handle)?.tensor)))
             .collect()
+    }
+
+    /// Runs a graph; the inputs are given away, and count as this instance's until the run ends.
+    pub async fn run(
+        &mut self,
+        graph: Graph,
+        inputs: Handles,
+        outputs: &[String],
+    ) -> Result<Result<Vec<NamedTensor>, ComputeError>> {
+        let mut charges = Vec::with_capacity(inputs.len());
+        let mut tensors = Vec::with_capacity(inputs.len());
+        for (name, handle) in inputs {
+            let HostTensor { tensor, charge } = self.table.delete(handle)?;
+            charges.push(charge);
+            tensors.push((name, tensor));
+        }
+        let result = graph.compute(tensors, outputs).await;
+        drop(charges);
+        Ok(result)
     }
 
     /// Makes tensors this instance's, counted against its memory.
@@ -56,8 +78,7 @@ impl graphs::Host for State {
         outputs: Vec<String>,
     ) -> Result<Result<Handles, Error>> {
         let NnGraph(graph) = self.table.get(&graph)?.clone();
-        let inputs = self.take_tensors(inputs)?;
-        match graph.compute(inputs, &outputs).await {
+        match self.run(graph, inputs, &outputs).await? {
             Ok(outputs) => Ok(Ok(self.give_tensors(outputs)?)),
             Err(error) => Ok(Err(Error { fault: fault(&error), message: error.to_string() })),
         }

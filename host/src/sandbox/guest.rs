@@ -1,128 +1,244 @@
 //! A loaded component: compiled, linked, with the graphs it may open and the limits of its
 //! instances.
 
-use std::{sync::Arc, time::Instant};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
-use wasmtime::{Store, component::Component};
+use futures_util::FutureExt;
+use wasmtime::{
+    Engine, Store,
+    component::{Component, Linker},
+};
 use wasmtime_wasi::{ResourceTable, WasiCtxBuilder};
 
+use crate::limits::Limits;
+
 use super::{
-    CallError, Instance, LoadError, Sandbox,
+    CallError, CodeCache, Grants, Instance, LoadError, Sandbox,
     bindings::{ModelPre, tms::model::log::Level},
+    clock::CpuClock,
     engine::Ticker,
     instance::failure,
     log::{GuestLog, Stdio},
-    state::{Graphs, Limits, State},
+    snapshot::snapshot,
+    state::{Account, Graphs, State, Usage},
 };
+
+/// What a component is loaded with.
+pub struct GuestOptions {
+    pub name: String,
+    pub graphs: Graphs,
+    pub limits: Limits,
+    pub grants: Grants,
+    /// An instance answers one call only.
+    pub fresh: bool,
+    /// Instances start from a snapshot taken after `init`.
+    pub snapshot: bool,
+}
 
 /// A component that instances are made from.
 pub struct Guest {
-    pub(super) name: Arc<str>,
-    pub(super) limits: Limits,
-    pub(super) ticker: Arc<Ticker>,
+    pub(super) maker: Maker,
     pre: ModelPre<State>,
-    graphs: Graphs,
+}
+
+/// Makes stores, and runs what is to start in them.
+pub struct Maker {
+    pub(super) name: Arc<str>,
+    pub(super) options: GuestOptions,
+    pub(super) usage: Arc<Usage>,
+    pub(super) ticker: Arc<Ticker>,
+    engine: Engine,
+    linker: Arc<Linker<State>>,
+    cache: Option<CodeCache>,
 }
 
 impl Guest {
     /// Compiles `bytes`, or takes the code compiled earlier, and links it. Blocks for the time of
     /// the compilation: seconds for a large component.
-    pub fn load(
+    pub async fn load(
         sandbox: &Sandbox,
-        name: &str,
         bytes: &[u8],
-        graphs: Graphs,
-        limits: Limits,
+        options: GuestOptions,
     ) -> Result<Self, LoadError> {
-        let component = compile(sandbox, bytes)?;
-        let pre =
-            sandbox.linker.instantiate_pre(&component).map_err(|source| LoadError::Wasmtime {
-                context: "model.wasm imports what this server does not provide",
-                source,
-            })?;
-        let pre = ModelPre::new(pre).map_err(|source| LoadError::Wasmtime {
-            context: "model.wasm does not export what tms:model/model@0.1.0 asks for",
-            source,
-        })?;
-        Ok(Self { name: name.into(), limits, ticker: sandbox.ticker.clone(), pre, graphs })
+        let maker = Maker {
+            name: options.name.as_str().into(),
+            options,
+            usage: Arc::default(),
+            ticker: sandbox.ticker.clone(),
+            engine: sandbox.engine.clone(),
+            linker: sandbox.linker.clone(),
+            cache: sandbox.cache.clone(),
+        };
+        let component = match maker.options.snapshot {
+            true => maker.compile_snapshot(bytes).await?,
+            false => maker.compile(bytes)?,
+        };
+        let pre = maker.link(&component)?;
+        Ok(Self { maker, pre })
     }
 
     /// A fresh instance with a store of its own, after its `init`.
     pub async fn instantiate(&self) -> Result<Instance, CallError> {
-        let log = GuestLog::new(self.name.clone(), self.limits.log_lines);
-        let stdio = |level| Stdio { log: log.clone(), level };
-        // Nothing is granted: no files, environment, arguments, sockets or stdin.
-        let wasi = WasiCtxBuilder::new()
-            .stdout(stdio(Level::Info))
-            .stderr(stdio(Level::Warn))
-            .allow_udp(false)
-            .allow_tcp(false)
-            .build();
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(self.limits.handles);
-        let state = State {
-            table,
-            wasi,
-            graphs: self.graphs.clone(),
-            log,
-            limits: self.limits,
-            used: Default::default(),
-            deadline: Instant::now() + self.limits.timeout,
-        };
-        let mut store = Store::new(self.pre.engine(), state);
-        store.limiter(|state| state);
-        store.epoch_deadline_callback(|context| {
-            Ok(if Instant::now() >= context.data().deadline {
-                wasmtime::UpdateDeadline::Interrupt
-            } else {
-                // Other guests and the connections of this thread get their turn.
-                wasmtime::UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
-            })
-        });
-        store.set_epoch_deadline(1);
-        let running = self.ticker.running();
-        let timeout = self.limits.timeout;
-        let instantiate = async {
+        let mut store = self.maker.store(self.maker.options.graphs.clone())?;
+        let clock = store.data().clock.clone();
+        let start = async {
             let model = self.pre.instantiate_async(&mut store).await?;
-            let init = model.call_init(&mut store).await?;
+            let init = match self.maker.options.snapshot {
+                true => Ok(()),
+                false => model.call_init(&mut store).await?,
+            };
             wasmtime::Result::Ok((model, init))
         };
-        let made = tokio::time::timeout(timeout, instantiate).await;
-        drop(running);
-        match made {
-            Ok(Ok((model, Ok(())))) => Ok(Instance::new(store, model, self)),
-            Ok(Ok((_, Err(error)))) => Err(error.into()),
-            Ok(Err(error)) => Err(failure(&self.name, error, timeout)),
-            Err(_) => Err(CallError::Timeout(timeout)),
-        }
+        let (model, init) = self.maker.starting(&clock, start).await?;
+        init?;
+        Ok(Instance::new(store, model, &self.maker))
+    }
+
+    /// What its instances use and have used, together.
+    pub fn usage(&self) -> &Usage {
+        &self.maker.usage
     }
 }
 
-fn compile(sandbox: &Sandbox, bytes: &[u8]) -> Result<Component, LoadError> {
-    use std::hash::{DefaultHasher, Hash, Hasher};
+impl Maker {
+    pub(super) fn store(&self, graphs: Graphs) -> Result<Store<State>, CallError> {
+        let GuestOptions { limits, grants, .. } = &self.options;
+        let log = GuestLog::new(self.name.clone(), self.usage.clone());
+        log.renew(limits);
+        let stdio = |level| Stdio { log: log.clone(), level };
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(stdio(Level::Info)).stderr(stdio(Level::Warn));
+        wasi.max_random_size(limits.max_random as u64);
+        grants.apply(&mut wasi).map_err(|e| {
+            tracing::warn!(model = %self.name, "a grant cannot be given: {e:#}");
+            CallError::Server("a folder that it was granted cannot be opened".into())
+        })?;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles);
+        let state = State {
+            table,
+            wasi: wasi.build(),
+            graphs,
+            grants: grants.clone(),
+            log,
+            limits: *limits,
+            account: Arc::new(Account::new(self.usage.clone())),
+            deadline: Instant::now() + limits.init,
+            cpu: limits.init,
+            clock: Arc::default(),
+        };
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| state);
+        store.set_hostcall_fuel(limits.memory);
+        store.set_max_component_handles(limits.handles);
+        store.epoch_deadline_callback(|context| {
+            let state = context.data();
+            if Instant::now() >= state.deadline {
+                return Ok(wasmtime::UpdateDeadline::Interrupt);
+            }
+            if state.clock.spent() >= state.cpu {
+                return Err(OverCpu.into());
+            }
+            // Other guests and the connections of this thread get their turn.
+            Ok(wasmtime::UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        store.set_epoch_deadline(1);
+        Ok(store)
+    }
 
-    let engine = &sandbox.engine;
-    let context = |context| move |source| LoadError::Wasmtime { context, source };
-    let mut compiler = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut compiler);
-    let key = format!("{}-{:016x}", blake3::hash(bytes), compiler.finish());
-    if let Some(cache) = &sandbox.cache
-        && let Some(code) = cache.get(&key)
-    {
+    /// Runs the start of an instance within the time that it may take.
+    pub(super) async fn starting<T>(
+        &self,
+        clock: &CpuClock,
+        start: impl Future<Output = wasmtime::Result<T>>,
+    ) -> Result<T, CallError> {
+        let _running = self.ticker.running();
+        let limit = self.options.limits.init;
+        match tokio::time::timeout(limit, clock.measure(start)).await {
+            Ok(Ok(started)) => Ok(started),
+            Ok(Err(error)) => Err(match failure(&self.name, error, limit, limit) {
+                CallError::Timeout(_) | CallError::Cpu(_) => CallError::Start(limit),
+                other => other,
+            }),
+            Err(_) => Err(CallError::Start(limit)),
+        }
+    }
+
+    pub(super) fn link(&self, component: &Component) -> Result<ModelPre<State>, LoadError> {
+        let context = |context| move |source| LoadError::Wasmtime { context, source };
+        let pre = self
+            .linker
+            .instantiate_pre(component)
+            .map_err(context("model.wasm imports what this server does not provide"))?;
+        ModelPre::new(pre)
+            .map_err(context("model.wasm does not export what tms:model/model@0.1.0 asks for"))
+    }
+
+    pub(super) fn compile(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+        let key = self.key(bytes);
+        if let Some(component) = self.cached(&key) {
+            return Ok(component);
+        }
+        let component = Component::from_binary(&self.engine, bytes)
+            .map_err(|source| LoadError::Wasmtime { context: "model.wasm is not valid", source })?;
+        self.put(&key, &component)?;
+        Ok(component)
+    }
+
+    /// Compiles the snapshot of a component. One whose `init` may read files, variables or hosts
+    /// is taken anew at every start.
+    async fn compile_snapshot(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+        let key = format!("{}-snapshot", self.key(bytes));
+        let keep = self.options.grants.is_empty();
+        if keep && let Some(component) = self.cached(&key) {
+            return Ok(component);
+        }
+        // Wizer is written for components that people trust: it panics on some that are odd.
+        let taken = AssertUnwindSafe(snapshot(self, bytes)).catch_unwind().await;
+        let bytes = taken.unwrap_or_else(|_| {
+            Err(LoadError::Refused("it cannot be snapshotted: wizer broke down on it".into()))
+        })?;
+        let component = Component::from_binary(&self.engine, &bytes).map_err(|source| {
+            LoadError::Wasmtime { context: "its snapshot is not valid", source }
+        })?;
+        if keep {
+            self.put(&key, &component)?;
+        }
+        Ok(component)
+    }
+
+    /// What compiled code is stored under: what was compiled, and by what.
+    fn key(&self, bytes: &[u8]) -> String {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut compiler = DefaultHasher::new();
+        self.engine.precompile_compatibility_hash().hash(&mut compiler);
+        format!("{}-{:016x}", blake3::hash(bytes), compiler.finish())
+    }
+
+    fn cached(&self, key: &str) -> Option<Component> {
+        let code = self.cache.as_ref()?.get(key)?;
         // SAFETY: `CodeCache::get` gives only files that this user alone can write, in a folder
         // that this user alone can write, whose checksum holds: what this server stored there.
         // wasmtime itself refuses code of another version or configuration.
         #[allow(unsafe_code)]
-        match unsafe { Component::deserialize(engine, &code) } {
-            Ok(component) => return Ok(component),
-            Err(e) => tracing::warn!("compiled code is not used, compiling again: {e:#}"),
+        unsafe { Component::deserialize(&self.engine, &code) }
+            .inspect_err(|e| tracing::warn!("compiled code is not used, compiling again: {e:#}"))
+            .ok()
+    }
+
+    fn put(&self, key: &str, component: &Component) -> Result<(), LoadError> {
+        if let Some(cache) = &self.cache {
+            let code = component.serialize().map_err(|source| LoadError::Wasmtime {
+                context: "the compiled code cannot be stored",
+                source,
+            })?;
+            cache.put(key, &code);
         }
+        Ok(())
     }
-    let component =
-        Component::from_binary(engine, bytes).map_err(context("model.wasm is not valid"))?;
-    if let Some(cache) = &sandbox.cache {
-        let code = component.serialize().map_err(context("the compiled code cannot be stored"))?;
-        cache.put(&key, &code);
-    }
-    Ok(component)
 }
+
+/// The guest has had its CPU time.
+#[derive(Debug, thiserror::Error)]
+#[error("over the limit of CPU time")]
+pub struct OverCpu;

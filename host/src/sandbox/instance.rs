@@ -1,7 +1,7 @@
 //! One instance of a component: a store of its own, one call at a time.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,13 +13,14 @@ use crate::{
 };
 
 use super::{
-    CallError, Guest,
+    CallError,
     bindings::{
         Model,
         tms::model::types::{self, Fault, Kinds},
     },
     engine::Ticker,
-    state::State,
+    guest::{Maker, OverCpu},
+    state::{State, Usage},
 };
 
 pub struct Instance {
@@ -27,31 +28,64 @@ pub struct Instance {
     model: Model,
     name: Arc<str>,
     ticker: Arc<Ticker>,
+    usage: Arc<Usage>,
+    /// It answers one call only.
+    fresh: bool,
+    uses: usize,
 }
 
 /// Calls into the guest within a deadline: `guest!(self, deadline, call_run(&input, args))`.
 macro_rules! guest {
     ($self:ident, $deadline:expr, $call:ident($($arg:expr),*)) => {{
         let started = Instant::now();
-        let limits = $self.store.data().limits;
-        let deadline = $deadline.min(started + limits.timeout);
-        $self.store.data_mut().deadline = deadline;
-        $self.store.data().log.renew(limits.log_lines);
+        let state = $self.store.data_mut();
+        let (cpu, clock) = (state.limits.cpu, state.clock.clone());
+        let deadline = $deadline.min(started + state.limits.timeout);
+        state.begin(deadline);
         $self.store.set_epoch_deadline(1);
         let _running = $self.ticker.running();
-        let call = $self.model.$call(&mut $self.store $(, $arg)*);
+        let call = clock.measure($self.model.$call(&mut $self.store $(, $arg)*));
         // The epoch ends a guest that computes, this timer one that waits inside a host call.
         match tokio::time::timeout_at(deadline.into(), call).await {
             Ok(Ok(result)) => Ok(result),
-            Ok(Err(error)) => Err(failure(&$self.name, error, deadline - started)),
+            Ok(Err(error)) => Err(failure(&$self.name, error, deadline - started, cpu)),
             Err(_) => Err(CallError::Timeout(deadline - started)),
         }
     }};
 }
 
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.usage.instances_discarded.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl Instance {
-    pub(super) fn new(store: Store<State>, model: Model, guest: &Guest) -> Self {
-        Self { store, model, name: guest.name.clone(), ticker: guest.ticker.clone() }
+    pub(super) fn new(store: Store<State>, model: Model, maker: &Maker) -> Self {
+        Self {
+            store,
+            model,
+            name: maker.name.clone(),
+            ticker: maker.ticker.clone(),
+            usage: maker.usage.clone(),
+            fresh: maker.options.fresh,
+            uses: 0,
+        }
+    }
+
+    /// Whether the next call may have it too: it is not worn out, and keeps little for itself.
+    pub fn reusable(&mut self) -> bool {
+        /// Counting handles walks their table: now and then is enough.
+        const COUNT_EVERY: usize = 64;
+        self.uses += 1;
+        let state = self.store.data_mut();
+        let limits = &state.limits;
+        if self.fresh || self.uses >= limits.max_uses || state.account.used() > limits.max_retained
+        {
+            return false;
+        }
+        !self.uses.is_multiple_of(COUNT_EVERY)
+            || state.table.iter_mut().count() <= limits.handles / 2
     }
 
     /// What the model takes and gives.
@@ -136,10 +170,10 @@ impl Instance {
             .map(|(_, tensor)| tensor.data().len())
             .chain(output.json.as_ref().map(String::len))
             .fold(0, usize::saturating_add);
-        if bytes > state.limits.reply {
+        if bytes > state.limits.max_reply {
             return Err(CallError::Model(format!(
                 "the model's result of {bytes} bytes exceeds the limit of {} (max_reply)",
-                state.limits.reply
+                state.limits.max_reply
             )));
         }
         if let Some(json) = &output.json
@@ -152,12 +186,15 @@ impl Instance {
 }
 
 /// What became of a call that wasmtime ended.
-pub fn failure(model: &str, error: wasmtime::Error, limit: Duration) -> CallError {
+pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Duration) -> CallError {
     if error.is::<PoolConcurrencyLimitError>() {
         return CallError::PoolFull;
     }
     if let Some(Trap::Interrupt) = error.downcast_ref::<Trap>() {
         return CallError::Timeout(limit);
+    }
+    if error.is::<OverCpu>() {
+        return CallError::Cpu(cpu);
     }
     // The log has the guest's backtrace (not the host's, which `:?` would add), the caller only the
     // reason. On one line, and without control characters: the functions' names are the guest's.

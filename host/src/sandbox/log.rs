@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -19,9 +19,11 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
+use crate::limits::Limits;
+
 use super::{
     bindings::tms::model::log::{self, Level},
-    state::State,
+    state::{State, Usage},
 };
 
 /// Longer lines are cut.
@@ -33,35 +35,37 @@ pub struct GuestLog(Arc<Shared>);
 
 struct Shared {
     model: Arc<str>,
-    lines_left: AtomicU32,
-    dropped: AtomicU32,
+    usage: Arc<Usage>,
+    lines_left: AtomicUsize,
+    bytes_left: AtomicUsize,
+    dropped: AtomicU64,
 }
 
 impl GuestLog {
-    pub fn new(model: Arc<str>, lines: u32) -> Self {
-        Self(Arc::new(Shared {
-            model,
-            lines_left: AtomicU32::new(lines),
-            dropped: AtomicU32::new(0),
-        }))
+    pub fn new(model: Arc<str>, usage: Arc<Usage>) -> Self {
+        let (lines_left, bytes_left) = Default::default();
+        Self(Arc::new(Shared { model, usage, lines_left, bytes_left, dropped: AtomicU64::new(0) }))
     }
 
     /// A new call: a new allowance, and a word about what the last one lost.
-    pub fn renew(&self, lines: u32) {
+    pub fn renew(&self, limits: &Limits) {
         let dropped = self.0.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
+            self.0.usage.log_lines_dropped.fetch_add(dropped, Ordering::Relaxed);
             tracing::warn!(target: "model", model = %self.0.model,
-                "{dropped} lines of the log were dropped: a call may write {lines}");
+                "{dropped} lines of the log were dropped: a call may write {} lines and {} bytes",
+                limits.log_lines, limits.log_bytes);
         }
-        self.0.lines_left.store(lines, Ordering::Relaxed);
+        self.0.lines_left.store(limits.log_lines, Ordering::Relaxed);
+        self.0.bytes_left.store(limits.log_bytes, Ordering::Relaxed);
     }
 
     pub fn line(&self, level: Level, line: &str) {
-        let left = self
-            .0
-            .lines_left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-        if left.is_err() {
+        let take = |left: &AtomicUsize, n| {
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(n))
+        };
+        let length = line.len().min(MAX_LINE);
+        if take(&self.0.bytes_left, length).and_then(|_| take(&self.0.lines_left, 1)).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }

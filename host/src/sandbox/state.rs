@@ -4,59 +4,100 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
-use crate::nn::{Graph, Tensor};
+use crate::{
+    limits::Limits,
+    nn::{Graph, Tensor},
+};
 
-use super::{log::GuestLog, tensors::HostTensor};
-
-/// What one instance may use. The operator sets them, a model may lower them.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of linear memory and of host-side tensors together.
-    pub memory: usize,
-    /// Wall-clock time of one call, waiting included.
-    pub timeout: std::time::Duration,
-    /// Handles (tensors, graphs, contexts, errors) held at once.
-    pub handles: usize,
-    /// Bytes of one result: JSON and tensors together.
-    pub reply: usize,
-    /// Lines that one call may log; more are counted and dropped.
-    pub log_lines: u32,
-}
+use super::{Grants, clock::CpuClock, log::GuestLog, tensors::HostTensor};
 
 /// The graphs that a model may open, by name.
 pub type Graphs = Arc<BTreeMap<String, Graph>>;
+
+/// What a model's instances use, and what became of them.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// Host-side bytes of all tensors.
+    pub tensor_bytes: AtomicUsize,
+    pub log_lines_dropped: AtomicU64,
+    pub instances_created: AtomicU64,
+    pub instances_discarded: AtomicU64,
+}
+
+/// What one instance uses.
+#[derive(Debug)]
+pub struct Account {
+    /// Linear memory and host-side tensors, in bytes.
+    used: AtomicUsize,
+    usage: Arc<Usage>,
+}
+
+impl Account {
+    pub fn new(usage: Arc<Usage>) -> Self {
+        usage.instances_created.fetch_add(1, Ordering::Relaxed);
+        Self { used: AtomicUsize::new(0), usage }
+    }
+
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Adds `bytes` unless that exceeds `limit`.
+    fn add(&self, bytes: usize, limit: usize) -> bool {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= limit;
+        if !fits {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+}
 
 pub struct State {
     pub table: ResourceTable,
     pub wasi: WasiCtx,
     pub graphs: Graphs,
+    pub grants: Grants,
     pub log: GuestLog,
     pub limits: Limits,
-    /// Bytes in use, shared with every [`Charge`] that this instance's tensors hold.
-    pub used: Arc<AtomicUsize>,
+    /// Shared with every [`Charge`] that this instance's tensors hold.
+    pub account: Arc<Account>,
     /// When the current call must have ended; read where the guest is interrupted.
     pub deadline: Instant,
+    /// CPU time that the current call may take, and what it has taken.
+    pub cpu: Duration,
+    pub clock: Arc<CpuClock>,
 }
 
 impl State {
+    /// A new call begins, and must end by `deadline`.
+    pub fn begin(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+        self.cpu = self.limits.cpu;
+        self.log.renew(&self.limits);
+    }
+
+    /// What runs now is the host's own.
+    pub fn unlimited(&mut self) {
+        self.deadline += Duration::from_secs(3600);
+        self.cpu = Duration::MAX;
+    }
+
     /// Accounts for `bytes` on the host's side, or says that the limit is reached.
     pub fn charge(&self, bytes: usize) -> wasmtime::Result<Charge> {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let charge = Charge { bytes, used: self.used.clone() };
-        if before.saturating_add(bytes) > self.limits.memory {
-            // Dropping the charge takes the bytes back.
-            drop(charge);
+        if !self.account.add(bytes, self.limits.memory) {
             return Err(self.over_memory(bytes));
         }
-        Ok(charge)
+        self.account.usage.tensor_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Charge { bytes, account: self.account.clone() })
     }
 
     /// A handle's content for a tensor that becomes this instance's.
@@ -77,12 +118,13 @@ impl State {
 #[derive(Debug)]
 pub struct Charge {
     bytes: usize,
-    used: Arc<AtomicUsize>,
+    account: Arc<Account>,
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.usage.tensor_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -93,14 +135,8 @@ impl ResourceLimiter for State {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current);
-        let before = self.used.fetch_add(more, Ordering::Relaxed);
-        if before.saturating_add(more) > self.limits.memory {
-            self.used.fetch_sub(more, Ordering::Relaxed);
-            // `memory.grow` returns -1: the guest's allocator decides what that means.
-            return Ok(false);
-        }
-        Ok(true)
+        // Where not, `memory.grow` returns -1: the guest's allocator decides what that means.
+        Ok(self.account.add(desired.saturating_sub(current), self.limits.memory))
     }
 
     fn table_growing(

@@ -16,7 +16,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct HostTensor {
     pub tensor: Tensor,
-    charge: Arc<Charge>,
+    pub charge: Arc<Charge>,
 }
 
 impl HostTensor {

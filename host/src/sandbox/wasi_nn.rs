@@ -135,8 +135,7 @@ impl inference::HostGraphExecutionContext for State {
         inputs: Handles,
     ) -> Result<Result<Handles, Resource<NnError>>> {
         let graph = self.table.get(&this)?.0.clone();
-        let inputs = self.take_tensors(inputs)?;
-        match graph.compute(inputs, &[]).await {
+        match self.run(graph, inputs, &[]).await? {
             Ok(outputs) => Ok(Ok(self.give_tensors(outputs)?)),
             Err(error) => {
                 let code = match error {

@@ -159,6 +159,15 @@ impl<F: Factory> Pool<F> {
         drop(old);
     }
 
+    pub fn factory(&self) -> &F {
+        &self.factory
+    }
+
+    /// Calls that wait for a permit.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Instances lent out, on all workers.
     pub fn busy(&self) -> usize {
         self.shelves().iter().map(|shelf| shelf.busy).sum()

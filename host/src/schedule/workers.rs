@@ -2,13 +2,16 @@
 //! and runs their guests. See docs/decisions/002-worker-runtime.md for why.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     thread,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -16,6 +19,12 @@ use tokio::{
     sync::watch,
 };
 use tokio_util::task::AbortOnDropHandle;
+
+/// A call that has computed for so long goes on in the background, where short calls do not wait
+/// for it.
+const BRIEF: Duration = Duration::from_millis(5);
+/// How far the background gives way to the workers (a thread's nice value, 0 to 19).
+const NICE: i32 = 10;
 
 /// Index of a worker, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +43,8 @@ pub struct Workers {
 #[derive(Debug)]
 struct Worker {
     runtime: Handle,
+    /// A thread of lower priority, for calls that compute for long.
+    background: Handle,
     /// Calls on it, suspended ones included.
     load: AtomicUsize,
 }
@@ -43,14 +54,23 @@ impl Workers {
     pub fn start(count: usize) -> io::Result<Arc<Self>> {
         let (running, stopped) = watch::channel(());
         let worker = |index| {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            let handle = runtime.handle().clone();
-            let mut stopped = stopped.clone();
-            thread::Builder::new().name(format!("tms-worker-{index}")).spawn(move || {
-                // A change or the sender's end: both mean stop. Tasks end with their runtime.
-                let _ = runtime.block_on(stopped.changed());
-            })?;
-            Ok(Worker { runtime: handle, load: AtomicUsize::new(0) })
+            let thread = |name: String, nice: i32| {
+                let runtime = Builder::new_current_thread().enable_all().build()?;
+                let handle = runtime.handle().clone();
+                let mut stopped = stopped.clone();
+                thread::Builder::new().name(name).spawn(move || {
+                    // On Linux a thread has its own. Where it cannot be set, all are equal.
+                    let _ = rustix::process::setpriority_process(None, nice);
+                    // A change or the sender's end: both mean stop. Tasks end with their runtime.
+                    let _ = runtime.block_on(stopped.changed());
+                })?;
+                io::Result::Ok(handle)
+            };
+            Ok(Worker {
+                runtime: thread(format!("tms-worker-{index}"), 0)?,
+                background: thread(format!("tms-long-{index}"), NICE)?,
+                load: AtomicUsize::new(0),
+            })
         };
         let workers = (0..count.max(1)).map(worker).collect::<io::Result<_>>()?;
         Ok(Arc::new(Self { workers, next: AtomicUsize::new(0), running }))
@@ -84,6 +104,32 @@ impl Workers {
         AbortOnDropHandle::new(worker.runtime.spawn(task))
     }
 
+    /// Runs a call that came on worker `home` on `worker`; in the background of that one once it
+    /// has computed for long. None where the worker has ended.
+    pub async fn run<F>(&self, home: WorkerId, worker: WorkerId, call: F) -> Option<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let mut call = Box::pin(call);
+        if worker == home {
+            if let Some(output) = brief(&mut call).await {
+                return Some(output);
+            }
+        } else {
+            let there = self.spawn(worker, async move {
+                let output = brief(&mut call).await;
+                (call, output)
+            });
+            let output;
+            (call, output) = there.await.ok()?;
+            if output.is_some() {
+                return output;
+            }
+        }
+        let background = &self.workers[worker.0 % self.count()].background;
+        AbortOnDropHandle::new(background.spawn(call)).await.ok()
+    }
+
     /// Where a call runs: at home if that has nothing to do, else on the least busy worker that
     /// has `room`, the nearest to home where several are.
     pub fn choose(&self, home: WorkerId, room: impl Fn(WorkerId) -> bool) -> WorkerId {
@@ -113,6 +159,22 @@ impl Workers {
     pub fn stop(&self) {
         self.running.send_replace(());
     }
+}
+
+/// Runs a call until it ends, or until it has computed for long: then None.
+async fn brief<F: Future>(call: &mut Pin<Box<F>>) -> Option<F::Output> {
+    let mut computed = Duration::ZERO;
+    poll_fn(|context| {
+        let started = Instant::now();
+        let polled = call.as_mut().poll(context);
+        computed += started.elapsed();
+        match polled {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if computed >= BRIEF => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// A call on a worker.

@@ -1,0 +1,69 @@
+//! The metrics page: `GET /metrics` over HTTP/1.1, on an address of its own.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::Full;
+use hyper::{
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::Semaphore};
+
+/// What the page is, as OpenMetrics names it.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Readers at a time; more wait.
+const READERS: usize = 16;
+/// The longest that a reader may take from connecting to its reply.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers until it is dropped.
+pub async fn serve(listener: TcpListener, registry: Arc<Registry>) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!("metrics on http://{address}/metrics");
+    }
+    let readers = Arc::new(Semaphore::new(READERS));
+    loop {
+        // The semaphore is never closed.
+        let reader = readers.clone().acquire_owned().await;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(e) => {
+                tracing::warn!("a connection to the metrics page was not accepted: {e}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let registry = registry.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(|request| std::future::ready(answer(&request, &registry)));
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), answer);
+            // A reader that leaves or is slow is nobody's error.
+            let _ = tokio::time::timeout(PATIENCE, connection).await;
+            drop(reader);
+        });
+    }
+}
+
+fn answer(
+    request: &Request<Incoming>,
+    registry: &Registry,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, kind, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => match crate::metrics::page(registry) {
+            Ok(page) => (StatusCode::OK, OPENMETRICS, page),
+            Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", e.to_string()),
+        },
+        _ => (StatusCode::NOT_FOUND, "text/plain", "see GET /metrics\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    Ok(response)
+}

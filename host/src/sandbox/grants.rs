@@ -1,0 +1,103 @@
+//! What the operator lets a guest reach outside the sandbox. Without a grant there is nothing: no
+//! files, environment, arguments, sockets or stdin.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use wasmtime::{
+    StoreContextMut,
+    component::{Linker, Resource},
+};
+use wasmtime_wasi::{
+    FsPerms, WasiCtxBuilder,
+    p2::bindings::sockets::{
+        ip_name_lookup::{Host, ResolveAddressStream},
+        network::{ErrorCode, Network},
+    },
+    sockets::{SocketAddrUse, WasiSocketsView},
+};
+
+use super::state::State;
+
+/// One model's grants.
+#[derive(Clone, Debug, Default)]
+pub struct Grants {
+    /// The guest's path of a folder, and the folder. Read-only.
+    pub folders: Vec<(String, PathBuf)>,
+    /// Names and values.
+    pub env: Vec<(String, String)>,
+    /// Names or addresses, and ports, that a guest may connect to over TCP.
+    pub hosts: Arc<[(String, u16)]>,
+}
+
+impl Grants {
+    pub fn is_empty(&self) -> bool {
+        self.folders.is_empty() && self.env.is_empty() && self.hosts.is_empty()
+    }
+
+    /// Puts the grants into a guest's WASI.
+    pub fn apply(&self, wasi: &mut WasiCtxBuilder) -> wasmtime::Result<()> {
+        for (guest, host) in &self.folders {
+            wasi.preopened_dir(host, guest, FsPerms::ReadOnly)?;
+        }
+        wasi.envs(&self.env).allow_udp(false).allow_tcp(!self.hosts.is_empty());
+        if !self.hosts.is_empty() {
+            let hosts = self.hosts.clone();
+            wasi.allow_ip_name_lookup(true).socket_addr_check(move |address, use_| {
+                let hosts = hosts.clone();
+                // On a task of its own, as the lookup's future cannot be shared between threads.
+                let check = tokio::spawn(async move { allowed(&hosts, address, use_).await });
+                Box::pin(async move { check.await.unwrap_or(false) })
+            });
+        }
+        Ok(())
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.hosts.iter().any(|(host, _)| host == name)
+    }
+}
+
+/// Whether a guest may use a socket with an address so.
+async fn allowed(hosts: &[(String, u16)], address: SocketAddr, use_: SocketAddrUse) -> bool {
+    match use_ {
+        // Before each connection, an address of the system's choice.
+        SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
+        SocketAddrUse::TcpConnect => {
+            for (host, port) in hosts {
+                // Looked up at every connection: addresses behind a name change.
+                if let Ok(mut found) = tokio::net::lookup_host((host.as_str(), *port)).await
+                    && found.any(|a| a.ip().to_canonical() == address.ip().to_canonical())
+                    && *port == address.port()
+                {
+                    return true;
+                }
+            }
+            false
+        }
+        _ => false,
+    }
+}
+
+/// Puts a check in front of WASI's name lookup, which knows only all names or none: through the
+/// names that it looks up, a guest could tell the world what it knows.
+pub fn restrict_lookup(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    type Resolved = (Result<Resource<ResolveAddressStream>, ErrorCode>,);
+    let resolve = |mut store: StoreContextMut<'_, State>,
+                   (network, name): (Resource<Network>, String)|
+     -> wasmtime::Result<Resolved> {
+        let state = store.data_mut();
+        if !state.grants.names(&name) {
+            return Ok((Err(ErrorCode::AccessDenied),));
+        }
+        match state.sockets().resolve_addresses(network, name) {
+            Ok(stream) => Ok((Ok(stream),)),
+            Err(error) => Ok((Err(error.downcast()?),)),
+        }
+    };
+    linker.allow_shadowing(true);
+    linker
+        .instance("wasi:sockets/ip-name-lookup@0.2.12")?
+        .func_wrap("resolve-addresses", resolve)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
