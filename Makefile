@@ -47,7 +47,7 @@ run_tests: test
 
 ## measure; writes benches/runs/
 bench: build
-	@scripts/python.sh && exec .venv/bin/python benches/run.py
+	@scripts/python.sh && .venv/bin/python benches/run.py && exec .venv/bin/python benches/sandbox.py
 
 ## compare the classifier on the first GPU with the CPU
 gpu-test:

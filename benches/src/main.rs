@@ -7,11 +7,13 @@
 //! - [`echo`]: next to no work, or the pixels' work without a sandbox
 //! - [`classify`]: the classifier without a sandbox
 //! - [`session`]: the classifier's network alone
+//! - [`instances`]: what fresh, used, limited and idle instances cost
 //! - [`frames`]: the requests, as files for the load generator
 
 mod classify;
 mod echo;
 mod frames;
+mod instances;
 mod serve;
 mod service;
 mod session;
@@ -33,6 +35,8 @@ enum Command {
     Classify(classify::Args),
     /// Run the classifier's network in a loop and print the times
     Session(session::Args),
+    /// Measure what instances cost, without gRPC
+    Instances(instances::Args),
     /// Write the requests as files for h2load
     Frames(frames::Args),
 }
@@ -43,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Command::Echo(args) => echo::run(args),
         Command::Classify(args) => classify::run(args),
         Command::Session(args) => session::run(args),
+        Command::Instances(args) => instances::run(args),
         Command::Frames(args) => frames::run(args),
     }
 }

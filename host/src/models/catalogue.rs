@@ -1,6 +1,9 @@
 //! All models by name: those that are ready, and those that failed to load with the reason.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::sync::Notify;
 
@@ -72,6 +75,14 @@ impl Catalogue {
     /// Drops all idle instances.
     pub fn clear(&self) {
         self.pools().for_each(|pool| pool.clear());
+    }
+
+    /// Instances thrown away so far.
+    pub fn discarded(&self) -> u64 {
+        let discarded = |pool: &Arc<Pool<Guest>>| {
+            pool.factory().usage().instances_discarded.load(Ordering::Relaxed)
+        };
+        self.pools().map(discarded).sum()
     }
 
     /// Calls that have an instance now.

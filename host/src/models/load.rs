@@ -227,6 +227,7 @@ fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
         // At least this much, so that a component over a low limit fails with the limit's words.
         memory: 256 << 20,
         stack: settings.stack,
+        interruptible: true,
     };
     for plan in plans {
         let Some((_, footprint)) = plan.component else {

@@ -40,6 +40,8 @@ pub struct PoolSize {
     pub memory: usize,
     /// Stack of a guest's code, the same for all models, in bytes.
     pub stack: usize,
+    /// Whether guests are interrupted and limited. False only for benches: nothing stops them then.
+    pub interruptible: bool,
 }
 
 /// The engine with all that guests are linked to.
@@ -48,6 +50,7 @@ pub struct Sandbox {
     pub(super) linker: Arc<Linker<State>>,
     pub(super) cache: Option<CodeCache>,
     pub(super) ticker: Arc<Ticker>,
+    pub(super) interruptible: bool,
 }
 
 impl Sandbox {
@@ -75,7 +78,7 @@ impl Sandbox {
         let mut config = Config::new();
         config
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling))
-            .epoch_interruption(true)
+            .epoch_interruption(pool.interruptible)
             .max_wasm_stack(pool.stack)
             .async_stack_size(pool.stack + HOST_STACK)
             // No guests of WASI 0.3 yet: stores are smaller without.
@@ -87,7 +90,13 @@ impl Sandbox {
         Model::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)
             .map_err(context("linking tms:model"))?;
         let ticker = Ticker::start(engine.clone());
-        Ok(Self { engine, linker: Arc::new(linker), cache, ticker })
+        Ok(Self {
+            engine,
+            linker: Arc::new(linker),
+            cache,
+            ticker,
+            interruptible: pool.interruptible,
+        })
     }
 }
 

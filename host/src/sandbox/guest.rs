@@ -50,6 +50,7 @@ pub struct Maker {
     engine: Engine,
     linker: Arc<Linker<State>>,
     cache: Option<CodeCache>,
+    interruptible: bool,
 }
 
 impl Guest {
@@ -68,6 +69,7 @@ impl Guest {
             engine: sandbox.engine.clone(),
             linker: sandbox.linker.clone(),
             cache: sandbox.cache.clone(),
+            interruptible: sandbox.interruptible,
         };
         let component = match maker.options.snapshot {
             true => maker.compile_snapshot(bytes).await?,
@@ -128,9 +130,12 @@ impl Maker {
             clock: Arc::default(),
         };
         let mut store = Store::new(&self.engine, state);
-        store.limiter(|state| state);
         store.set_hostcall_fuel(limits.memory);
         store.set_max_component_handles(limits.handles);
+        if !self.interruptible {
+            return Ok(store);
+        }
+        store.limiter(|state| state);
         store.epoch_deadline_callback(|context| {
             let state = context.data();
             if Instant::now() >= state.deadline {
@@ -154,7 +159,7 @@ impl Maker {
     ) -> Result<T, CallError> {
         let _running = self.ticker.running();
         let limit = self.options.limits.init;
-        match tokio::time::timeout(limit, clock.measure(start)).await {
+        match tokio::time::timeout(limit, clock.measure(limit, start)).await {
             Ok(Ok(started)) => Ok(started),
             Ok(Err(error)) => Err(match failure(&self.name, error, limit, limit) {
                 CallError::Timeout(_) | CallError::Cpu(_) => CallError::Start(limit),

@@ -44,7 +44,7 @@ macro_rules! guest {
         state.begin(deadline);
         $self.store.set_epoch_deadline(1);
         let _running = $self.ticker.running();
-        let call = clock.measure($self.model.$call(&mut $self.store $(, $arg)*));
+        let call = clock.measure(cpu, $self.model.$call(&mut $self.store $(, $arg)*));
         // The epoch ends a guest that computes, this timer one that waits inside a host call.
         match tokio::time::timeout_at(deadline.into(), call).await {
             Ok(Ok(result)) => Ok(result),
@@ -201,7 +201,9 @@ pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Durati
     let trace = format!("{error:#}").replace(char::is_control, " ");
     let trace = trace.split_whitespace().collect::<Vec<_>>().join(" ");
     tracing::warn!(target: "model", %model, "trapped: {trace}");
-    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+    let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
+    // The host's table, and wasmtime's own, whose error has no type.
+    if full || error.root_cause().to_string().contains("handle limit exceeded") {
         let held = "it holds too many handles (limit `handles`): tensors must be dropped";
         return CallError::Trap(held.into());
     }

@@ -1,13 +1,8 @@
 //! `tms:model/log`, and a guest's stdout and stderr: lines in the host's log under the model's name.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
@@ -64,8 +59,7 @@ impl GuestLog {
         let take = |left: &AtomicUsize, n| {
             left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(n))
         };
-        let length = line.len().min(MAX_LINE);
-        if take(&self.0.bytes_left, length).and_then(|_| take(&self.0.lines_left, 1)).is_err() {
+        if take(&self.0.lines_left, 1).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -82,6 +76,10 @@ impl GuestLog {
             .collect();
         if text.len() < line.len() && line.chars().nth(MAX_LINE).is_some() {
             text.push('…');
+        }
+        if take(&self.0.bytes_left, text.len()).is_err() {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
         }
         let model = &self.0.model;
         match level {
@@ -116,7 +114,8 @@ impl IsTerminal for Stdio {
 
 impl StdoutStream for Stdio {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.lines())
+        // WASI 0.3 would ask for this one; guests of 0.2 have the one below.
+        Box::new(tokio::io::sink())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
@@ -181,24 +180,5 @@ impl OutputStream for Lines {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(64 * 1024)
-    }
-}
-
-impl AsyncWrite for Lines {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.push(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }

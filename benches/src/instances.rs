@@ -1,0 +1,229 @@
+//! What instances cost, without gRPC around them: a fresh one against a used one, limits on against
+//! limits off, a snapshot against `init`, the next answer after a trap, memory of an idle one.
+
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use serde_json::json;
+use tms::{
+    data::Input,
+    limits::Limits,
+    nn::{DType, Tensor},
+    sandbox::{Grants, Guest, GuestOptions, Instance, PoolSize, Sandbox, inspect},
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A model that answers a text at once
+    #[arg(long, default_value = "models/example_text")]
+    text: String,
+
+    /// A model that reads every pixel
+    #[arg(long, default_value = "tests/guests/pixels")]
+    pixels: String,
+
+    /// A model with a heavy `init`
+    #[arg(long, default_value = "tests/guests/vocabulary")]
+    heavy: String,
+
+    /// A model that traps when it is told to
+    #[arg(long, default_value = "tests/guests/faults")]
+    faults: String,
+
+    /// Rounds; each measures both sides of every comparison once
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+}
+
+/// Instances kept at once to weigh them.
+const WEIGHED: usize = 256;
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(measure(args))
+}
+
+async fn measure(args: Args) -> anyhow::Result<()> {
+    let limited = Side::new(true)?;
+    let free = Side::new(false)?;
+    let text = limited.guest(&args.text, false).await?;
+    let text_free = free.guest(&args.text, false).await?;
+    let pixels = limited.guest(&args.pixels, false).await?;
+    let pixels_free = free.guest(&args.pixels, false).await?;
+    let heavy = limited.guest(&args.heavy, false).await?;
+    let heavy_snapshot = limited.guest(&args.heavy, true).await?;
+    let faults = limited.guest(&args.faults, false).await?;
+    for _ in 0..args.rounds {
+        compare("a text: used instance, fresh instance", 500, reused(&text), fresh(&text)).await?;
+        let both = (calls(&text, words), calls(&text_free, words));
+        compare("a text: limits on, limits off", 2000, both.0, both.1).await?;
+        let both = (calls(&pixels, picture), calls(&pixels_free, picture));
+        compare("1080p to 224: limits on, limits off", 20, both.0, both.1).await?;
+        compare("heavy init: init, snapshot", 20, start(&heavy), start(&heavy_snapshot)).await?;
+        compare("a text: after an answer, after a trap", 200, reused(&text), trapped(&faults))
+            .await?;
+    }
+    println!("{}", json!({"case": "idle instance", "kib": weigh(&text).await?}));
+    Ok(())
+}
+
+/// One engine, with limits or without.
+struct Side {
+    sandbox: Sandbox,
+    limits: Limits,
+}
+
+impl Side {
+    fn new(limited: bool) -> anyhow::Result<Self> {
+        let mut largest = tms::sandbox::Footprint::default();
+        for slots in [&mut largest.core_instances, &mut largest.memories, &mut largest.tables] {
+            *slots = 16;
+        }
+        let instances = WEIGHED as u32 + 16;
+        let pool = PoolSize {
+            instances,
+            total: largest.plus(largest, instances),
+            largest,
+            memory: 512 << 20,
+            stack: 1 << 20,
+            interruptible: limited,
+        };
+        let mut limits = Limits::default();
+        if !limited {
+            limits.cpu = Duration::MAX;
+        }
+        Ok(Self { sandbox: Sandbox::new(pool, None)?, limits })
+    }
+
+    async fn guest(&self, model: &str, snapshot: bool) -> anyhow::Result<Guest> {
+        let file = Path::new(model).join("model.wasm");
+        let bytes = fs::read(&file).with_context(|| format!("no {}", file.display()))?;
+        inspect(&bytes)?;
+        let options = GuestOptions {
+            name: model.to_owned(),
+            graphs: Arc::default(),
+            limits: self.limits,
+            grants: Grants::default(),
+            fresh: false,
+            snapshot,
+        };
+        Ok(Guest::load(&self.sandbox, &bytes, options).await?)
+    }
+}
+
+/// Both sides, half and half in turns; prints µs a call.
+async fn compare(
+    case: &str,
+    calls: usize,
+    mut one: impl AsyncFnMut() -> anyhow::Result<()>,
+    mut other: impl AsyncFnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut us = [0.0; 2];
+    for _ in 0..2 {
+        us[0] += time(calls / 2, &mut one).await? / 2.0;
+        us[1] += time(calls / 2, &mut other).await? / 2.0;
+    }
+    println!("{}", json!({"case": case, "us": us}));
+    Ok(())
+}
+
+async fn time(
+    calls: usize,
+    call: &mut impl AsyncFnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<f64> {
+    call().await?;
+    let started = Instant::now();
+    for _ in 0..calls {
+        call().await?;
+    }
+    Ok(started.elapsed().as_secs_f64() * 1e6 / calls as f64)
+}
+
+fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+fn words() -> Input {
+    Input::Text("text".into())
+}
+
+fn picture() -> Input {
+    let data: Vec<u8> =
+        (0..1080 * 1920 * 3).map(|i: u32| (i.wrapping_mul(31) >> 3) as u8).collect();
+    #[allow(clippy::unwrap_used)] // The data is as long as the shape says.
+    Input::Image(Tensor::new(DType::U8, [1080u64, 1920, 3], data.into()).unwrap())
+}
+
+/// Calls of one instance, after another.
+fn calls(guest: &Guest, input: fn() -> Input) -> impl AsyncFnMut() -> anyhow::Result<()> {
+    let mut instance: Option<Instance> = None;
+    let input = input();
+    async move || {
+        if instance.is_none() {
+            instance = Some(guest.instantiate().await?);
+        }
+        if let Some(instance) = &mut instance {
+            instance.run(input.clone(), "{}", deadline()).await?;
+        }
+        Ok(())
+    }
+}
+
+fn reused(guest: &Guest) -> impl AsyncFnMut() -> anyhow::Result<()> {
+    calls(guest, words)
+}
+
+/// A call of a fresh instance each.
+fn fresh(guest: &Guest) -> impl AsyncFnMut() -> anyhow::Result<()> {
+    async move || {
+        guest.instantiate().await?.run(words(), "{}", deadline()).await?;
+        Ok(())
+    }
+}
+
+/// The start of an instance.
+fn start(guest: &Guest) -> impl AsyncFnMut() -> anyhow::Result<()> {
+    async move || {
+        guest.instantiate().await?;
+        Ok(())
+    }
+}
+
+/// A call right after another one has trapped: the trap itself counts too.
+fn trapped(guest: &Guest) -> impl AsyncFnMut() -> anyhow::Result<()> {
+    let mut instance: Option<Instance> = None;
+    async move || {
+        if let Some(mut broken) = instance.take() {
+            let trap = broken.run(words(), r#"{"do": "trap"}"#, deadline()).await;
+            anyhow::ensure!(trap.is_err(), "it was to trap");
+        }
+        let mut next = guest.instantiate().await?;
+        next.run(words(), "{}", deadline()).await?;
+        instance = Some(next);
+        Ok(())
+    }
+}
+
+/// KiB of resident memory that an idle instance keeps, after a call.
+async fn weigh(guest: &Guest) -> anyhow::Result<f64> {
+    let mut kept = Vec::with_capacity(WEIGHED);
+    let before = resident_kib()?;
+    for _ in 0..WEIGHED {
+        let mut instance = guest.instantiate().await?;
+        instance.run(words(), "{}", deadline()).await?;
+        kept.push(instance);
+    }
+    Ok((resident_kib()? - before) / WEIGHED as f64)
+}
+
+fn resident_kib() -> anyhow::Result<f64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let figure = line.and_then(|line| line.split_whitespace().next());
+    Ok(figure.context("no VmRSS")?.parse()?)
+}
