@@ -16,6 +16,7 @@ mod graphs; // bare graphs: reference values, misfits
 mod health; // grpc.health.v1 and reflection
 mod image; // images in and out, one and many
 mod inference; // the Open Inference Protocol
+mod mtcnn; // a cascade of three networks: faces
 mod tensors; // every datatype, raw and typed; malformed tensors
 mod text; // texts, arguments, unicode
 mod workers; // workers, their memories, connections

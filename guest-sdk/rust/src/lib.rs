@@ -28,7 +28,8 @@
 //! - [`data`]: what a request carries and what a model answers; [`args`]: the caller's arguments.
 //! - [`tensor`], [`element`]: tensors, which live in the host, and their way to `ndarray` and back.
 //! - [`graph`]: the networks beside the component, run natively by the host.
-//! - [`image`]: pixels: resize, crop, normalise; [`scores`]: softmax and the best classes.
+//! - [`image`]: pixels: resize, crop, normalise; [`scores`]: softmax and the best classes;
+//!   [`boxes`]: non-maximum suppression.
 //! - [`error`]: errors say whose fault they are.
 //! - `export` and `host`: the glue to the component's interface; `host` has a native twin, so that
 //!   a model's own unit tests run with plain `cargo test`.
@@ -42,6 +43,7 @@ pub mod args;
 #[cfg(target_arch = "wasm32")]
 #[allow(missing_docs, unsafe_code, clippy::all)]
 pub mod bindings;
+pub mod boxes;
 pub mod data;
 pub mod element;
 pub mod error;
@@ -71,7 +73,7 @@ pub mod prelude {
     pub use crate::image::Transform;
     pub use crate::{
         Args, DType, Description, Error, Graph, Image, Input, Model, Output, Result, Tensor,
-        TensorInfo, Tensors, bail_caller, scores,
+        TensorInfo, Tensors, bail_caller, boxes, scores,
     };
     pub use log::{debug, error, info, trace, warn};
 }

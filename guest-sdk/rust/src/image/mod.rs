@@ -1,5 +1,8 @@
 //! Images: pixels as arrays, and the usual steps from a picture to a network's input.
 
+mod area;
+mod layout;
+mod letterbox;
 mod resize;
 mod sample;
 mod taps;
@@ -9,6 +12,7 @@ mod vectors;
 
 use ndarray::{Array3, ArrayD, ArrayView3, Axis, Ix3};
 
+pub use letterbox::Letterbox;
 pub use resize::resize;
 pub use sample::Sample;
 pub use taps::Filter;

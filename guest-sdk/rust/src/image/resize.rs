@@ -1,10 +1,11 @@
-//! Bilinear resizing, in two passes: along each row, then down the columns. With
+//! Resizing. The bilinear ways have two passes: along each row, then down the columns. With
 //! [`Filter::Antialias`] the result for bytes is that of Pillow's `BILINEAR`, value for value.
 //!
 //! Made for speed: only the wanted window is computed, and every source row is read once.
 
 use ndarray::{Array3, ArrayView3, Axis};
 
+use super::area::area;
 use super::taps::Taps;
 use super::{Filter, Sample};
 use crate::{Error, Result};
@@ -19,7 +20,7 @@ pub(crate) struct Window {
 }
 
 /// Resizes an image of up to four channels. The values keep their range; those of a `u8` image
-/// are whole numbers.
+/// are whole numbers, but for [`Filter::Area`].
 pub fn resize<T: Sample>(
     image: ArrayView3<T>,
     height: usize,
@@ -47,21 +48,35 @@ pub(crate) fn resize_rows<T: Sample>(
     if height == 0 || width == 0 || size.0 == 0 || size.1 == 0 {
         return Err(Error::caller("an image without pixels cannot be resized"));
     }
-    let columns = window.left..window.left + window.width;
-    let columns = Taps::<T>::new(width, size.1, columns, filter);
-    let rows = window.top..window.top + window.height;
-    let rows = Taps::<T>::new(height, size.0, rows, filter);
     match channels {
-        1 => passes::<T, 1>(image, &columns, &rows, sink),
-        2 => passes::<T, 2>(image, &columns, &rows, sink),
-        3 => passes::<T, 3>(image, &columns, &rows, sink),
-        4 => passes::<T, 4>(image, &columns, &rows, sink),
+        1 => rows::<T, 1>(image, size, window, filter, sink),
+        2 => rows::<T, 2>(image, size, window, filter, sink),
+        3 => rows::<T, 3>(image, size, window, filter, sink),
+        4 => rows::<T, 4>(image, size, window, filter, sink),
         _ => {
             let message = format!("an image of {channels} channels cannot be resized");
             return Err(Error::caller(message));
         }
     }
     Ok(())
+}
+
+fn rows<T: Sample, const CHANNELS: usize>(
+    image: ArrayView3<T>,
+    size: (usize, usize),
+    window: Window,
+    filter: Filter,
+    sink: impl FnMut(usize, &[f32]),
+) {
+    let (height, width, _) = image.dim();
+    if filter == Filter::Area {
+        return area::<T, CHANNELS>(image, size, window, sink);
+    }
+    let columns = window.left..window.left + window.width;
+    let columns = Taps::<T>::new(width, size.1, columns, filter);
+    let rows = window.top..window.top + window.height;
+    let rows = Taps::<T>::new(height, size.0, rows, filter);
+    passes::<T, CHANNELS>(image, &columns, &rows, sink);
 }
 
 /// Both passes, row by row: a source row is shrunk when the first output row needs it, and kept in
@@ -119,7 +134,7 @@ fn add_weighted<T: Sample>(sums: &mut [T::Sum], line: &[T::Sum], weight: T::Sum)
 }
 
 /// Copies row `y` to the start of `to`.
-fn copy_row<T: Sample>(image: ArrayView3<T>, y: usize, to: &mut [T]) {
+pub(super) fn copy_row<T: Sample>(image: ArrayView3<T>, y: usize, to: &mut [T]) {
     let row = image.index_axis(Axis(0), y);
     match row.as_slice() {
         Some(values) => to[..values.len()].copy_from_slice(values),

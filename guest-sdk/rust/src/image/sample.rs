@@ -25,6 +25,15 @@ pub trait Sample: Element + Copy + Default {
     /// A settled value as a float.
     fn finish(value: Self::Sum) -> f32;
 
+    /// What so many values of a column are added up in, exactly for bytes.
+    type Partial: Copy + Default + Into<f32>;
+
+    /// So many values fit into a `Partial`.
+    const PARTIAL_ROWS: usize;
+
+    /// The sum with this value added.
+    fn add_to(self, sum: Self::Partial) -> Self::Partial;
+
     /// The pass along one row, see [`shrink_row`].
     #[doc(hidden)]
     #[inline(always)]
@@ -94,6 +103,15 @@ impl Sample for u8 {
         value as f32
     }
 
+    type Partial = u16;
+    const PARTIAL_ROWS: usize = 257;
+
+    #[inline(always)]
+    fn add_to(self, sum: u16) -> u16 {
+        // Wrapping only in name: 257 times 255 is 65535.
+        sum.wrapping_add(self.into())
+    }
+
     #[cfg(target_arch = "wasm32")]
     #[inline(always)]
     fn shrink_row<const CHANNELS: usize>(
@@ -139,6 +157,14 @@ macro_rules! float_sample {
             #[inline(always)]
             fn finish(value: f32) -> f32 {
                 value
+            }
+
+            type Partial = f32;
+            const PARTIAL_ROWS: usize = usize::MAX;
+
+            #[inline(always)]
+            fn add_to(self, sum: f32) -> f32 {
+                sum + self as f32
             }
         }
     )+};

@@ -13,6 +13,9 @@ pub enum Filter {
     Antialias,
     /// The nearest two in each direction, as OpenCV's `INTER_LINEAR`: faster, coarser.
     Bilinear,
+    /// The mean of all the pixels that the new one touches, each in full: torch's
+    /// `interpolate(mode="area")`. Not rounded, for bytes neither.
+    Area,
 }
 
 /// How many weights are worked on at once. In the sandbox every turn of a loop costs a check of
@@ -37,7 +40,8 @@ impl<T: Sample> Taps<T> {
         // The triangle's half width: never less than one source pixel.
         let half = match filter {
             Filter::Antialias => scale.max(1.0),
-            Filter::Bilinear => 1.0,
+            // `Area` has no weights and no taps.
+            Filter::Bilinear | Filter::Area => 1.0,
         };
         let reach = (2.0 * half).ceil() as usize + 1;
         let mut taps = Self {

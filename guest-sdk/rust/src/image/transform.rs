@@ -1,7 +1,9 @@
 //! From a picture of any size, type and number of channels to a network's input, in one pass.
 
-use ndarray::{Array3, Array4, ArrayView3, s};
+use ndarray::{Array3, Array4, ArrayView3, Axis, s};
 
+use super::layout::Levels;
+use super::letterbox::Letterbox;
 use super::resize::{Window, resize_rows};
 use super::{Filter, Image, Pixels, Sample};
 use crate::{Error, Result};
@@ -26,6 +28,7 @@ pub struct Transform {
     mean: [f32; 3],
     std: [f32; 3],
     filter: Filter,
+    bgr: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,32 @@ enum Target {
     Unchanged,
     ShorterSide(usize),
     Size(usize, usize),
+    Letterbox(usize, usize, f32),
+}
+
+/// What is computed for an image of a given size.
+struct Plan {
+    /// The size to resize to, and the part of it that is wanted.
+    size: (usize, usize),
+    window: Window,
+    /// The size of the result, and where in it the window goes.
+    canvas: (usize, usize),
+    top: usize,
+    left: usize,
+    /// The level of what the window does not cover.
+    fill: f32,
+}
+
+impl Plan {
+    /// Where row `y` of the window is in one plane of the result.
+    fn row(&self, y: usize) -> std::ops::Range<usize> {
+        let start = (self.top + y) * self.canvas.1 + self.left;
+        start..start + self.window.width
+    }
+
+    fn covers_all(&self) -> bool {
+        (self.window.height, self.window.width) == self.canvas
+    }
 }
 
 impl Default for Transform {
@@ -50,6 +79,7 @@ impl Transform {
             mean: [0.0; 3],
             std: [1.0; 3],
             filter: Filter::default(),
+            bgr: false,
         }
     }
 
@@ -63,6 +93,12 @@ impl Transform {
         Self { target: Target::Size(height, width), ..self }
     }
 
+    /// Resizes to what fits into this size, keeping the proportions, puts it into the middle and
+    /// fills the rest with the level `fill`, 0 to 255. [`Letterbox`] has the way back.
+    pub fn letterbox(self, height: usize, width: usize, fill: f32) -> Self {
+        Self { target: Target::Letterbox(height, width, fill), ..self }
+    }
+
     /// How to resize.
     pub fn filter(self, filter: Filter) -> Self {
         Self { filter, ..self }
@@ -73,118 +109,145 @@ impl Transform {
         Self { crop: Some((height, width)), ..self }
     }
 
-    /// Gives each channel as `(value - mean) / std`.
+    /// Gives each channel as `(value - mean) / std`, in the order of the channels that come out.
     pub fn normalize(self, mean: [f32; 3], std: [f32; 3]) -> Self {
         Self { mean, std, ..self }
     }
 
+    /// Gives blue first.
+    pub fn bgr(self) -> Self {
+        Self { bgr: true, ..self }
+    }
+
     /// The image as `[1, 3, height, width]`, the layout that most networks take.
     pub fn nchw(&self, image: &Image) -> Result<Array4<f32>> {
-        let pixels = image.pixels()?;
-        let (size, window) = self.plan(&pixels)?;
-        let plane = window.height * window.width;
-        let mut planes = vec![0.0f32; 3 * plane];
-        self.rows(&pixels, size, window, |y, line, gain| {
-            let row = y * window.width..(y + 1) * window.width;
-            for channel in 0..3 {
-                let plane = &mut planes[channel * plane..][row.clone()];
-                self.spread(line, channel, gain, plane);
-            }
-        })?;
-        Ok(Array4::from_shape_vec((1, 3, window.height, window.width), planes)?)
+        let (plan, levels, pixels) = self.prepare(image)?;
+        let (height, width) = plan.canvas;
+        let mut planes = vec![0.0; 3 * height * width];
+        match &pixels {
+            Pixels::U8(pixels) => self.planes(pixels.view(), &plan, levels, &mut planes),
+            Pixels::F32(pixels) => self.planes(pixels.view(), &plan, levels, &mut planes),
+            Pixels::F64(pixels) => self.planes(pixels.view(), &plan, levels, &mut planes),
+        }?;
+        Ok(Array4::from_shape_vec((1, 3, height, width), planes)?)
+    }
+
+    /// The same of a part of an image, written to `planes`: for crops, which become one batch. The
+    /// values count as they are, 0 to 255 or not. Fails where `planes` has another size.
+    pub fn write_chw<T: Sample>(
+        &self,
+        pixels: ArrayView3<'_, T>,
+        planes: &mut [f32],
+    ) -> Result<()> {
+        let plan = self.plan(pixels.dim())?;
+        let (height, width) = plan.canvas;
+        if planes.len() != 3 * height * width {
+            let found = planes.len();
+            return Err(Error::model(format!("{found} values are no 3x{height}x{width} planes")));
+        }
+        self.planes(pixels, &plan, Levels::new(self.mean, self.std, 1.0, self.bgr), planes)
+    }
+
+    /// The image as `[1, height, width, 3]`, the layout of networks that come from TensorFlow.
+    pub fn nhwc(&self, image: &Image) -> Result<Array4<f32>> {
+        Ok(self.hwc(image)?.insert_axis(Axis(0)))
     }
 
     /// The image as `[height, width, 3]`.
     pub fn hwc(&self, image: &Image) -> Result<Array3<f32>> {
+        let (plan, levels, pixels) = self.prepare(image)?;
+        let (height, width) = plan.canvas;
+        let mut values = vec![0.0; height * width * 3];
+        match &pixels {
+            Pixels::U8(pixels) => self.packed(pixels.view(), &plan, levels, &mut values),
+            Pixels::F32(pixels) => self.packed(pixels.view(), &plan, levels, &mut values),
+            Pixels::F64(pixels) => self.packed(pixels.view(), &plan, levels, &mut values),
+        }?;
+        Ok(Array3::from_shape_vec((height, width, 3), values)?)
+    }
+
+    fn prepare(&self, image: &Image) -> Result<(Plan, Levels, Pixels)> {
         let pixels = image.pixels()?;
-        let (size, window) = self.plan(&pixels)?;
-        let mut values = vec![0.0f32; window.height * window.width * 3];
-        let mut plane = vec![0.0f32; window.width];
-        self.rows(&pixels, size, window, |y, line, gain| {
-            let row = &mut values[y * window.width * 3..][..window.width * 3];
+        let plan = self.plan(pixels.dim())?;
+        let gain = 255.0 / pixels.peak();
+        let fill = plan.fill / gain;
+        let plan = Plan { fill, ..plan };
+        Ok((plan, Levels::new(self.mean, self.std, gain, self.bgr), pixels))
+    }
+
+    fn planes<T: Sample>(
+        &self,
+        pixels: ArrayView3<'_, T>,
+        plan: &Plan,
+        levels: Levels,
+        planes: &mut [f32],
+    ) -> Result<()> {
+        let plane = plan.canvas.0 * plan.canvas.1;
+        if !plan.covers_all() {
             for channel in 0..3 {
-                self.spread(line, channel, gain, &mut plane);
-                for (pixel, &value) in row.chunks_exact_mut(3).zip(&plane) {
-                    pixel[channel] = value;
-                }
+                planes[channel * plane..][..plane].fill(levels.level(channel, plan.fill));
             }
-        })?;
-        Ok(Array3::from_shape_vec((window.height, window.width, 3), values)?)
-    }
-
-    /// One channel of a row, normalised.
-    fn spread(&self, line: &[f32], channel: usize, gain: f32, row: &mut [f32]) {
-        let (mean, std) = (self.mean[channel], self.std[channel]);
-        let (factor, less) = (gain / std, mean / std);
-        // Grey (with or without alpha) is red, green and blue.
-        match line.len() / row.len().max(1) {
-            1 => copy_channel::<1>(line, 0, factor, less, row),
-            2 => copy_channel::<2>(line, 0, factor, less, row),
-            3 => copy_channel::<3>(line, channel, factor, less, row),
-            _ => copy_channel::<4>(line, channel, factor, less, row),
         }
+        resize_rows(pixels, plan.size, plan.window, self.filter, |y, line| {
+            for channel in 0..3 {
+                levels.plane(line, channel, &mut planes[channel * plane..][plan.row(y)]);
+            }
+        })
     }
 
-    /// The size to resize to, and the part of it that is wanted.
-    fn plan(&self, pixels: &Pixels) -> Result<((usize, usize), Window)> {
-        let (height, width, _) = pixels.dim();
-        let size = match self.target {
-            Target::Unchanged => (height, width),
-            Target::Size(height, width) => (height, width),
+    fn packed<T: Sample>(
+        &self,
+        pixels: ArrayView3<'_, T>,
+        plan: &Plan,
+        levels: Levels,
+        values: &mut [f32],
+    ) -> Result<()> {
+        let (values, _) = values.as_chunks_mut::<3>();
+        if !plan.covers_all() {
+            values.fill([0, 1, 2].map(|channel| levels.level(channel, plan.fill)));
+        }
+        resize_rows(pixels, plan.size, plan.window, self.filter, |y, line| {
+            levels.packed(line, values[plan.row(y)].as_flattened_mut());
+        })
+    }
+
+    fn plan(&self, (height, width, _): (usize, usize, usize)) -> Result<Plan> {
+        let whole = |(height, width)| Plan {
+            size: (height, width),
+            window: Window { top: 0, left: 0, height, width },
+            canvas: (height, width),
+            top: 0,
+            left: 0,
+            fill: 0.0,
+        };
+        let plan = match self.target {
+            Target::Unchanged => whole((height, width)),
+            Target::Size(height, width) => whole((height, width)),
             Target::ShorterSide(wanted) => {
                 let scale = wanted as f64 / height.min(width) as f64;
                 // Halves go to the even number, as Python's `round` does.
                 let scaled = |side: usize| (side as f64 * scale).round_ties_even() as usize;
-                (scaled(height), scaled(width))
+                whole((scaled(height), scaled(width)))
+            }
+            Target::Letterbox(rows, columns, fill) => {
+                let fit = Letterbox::new((height, width), (rows, columns))?;
+                let canvas = (rows, columns);
+                Plan { canvas, top: fit.top, left: fit.left, fill, ..whole(fit.size) }
             }
         };
-        let (height, width) = self.crop.unwrap_or(size);
-        if height > size.0 || width > size.1 {
-            let (rows, columns) = size;
+        let Some((height, width)) = self.crop else { return Ok(plan) };
+        if matches!(self.target, Target::Letterbox(..)) {
+            return Err(Error::model("a letterbox has its size already and takes no crop"));
+        }
+        let (rows, columns) = plan.size;
+        if height > rows || width > columns {
             return Err(Error::model(format!(
                 "a crop of {height}x{width} from an image of {rows}x{columns}"
             )));
         }
-        let (top, left) = ((size.0 - height) / 2, (size.1 - width) / 2);
-        Ok((size, Window { top, left, height, width }))
-    }
-
-    /// Calls `sink` with each finished row: its number, its values and their factor to 0..255.
-    fn rows(
-        &self,
-        pixels: &Pixels,
-        size: (usize, usize),
-        window: Window,
-        mut sink: impl FnMut(usize, &[f32], f32),
-    ) -> Result<()> {
-        let gain = 255.0 / pixels.peak();
-        let sink = |y, line: &[f32]| sink(y, line, gain);
-        match pixels {
-            Pixels::U8(pixels) => resize_rows(pixels.view(), size, window, self.filter, sink),
-            Pixels::F32(pixels) => resize_rows(pixels.view(), size, window, self.filter, sink),
-            Pixels::F64(pixels) => resize_rows(pixels.view(), size, window, self.filter, sink),
-        }
-    }
-}
-
-/// `value * factor - less` of one of `STORED` values a pixel.
-#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-fn copy_channel<const STORED: usize>(
-    line: &[f32],
-    channel: usize,
-    factor: f32,
-    less: f32,
-    row: &mut [f32],
-) {
-    let (pixels, _) = line.as_chunks::<STORED>();
-    // Eight in a turn of the loop, see `BLOCK`.
-    let (blocks, last) = row.as_chunks_mut::<8>();
-    let (pixel_blocks, last_pixels) = pixels.as_chunks::<8>();
-    for (row, pixels) in blocks.iter_mut().zip(pixel_blocks) {
-        *row = pixels.map(|pixel| pixel[channel] * factor - less);
-    }
-    for (to, pixel) in last.iter_mut().zip(last_pixels) {
-        *to = pixel[channel] * factor - less;
+        let (top, left) = ((rows - height) / 2, (columns - width) / 2);
+        let window = Window { top, left, height, width };
+        Ok(Plan { window, canvas: (height, width), ..plan })
     }
 }
 
