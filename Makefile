@@ -14,7 +14,7 @@ IMAGE ?= tiny_model_server/server:latest
 export MODELS PORT
 
 # In this order: name what is missing before anything is downloaded, and download before compiling.
-PREPARE = scripts/prerequisites.sh && scripts/guests.sh && scripts/onnxruntime.sh
+PREPARE = scripts/prerequisites.sh && scripts/guests.sh && scripts/onnxruntime.sh && scripts/weights.sh
 
 ## list targets and variables
 help:
@@ -30,7 +30,7 @@ run:
 ## the same as run
 run_server: run
 
-## install what building needs: Debian packages, the Wasm target, ONNX Runtime
+## install what building needs: Debian packages, the Wasm target, ONNX Runtime, large weights
 setup:
 	@$(PREPARE)
 
