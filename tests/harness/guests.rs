@@ -13,7 +13,7 @@ pub fn built() -> bool {
 
 fn build() -> Result<(), String> {
     let repository = repository();
-    let groups = ["models", "tests/guests"].map(|group| repository.join(group));
+    let groups = ["models", "tests/guests", "tests/hostile"].map(|group| repository.join(group));
     if groups.iter().all(|group| fresh(group).unwrap_or(false)) {
         return Ok(());
     }
@@ -30,15 +30,20 @@ fn build() -> Result<(), String> {
 /// Whether every model.wasm in a folder of sources is newer than all that it is made of.
 fn fresh(group: &Path) -> io::Result<bool> {
     let shared = ["guest-sdk/rust/src", "wit", "models/Cargo.toml"];
-    let shared = shared.map(|path| newest(&repository().join(path)));
-    for entry in fs::read_dir(group)? {
-        let folder = entry?.path();
-        if !folder.join("Cargo.toml").is_file() || !folder.join("src").is_dir() {
+    let mut shared: Vec<_> = shared.iter().map(|path| newest(&repository().join(path))).collect();
+    let entries = fs::read_dir(group)?.collect::<io::Result<Vec<_>>>()?;
+    let paths: Vec<_> = entries.iter().map(fs::DirEntry::path).collect();
+    // Source that lies beside its package.
+    let source = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "rs"));
+    shared.extend(source.map(|file| newest(file)));
+    for folder in &paths {
+        if !folder.join("Cargo.toml").is_file() {
             continue;
         }
         let built = fs::metadata(folder.join("model.wasm"))?.modified()?;
-        let own = ["src", "Cargo.toml"].map(|path| newest(&folder.join(path)));
-        for changed in own.iter().chain(&shared) {
+        let own = ["src", "Cargo.toml"].map(|path| folder.join(path));
+        let own = own.iter().filter(|path| path.exists()).map(|path| newest(path));
+        for changed in own.collect::<Vec<_>>().iter().chain(&shared) {
             match changed {
                 Ok(changed) if *changed < built => {}
                 _ => return Ok(false),

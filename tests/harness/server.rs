@@ -46,6 +46,11 @@ impl Server {
         Self { child, port, ready, log, folder }
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A client on a connection of its own.
     pub async fn caller(&self) -> Caller {
         Caller::connect(self.port).await

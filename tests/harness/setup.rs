@@ -40,9 +40,14 @@ impl Setup {
     }
 
     /// A guest of tests/guests under another name.
-    pub fn guest_as(mut self, guest: &str, name: &str) -> Self {
+    pub fn guest_as(self, guest: &str, name: &str) -> Self {
+        self.component(&format!("tests/guests/{guest}"), name)
+    }
+
+    /// The component of a folder of the repository.
+    pub fn component(mut self, folder: &str, name: &str) -> Self {
         self.complete &= guests::built();
-        self.link(&repository().join("tests/guests").join(guest).join("model.wasm"), name);
+        self.link(&repository().join(folder).join("model.wasm"), name);
         self
     }
 
@@ -91,6 +96,12 @@ impl Setup {
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.into());
         self
+    }
+
+    /// A folder for compiled code, in place of the one that all tests share.
+    pub fn cache(self, folder: &Path) -> Self {
+        // A flag beats the variable.
+        self.arg("--cache").arg(folder.to_str().unwrap())
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {

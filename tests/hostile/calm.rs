@@ -1,0 +1,78 @@
+//! After an attack: no call in flight or waiting, no tensor held, memory back where it was.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use crate::harness::Server;
+
+/// How soon all must be calm.
+const SOON: Duration = Duration::from_secs(10);
+/// How much more memory the process may keep than before the attack.
+const MEMORY: u64 = 16 << 20;
+/// What must be zero, for every model.
+const ZERO: [&str; 3] = ["tms_calls_in_flight", "tms_calls_waiting", "tms_tensor_bytes"];
+
+/// Waits until the server is calm, and fails where it takes too long.
+pub async fn assert_calm(server: &Server, before: u64) {
+    let started = Instant::now();
+    while let Err(restless) = calm(server, before) {
+        assert!(started.elapsed() < SOON, "after {SOON:?} there still is: {restless}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn calm(server: &Server, before: u64) -> Result<(), String> {
+    let metrics = metrics(server);
+    for name in ZERO {
+        let samples: Vec<_> = metrics.iter().filter(|(key, _)| key.starts_with(name)).collect();
+        assert!(!samples.is_empty(), "no {name} among {metrics:?}");
+        if let Some((key, value)) = samples.iter().find(|(_, value)| *value != 0.0) {
+            return Err(format!("{key} {value}"));
+        }
+    }
+    match resident(server).saturating_sub(before) {
+        more if more > MEMORY => Err(format!("{more} bytes more than {before} before")),
+        _ => Ok(()),
+    }
+}
+
+/// The samples of the metrics page: name with labels, and value.
+pub fn metrics(server: &Server) -> Vec<(String, f64)> {
+    let log = server.log();
+    let (_, address) = log.split_once("metrics on http://").expect("the address of the metrics");
+    let address = address.split('/').next().unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    let (head, body) = page.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.") && head.contains(" 200 "), "{head}");
+    body.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+/// The sum of a metric's samples whose labels have all of `labels`, such as `model="hostile"`.
+pub fn metric(server: &Server, name: &str, labels: &[&str]) -> f64 {
+    let is = |key: &str| {
+        let rest = key.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('{'))
+            && labels.iter().all(|label| key.contains(label))
+    };
+    metrics(server).iter().filter(|(key, _)| is(key)).map(|(_, value)| value).sum()
+}
+
+/// Resident memory of the server's process, in bytes.
+pub fn resident(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}

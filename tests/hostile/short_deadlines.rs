@@ -1,0 +1,31 @@
+//! Callers with a deadline of a millisecond call a loop without an end: stopped by their deadline,
+//! DEADLINE_EXCEEDED.
+
+use super::*;
+
+#[tokio::test]
+async fn short_deadlines() {
+    use prost::Message;
+    use tms::grpc::proto::server::TextArgs;
+
+    let limits = "timeout = '10m'\ncpu = '10m'\nmax_instances = 1";
+    under_attack(hostile(limits), async |server| {
+        let call =
+            TextArgs { text: "infinite_loop".into(), model: HOSTILE.into(), args: String::new() };
+        let (call, caller) = (call.encode_to_vec(), server.caller().await);
+        let mut waits = Vec::new();
+        for _ in 0..21 {
+            // By hand: a client of ours would answer itself.
+            let headers = [("grpc-timeout", "1m")];
+            let reply = raw::call(server.port, "/server.Server/RunText", &headers, &call).await;
+            assert_eq!(reply.status, "4", "DEADLINE_EXCEEDED: {reply:?}");
+            // The only permit there is, and an instance that is not in the middle of something.
+            let answered = Instant::now();
+            assert_eq!(caller.text(HOSTILE, "nothing", "").await.unwrap(), "done");
+            waits.push(answered.elapsed());
+        }
+        waits.sort();
+        assert!(waits[10] < Duration::from_millis(20), "the permit was free after {waits:?}");
+    })
+    .await;
+}
