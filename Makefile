@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run_server setup build test run_tests bench gpu-test fmt lint \
+.PHONY: help run run_server setup build test run_tests fuzz bench gpu-test fmt lint \
         build_docker run_docker_server remove_container clean
 
 ## folder of models that `make run` serves
@@ -44,6 +44,10 @@ test:
 
 ## the same as test
 run_tests: test
+
+## look for inputs that break the server, FUZZ_SECONDS (60) a target
+fuzz:
+	@$(PREPARE) && scripts/build.sh && exec scripts/fuzz.sh
 
 ## measure; writes benches/runs/
 bench: build

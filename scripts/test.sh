@@ -42,6 +42,7 @@ suite "Rust" cargo test --release --locked --workspace --no-fail-fast
 suite "models and guests" native_guests test
 suite "Python client" "$PYTHON" -m pytest -q clients/python
 suite "other clients" "$PYTHON" -m pytest -q tests/clients
+suite "fuzzing" env FUZZ_SECONDS="${FUZZ_SECONDS:-20}" scripts/fuzz.sh
 suite "cargo-component" wait_for_component
 suite "documents" "$PYTHON" -m pytest -q tests/docs
 

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, transport::Server as Transport};
+use tonic::{body::Body, service::Routes, transport::Server as Transport};
 use tonic_health::{
     ServingStatus,
     pb::health_server::{Health, HealthServer},
@@ -118,18 +118,20 @@ fn serve_worker<H: Health>(
         .initial_connection_window_size(WINDOW)
         .layer(MapRequestLayer::new(Arrived::mark::<Body>))
         .layer(MapResponseLayer::new(name_setting))
-        .add_service(health)
-        .add_service(
-            ServerServer::new(ServerService(app.clone())).max_decoding_message_size(max_message),
-        )
-        .add_service(
-            GrpcInferenceServiceServer::new(InferenceService(app.clone()))
-                .max_decoding_message_size(max_message),
-        )
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+        .add_routes(services(app, max_message)?)
+        .add_service(health);
     let connections = UnboundedReceiverStream::new(connections).map(Accepted::at_home);
     Ok(Box::pin(router.serve_with_incoming_shutdown(connections, end)))
+}
+
+/// All services but health, without HTTP/2 around them.
+pub fn services(app: &Arc<App>, max_message: usize) -> Result<Routes, ServeError> {
+    let server = ServerServer::new(ServerService(app.clone()));
+    let inference = GrpcInferenceServiceServer::new(InferenceService(app.clone()));
+    Ok(Routes::new(server.max_decoding_message_size(max_message))
+        .add_service(inference.max_decoding_message_size(max_message))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?))
 }
 
 async fn report_health(health: &HealthReporter, app: &App) {

@@ -1,0 +1,72 @@
+//! What every answer must hold to, whatever was asked.
+
+use prost::Message;
+use tms::grpc::proto::{inference::ModelInferResponse, server::Response};
+use tonic::{Code, Status};
+
+use super::{case::Case, server::Answer};
+use crate::world;
+
+/// Words of the host: its folders, its sources, its machine.
+const HOST: [&str; 6] = ["tms-fuzz-grpc", ".rs:", "/src/", "/rustc/", "/root/", "/home/"];
+/// The longest message, in bytes: it travels in a header.
+const MAX_MESSAGE: usize = 8 << 10;
+
+/// Ends the process where the answer is wrong.
+pub fn judge(input: &[u8], case: &Case, answer: Answer) {
+    // The caller left.
+    let Some((headers, data, trailers)) = answer else {
+        return;
+    };
+    let status = Status::from_header_map(&trailers).or_else(|| Status::from_header_map(&headers));
+    // A stream that was left after its first message has no status yet.
+    let status = status.unwrap_or_else(|| Status::ok(""));
+    let (code, message) = (status.code(), status.message());
+    if let Some(word) = world::betrays(message, input, &HOST) {
+        panic!("the message tells `{word}`: {message}");
+    }
+    assert!(message.len() <= MAX_MESSAGE, "a message of {} bytes", message.len());
+    assert!(!message.contains(char::is_control), "control characters: {message:?}");
+    match code {
+        Code::Ok => answered(case, &data),
+        Code::Unknown => panic!("UNKNOWN: {message}"),
+        Code::Internal => {
+            // Its guest does as the text says, traps and bad results included.
+            let faulty = message.starts_with("model `nn_probe`");
+            // tonic's word on a message or frame that cannot be read.
+            assert!(faulty || !case.well_formed, "INTERNAL: {message}");
+        }
+        Code::DeadlineExceeded => {
+            assert!(case.timeout.is_some(), "no deadline was given: {message}");
+        }
+        // One call at a time leaves nobody else to wait for.
+        Code::ResourceExhausted => panic!("nothing is exhausted: {message}"),
+        _ => {}
+    }
+}
+
+/// What an answer holds is well formed: one message, JSON in it, tensors as long as they say.
+fn answered(case: &Case, data: &[u8]) {
+    let Some((prefix, message)) = data.split_first_chunk::<5>() else {
+        // A stream with nothing in it.
+        assert!(!case.method.starts_with("/server"), "OK without an answer");
+        return;
+    };
+    let [0, length @ ..] = prefix else {
+        panic!("a compressed answer that nobody asked for");
+    };
+    if case.method.starts_with("/grpc") {
+        return;
+    }
+    assert_eq!(u32::from_be_bytes(*length) as usize, message.len(), "the frame's length");
+    if case.method.starts_with("/server") {
+        let response = Response::decode(message).expect("an answer can be read");
+        let json = serde_json::from_str::<serde_json::Value>(&response.data);
+        assert!(json.is_ok(), "not JSON: {}", response.data);
+    }
+    if case.method.ends_with("/ModelInfer") {
+        let response = ModelInferResponse::decode(message).expect("an answer can be read");
+        let raw = response.raw_output_contents;
+        assert!(raw.is_empty() || raw.len() == response.outputs.len(), "raw contents and outputs");
+    }
+}

@@ -1,0 +1,171 @@
+//! The services, with real components and a bare graph behind them, started at the first input.
+
+use std::{
+    future::poll_fn,
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt;
+use tms::{
+    config::{ServeArgs, Settings},
+    grpc::{app::App, listen::Connection, serve},
+    models::{self, Catalogue},
+    nn,
+    schedule::{WorkerId, Workers},
+};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use tonic::{body::Body, service::Routes};
+use tower::{Service, ServiceExt};
+
+use super::case::Case;
+use crate::world;
+
+/// Components of the repository, and one graph without a component.
+const COMPONENTS: [&str; 5] = [
+    "models/example_text",
+    "tests/guests/counter",
+    "tests/guests/echo",
+    "tests/guests/nn_probe",
+    "tests/guests/tensor_sum",
+];
+const GRAPH: &str = "tests/data/graphs/two_inputs.onnx";
+/// Of a message.
+const MAX_MESSAGE: usize = 64 << 10;
+/// Longer than any answer here takes, on a machine that is busy with a build.
+const LONG: Duration = Duration::from_secs(20);
+
+/// What a caller got: nothing if it left first.
+pub type Answer = Option<(HeaderMap, Vec<u8>, HeaderMap)>;
+
+pub struct Server {
+    runtime: Runtime,
+    workers: Arc<Workers>,
+    catalogue: Arc<Catalogue>,
+    /// Replaced after StopServer.
+    services: Mutex<(CancellationToken, Routes)>,
+}
+
+impl Server {
+    pub fn get() -> &'static Self {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        SERVER.get_or_init(Self::start)
+    }
+
+    fn start() -> Self {
+        let folder = world::folder("grpc");
+        let models = folder.join("models");
+        for component in COMPONENTS {
+            let name = component.rsplit('/').next().unwrap_or(component);
+            let file = format!("{component}/model.wasm");
+            world::place(&models.join(name), &[(&file, "model.wasm")]);
+        }
+        world::place(&models.join("graph"), &[(GRAPH, "graph.onnx")]);
+        world::place(&models.join("nn_probe"), &[(GRAPH, "graph.onnx")]);
+        // Not a component: a model that did not load.
+        world::place(&models.join("broken"), &[(GRAPH, "model.wasm")]);
+        let args = ServeArgs {
+            models: Some(models),
+            workers: Some(2),
+            cache: Some(folder.join("cache")),
+            ..ServeArgs::default()
+        };
+        let settings = Settings::resolve(args).expect("the settings are right");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime starts");
+        let workers = Workers::start(2).expect("the workers start");
+        let native = nn::Runtime::start(&nn::Options {
+            backend: nn::BackendChoice::Tract,
+            threads: Some(1),
+            ..nn::Options::default()
+        });
+        let native = native.expect("tract needs nothing");
+        let loaded = runtime.block_on(models::load::load(&settings, &native, &workers));
+        let catalogue = loaded.expect("the models load");
+        assert_eq!(catalogue.ready().count(), COMPONENTS.len() + 1);
+        let catalogue = Arc::new(catalogue);
+        let services = runtime.block_on(services(&catalogue, &workers));
+        Self { runtime, workers, catalogue, services: Mutex::new(services) }
+    }
+
+    /// Calls as a connection of `case.worker` would.
+    pub fn call(&self, case: &Case) -> Answer {
+        let mut current = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut routes = current.1.clone();
+        let mut request = case.request();
+        let home = WorkerId(case.worker);
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        request.extensions_mut().insert(Connection { home, ip });
+        let endless = case.method.ends_with("/Watch");
+        let mut call = Box::pin(async move {
+            let response = routes.ready().await.expect("always ready").call(request).await;
+            read(response.expect("its error cannot exist"), endless).await
+        });
+        let mut left = case.patience;
+        let patient = poll_fn(move |context| {
+            match &mut left {
+                Some(0) => return Poll::Ready(None),
+                Some(polls) => *polls -= 1,
+                None => {}
+            }
+            call.as_mut().poll(context).map(Some)
+        });
+        let answered =
+            self.workers.spawn(home, async { tokio::time::timeout(LONG, patient).await });
+        self.runtime.block_on(async {
+            let answer = answered.await.expect("a worker lives on").expect("there is an answer");
+            self.settled().await;
+            if current.0.is_cancelled() {
+                *current = services(&self.catalogue, &self.workers).await;
+            }
+            answer
+        })
+    }
+
+    /// Whatever became of a call, its permit and its instance come back.
+    async fn settled(&self) {
+        let began = Instant::now();
+        while self.catalogue.busy() > 0 {
+            assert!(began.elapsed() < LONG, "a permit is lost");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+async fn services(
+    catalogue: &Arc<Catalogue>,
+    workers: &Arc<Workers>,
+) -> (CancellationToken, Routes) {
+    let stop = CancellationToken::new();
+    let app = Arc::new(App {
+        catalogue: catalogue.clone(),
+        workers: workers.clone(),
+        stop: stop.clone(),
+        allow_remote_stop: false,
+        max_message: MAX_MESSAGE,
+    });
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("echo", tonic_health::ServingStatus::Serving).await;
+    let routes = serve::services(&app, MAX_MESSAGE).expect("reflection knows the services");
+    (stop, routes.add_service(health))
+}
+
+/// Headers, body and trailers; of a stream without end only its first message.
+async fn read(response: Response<Body>, endless: bool) -> (HeaderMap, Vec<u8>, HeaderMap) {
+    let (head, mut body) = response.into_parts();
+    let (mut data, mut trailers) = (Vec::new(), HeaderMap::new());
+    while let Some(Ok(frame)) = body.frame().await {
+        match frame.into_data() {
+            Ok(bytes) => data.extend_from_slice(&bytes),
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        }
+        if endless && !data.is_empty() {
+            break;
+        }
+    }
+    (head.headers, data, trailers)
+}
