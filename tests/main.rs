@@ -24,6 +24,7 @@ mod workers; // workers, their memories, connections
 // What keeps the server up.
 mod graph_limits; // a graph's queue and deadlines
 mod hostile; // attacks, one a file, each beside a neighbour who must not notice
+mod instances; // how long an instance lives; snapshots
 mod limits; // each limit, exceeded
 mod stop; // signals, StopServer, the drain
 mod stop_remote; // StopServer from elsewhere

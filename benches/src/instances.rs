@@ -111,6 +111,7 @@ impl Side {
             grants: Grants::default(),
             fresh: false,
             snapshot,
+            snapshot_key: None,
         };
         Ok(Guest::load(&self.sandbox, &bytes, options).await?)
     }

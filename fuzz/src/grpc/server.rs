@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     task::Poll,
     time::{Duration, Instant},
@@ -12,14 +12,17 @@ use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use tms::{
     config::{ServeArgs, Settings},
-    grpc::{app::App, listen::Connection, serve},
+    grpc::{
+        app::{App, Arrived},
+        serve,
+    },
     models::{self, Catalogue},
     nn,
     schedule::{WorkerId, Workers},
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, service::Routes};
+use tonic::{body::Body, service::Routes, transport::server::TcpConnectInfo};
 use tower::{Service, ServiceExt};
 
 use super::case::Case;
@@ -96,10 +99,9 @@ impl Server {
     pub fn call(&self, case: &Case) -> Answer {
         let mut current = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         let mut routes = current.1.clone();
-        let mut request = case.request();
-        let home = WorkerId(case.worker);
-        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        request.extensions_mut().insert(Connection { home, ip });
+        let mut request = Arrived::mark(case.request(), WorkerId(case.worker));
+        let local = Some((Ipv4Addr::LOCALHOST, 1).into());
+        request.extensions_mut().insert(TcpConnectInfo { local_addr: local, remote_addr: local });
         let endless = case.method.ends_with("/Watch");
         let mut call = Box::pin(async move {
             let response = routes.ready().await.expect("always ready").call(request).await;

@@ -1,29 +1,47 @@
 //! The networks beside the component: opened by name, run natively by the host.
 
+use std::cell::OnceCell;
+
 use crate::data::Tensors;
 use crate::host::RawGraph;
-use crate::{Fault, Result, Tensor, TensorInfo};
+use crate::{Error, Fault, Result, Tensor, TensorInfo};
 
 /// A loaded graph. Opening one is cheap: the host loaded it when it started.
+///
+/// Its handle is taken at the first run, so that `init` may open graphs and its result be
+/// snapshotted: a handle means nothing to another instance.
 #[derive(Debug)]
 pub struct Graph {
-    raw: RawGraph,
+    name: String,
+    inputs: Vec<TensorInfo>,
+    outputs: Vec<TensorInfo>,
+    raw: OnceCell<RawGraph>,
 }
 
 impl Graph {
     /// Opens a graph of this model's folder by its file's name without the extension.
     pub fn load(name: &str) -> Result<Self> {
-        Ok(Self { raw: RawGraph::load(name)? })
+        let raw = RawGraph::load(name)?;
+        let (inputs, outputs) = (raw.inputs(), raw.outputs());
+        Ok(Self { name: name.to_owned(), inputs, outputs, raw: OnceCell::new() })
     }
 
     /// The graph's inputs, in its order.
     pub fn inputs(&self) -> Vec<TensorInfo> {
-        self.raw.inputs()
+        self.inputs.clone()
     }
 
     /// The graph's outputs, in its order.
     pub fn outputs(&self) -> Vec<TensorInfo> {
-        self.raw.outputs()
+        self.outputs.clone()
+    }
+
+    fn raw(&self) -> Result<&RawGraph> {
+        if self.raw.get().is_none() {
+            // Nobody else has set it: an instance has one thread.
+            let _ = self.raw.set(RawGraph::load(&self.name)?);
+        }
+        self.raw.get().ok_or_else(|| Error::server("the graph is not open"))
     }
 
     /// Runs the graph with every input named once, and returns all its outputs.
@@ -52,6 +70,6 @@ impl Graph {
             .map(|(name, tensor)| (name.into(), tensor.into().into_raw()))
             .collect();
         let outputs: Vec<String> = outputs.iter().map(|&name| name.to_owned()).collect();
-        Ok(Tensors::from_raw(self.raw.compute(inputs, &outputs)?, Fault::Model))
+        Ok(Tensors::from_raw(self.raw()?.compute(inputs, &outputs)?, Fault::Model))
     }
 }

@@ -7,14 +7,16 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use tonic::{Extensions, Request, Response, Status, metadata::MetadataMap};
+use tonic::{
+    Extensions, Request, Response, Status, metadata::MetadataMap, transport::server::TcpConnectInfo,
+};
 
 use crate::{
     models::{Call, Catalogue, Model},
     schedule::{WorkerId, Workers},
 };
 
-use super::{listen::Connection, status, too_large};
+use super::{status, too_large};
 
 pub struct App {
     pub catalogue: Arc<Catalogue>,
@@ -26,14 +28,18 @@ pub struct App {
     pub max_message: usize,
 }
 
-/// When a request's headers came. A large message takes a while to arrive, and the caller's deadline
-/// counts from the headers: counted from later, tonic's own would pass first and answer CANCELLED.
+/// When a request's headers came, and on which worker's connection. A large message takes a while to
+/// arrive, and the caller's deadline counts from the headers: counted from later, tonic's own would
+/// pass first and answer CANCELLED.
 #[derive(Clone, Copy)]
-pub struct Arrived(Instant);
+pub struct Arrived {
+    at: Instant,
+    home: WorkerId,
+}
 
 impl Arrived {
-    pub fn mark<B>(mut request: http::Request<B>) -> http::Request<B> {
-        request.extensions_mut().insert(Self(Instant::now()));
+    pub fn mark<B>(mut request: http::Request<B>, home: WorkerId) -> http::Request<B> {
+        request.extensions_mut().insert(Self { at: Instant::now(), home });
         request
     }
 }
@@ -52,12 +58,12 @@ impl Caller {
     }
 
     fn new(extensions: &Extensions, metadata: &MetadataMap) -> Self {
-        let connection = extensions.get::<Connection>();
+        let connection = extensions.get::<TcpConnectInfo>();
         let arrived = extensions.get::<Arrived>();
         Self {
-            home: connection.map_or(WorkerId(0), |c| c.home),
-            ip: connection.map(|c| c.ip),
-            arrived: arrived.map_or_else(Instant::now, |arrived| arrived.0),
+            home: arrived.map_or(WorkerId(0), |arrived| arrived.home),
+            ip: connection.and_then(|c| Some(c.remote_addr()?.ip())),
+            arrived: arrived.map_or_else(Instant::now, |arrived| arrived.at),
             timeout: metadata
                 .get("grpc-timeout")
                 .and_then(|value| parse_timeout(value.to_str().ok()?)),

@@ -1,23 +1,16 @@
-//! Addresses to listen on, and connections with their home workers.
+//! Addresses to listen on, and connections on their way to their home workers.
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::Pin,
-    task::{Context, Poll},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::mpsc::UnboundedSender,
-};
+use tokio::{net::TcpListener, sync::mpsc::UnboundedSender};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 
-use crate::schedule::{WorkerId, Workers};
+use crate::schedule::Workers;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -77,15 +70,12 @@ fn listen(address: SocketAddr, alone: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// A connection on its way to its home worker.
-pub type Incoming = (std::net::TcpStream, Connection);
-
 /// Accepts on all listeners until `stop` and hands connections to their homes in turn; closes the
 /// listeners before it ends.
 pub async fn accept(
     listeners: Vec<TcpListener>,
     workers: &Workers,
-    homes: Vec<UnboundedSender<Incoming>>,
+    homes: Vec<UnboundedSender<TcpStream>>,
     stop: &CancellationToken,
 ) {
     let each = listeners.into_iter().map(|listener| accept_on(listener, workers, &homes));
@@ -95,18 +85,17 @@ pub async fn accept(
     }
 }
 
-async fn accept_on(listener: TcpListener, workers: &Workers, homes: &[UnboundedSender<Incoming>]) {
+async fn accept_on(listener: TcpListener, workers: &Workers, homes: &[UnboundedSender<TcpStream>]) {
     loop {
-        let accepted = listener.accept().await.and_then(|(stream, peer)| {
+        let accepted = listener.accept().await.and_then(|(stream, _)| {
             // Without it, small replies wait for the peer's acknowledgements.
             stream.set_nodelay(true)?;
-            Ok((stream.into_std()?, peer.ip()))
+            stream.into_std()
         });
         match accepted {
-            Ok((stream, ip)) => {
-                let home = workers.home();
+            Ok(stream) => {
                 // The receiver is there until the listeners are closed.
-                let _ = homes[home.0].send((stream, Connection { home, ip }));
+                let _ = homes[workers.home().0].send(stream);
             }
             Err(e) => {
                 // Out of file descriptors, mostly: others must close first.
@@ -114,74 +103,5 @@ async fn accept_on(listener: TcpListener, workers: &Workers, homes: &[UnboundedS
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-    }
-}
-
-/// What is known of a connection; every request on it carries a copy.
-#[derive(Clone, Copy, Debug)]
-pub struct Connection {
-    pub home: WorkerId,
-    pub ip: IpAddr,
-}
-
-/// A connection with its home.
-pub struct Accepted {
-    stream: TcpStream,
-    connection: Connection,
-}
-
-impl Accepted {
-    /// Takes the connection over on its home worker.
-    pub fn at_home((stream, connection): Incoming) -> io::Result<Self> {
-        let stream = TcpStream::from_std(stream)?;
-        Ok(Self { stream, connection })
-    }
-}
-
-impl Connected for Accepted {
-    type ConnectInfo = Connection;
-
-    fn connect_info(&self) -> Connection {
-        self.connection
-    }
-}
-
-impl AsyncRead for Accepted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Accepted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::mpsc::{self, UnboundedReceiver},
     task::JoinError,
 };
@@ -22,11 +22,12 @@ use tonic_health::{
 };
 use tower::util::{MapRequestLayer, MapResponseLayer};
 
+use crate::schedule::WorkerId;
+
 use super::{
     app::{App, Arrived},
     inference::InferenceService,
-    listen::{self, Accepted, Incoming},
-    proto,
+    listen, proto,
     proto::{
         inference::grpc_inference_service_server::GrpcInferenceServiceServer,
         server::server_server::ServerServer,
@@ -70,7 +71,7 @@ pub async fn serve(
         let (home, connections) = mpsc::unbounded_channel();
         homes.push(home);
         let (health, end) = (health_service.clone(), drained.clone().cancelled_owned());
-        let server = serve_worker(&app, health, connections, max_message, end)?;
+        let server = serve_worker(&app, worker, health, connections, max_message, end)?;
         serving.push(app.workers.spawn(worker, server));
     }
     let mut serving = try_join_all(serving);
@@ -106,21 +107,23 @@ fn ended(served: Served) -> Result<(), ServeError> {
 /// Serves all services on one worker's connections until `end`.
 fn serve_worker<H: Health>(
     app: &Arc<App>,
+    worker: WorkerId,
     health: HealthServer<H>,
-    connections: UnboundedReceiver<Incoming>,
+    connections: UnboundedReceiver<std::net::TcpStream>,
     max_message: usize,
     end: impl Future<Output = ()> + Send + 'static,
 ) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, ServeError> {
+    let mark = move |request| Arrived::mark::<Body>(request, worker);
     let name_setting = move |reply| too_large::name_setting::<Body>(reply, max_message);
     let router = Transport::builder()
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        .layer(MapRequestLayer::new(Arrived::mark::<Body>))
+        .layer(MapRequestLayer::new(mark))
         .layer(MapResponseLayer::new(name_setting))
         .add_routes(services(app, max_message)?)
         .add_service(health);
-    let connections = UnboundedReceiverStream::new(connections).map(Accepted::at_home);
+    let connections = UnboundedReceiverStream::new(connections).map(TcpStream::from_std);
     Ok(Box::pin(router.serve_with_incoming_shutdown(connections, end)))
 }
 

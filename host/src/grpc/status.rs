@@ -6,6 +6,7 @@ use crate::{
     models::{Catalogue, RunError, Unready},
     nn::NnError,
     sandbox::CallError,
+    schedule::PoolError,
 };
 
 /// A name that cannot be called. An unknown one comes with those that are known.
@@ -34,9 +35,9 @@ pub fn escape(text: &str) -> String {
 pub fn run(model: &str, error: RunError) -> Status {
     let code = match &error {
         RunError::Unaccepted { .. } => Code::InvalidArgument,
-        RunError::Full(_) => Code::ResourceExhausted,
+        RunError::Pool(PoolError::Full(_)) => Code::ResourceExhausted,
         RunError::Lost | RunError::Refused(_) => Code::Unavailable,
-        RunError::Late | RunError::GraphLate => Code::DeadlineExceeded,
+        RunError::Pool(PoolError::Late) | RunError::GraphLate => Code::DeadlineExceeded,
         RunError::Guest(error) | RunError::Start(error) => match error {
             CallError::Caller(_) => Code::InvalidArgument,
             CallError::Model(_) | CallError::Trap(_) => Code::Internal,

@@ -27,25 +27,14 @@ pub enum RunError {
     Start(CallError),
     #[error("the model failed too often just before; calls are let through again in {0:.1?}")]
     Refused(Duration),
-    #[error("the model's queue is full: {0} calls wait (max_queue)")]
-    Full(usize),
-    #[error("the deadline passed while the call waited for an instance")]
-    Late,
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     #[error(transparent)]
     Graph(NnError),
     #[error("the deadline passed while the graph ran")]
     GraphLate,
     #[error("the worker ended before it answered")]
     Lost,
-}
-
-impl From<PoolError> for RunError {
-    fn from(error: PoolError) -> Self {
-        match error {
-            PoolError::Full(waiting) => Self::Full(waiting),
-            PoolError::Late => Self::Late,
-        }
-    }
 }
 
 impl RunError {
@@ -59,8 +48,8 @@ impl RunError {
             Self::Guest(CallError::Cpu(_)) => Outcome::Cpu,
             Self::Guest(CallError::PoolFull) | Self::Start(CallError::PoolFull) => Outcome::Full,
             Self::Guest(CallError::Start(_)) | Self::Start(_) => Outcome::Start,
-            Self::Full(_) | Self::Graph(NnError::Busy(_)) => Outcome::Full,
-            Self::Late => Outcome::Late,
+            Self::Pool(PoolError::Full(_)) | Self::Graph(NnError::Busy(_)) => Outcome::Full,
+            Self::Pool(PoolError::Late) => Outcome::Late,
             Self::Refused(_) => Outcome::Unavailable,
             Self::Graph(NnError::InvalidInput(_)) => Outcome::Caller,
             Self::Graph(NnError::Cancelled) => Outcome::Cancelled,
@@ -89,7 +78,6 @@ impl Catalogue {
         outputs: &[String],
         call: Call<'_>,
     ) -> Result<Output, RunError> {
-        let pending = model.outcomes.begin();
         let answer = async {
             model.check(input.kind())?;
             match &model.body {
@@ -100,9 +88,7 @@ impl Catalogue {
                 Body::Graph(graph) => compute(graph, input, outputs, call.deadline).await,
             }
         };
-        let answer = answer.await;
-        pending.end(answer.as_ref().map_or_else(RunError::outcome, |_| Outcome::Ok));
-        answer
+        counted(model, answer).await
     }
 
     /// Answers the requests of one batch call, all of one kind: one output for each.
@@ -113,7 +99,6 @@ impl Catalogue {
         inputs: Vec<Input>,
         call: Call<'_>,
     ) -> Result<Vec<Output>, RunError> {
-        let pending = model.outcomes.begin();
         let answers = async {
             model.check(kind)?;
             match &model.body {
@@ -124,9 +109,7 @@ impl Catalogue {
                 _ => Ok(Vec::new()),
             }
         };
-        let answers = answers.await;
-        pending.end(answers.as_ref().map_or_else(RunError::outcome, |_| Outcome::Ok));
-        answers
+        counted(model, answers).await
     }
 
     /// Runs a job on an instance as soon as there is one: here if it is on the caller's worker,
@@ -156,6 +139,17 @@ impl Catalogue {
         }
         result
     }
+}
+
+/// Waits for an answer and counts what became of the call, also where nobody waits any more.
+async fn counted<T>(
+    model: &Model,
+    answer: impl Future<Output = Result<T, RunError>>,
+) -> Result<T, RunError> {
+    let pending = model.outcomes.begin();
+    let answer = answer.await;
+    pending.end(answer.as_ref().map_or_else(RunError::outcome, |_| Outcome::Ok));
+    answer
 }
 
 /// The instance did its work, though it may have said no.

@@ -14,7 +14,7 @@ use crate::{
     limits::Limits,
     metrics::Metrics,
     nn::{self, Device, Graph, GraphOptions},
-    sandbox::{CodeCache, Footprint, Guest, GuestOptions, PoolSize, Sandbox, inspect},
+    sandbox::{CodeCache, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox, inspect},
     schedule::{Breaker, Pool, PoolLimits, WorkerId, Workers},
 };
 
@@ -301,6 +301,7 @@ async fn load_one(
     let options = GuestOptions {
         name: name.clone(),
         graphs: Arc::new(usable),
+        snapshot_key: snapshot_key(&plan.folder, &plan.settings, &grants),
         limits,
         grants,
         fresh: reuse == Reuse::Never,
@@ -322,4 +323,18 @@ async fn load_one(
     }
     let body = Body::Component(pool);
     Ok(Model { name, description, input_shape, timeout, body, breaker, outcomes })
+}
+
+/// What a model's `init` may see besides the component: its graphs. None where it may see more, which
+/// is not followed.
+fn snapshot_key(folder: &Folder, settings: &ModelSettings, grants: &Grants) -> Option<String> {
+    if !grants.is_empty() || !settings.graphs.is_empty() {
+        return None;
+    }
+    let mut hash = blake3::Hasher::new();
+    for (name, file) in &folder.graphs {
+        hash.update(name.as_bytes()).update(&[0]);
+        hash.update_reader(fs::File::open(file).ok()?).ok()?;
+    }
+    Some(hash.finalize().to_hex()[..16].to_owned())
 }

@@ -33,6 +33,9 @@ pub struct GuestOptions {
     pub fresh: bool,
     /// Instances start from a snapshot taken after `init`.
     pub snapshot: bool,
+    /// Names what `init` may have seen besides the component, if that can be named: the snapshot is
+    /// kept with the compiled code under it.
+    pub snapshot_key: Option<String>,
 }
 
 /// A component that instances are made from.
@@ -81,7 +84,7 @@ impl Guest {
 
     /// A fresh instance with a store of its own, after its `init`.
     pub async fn instantiate(&self) -> Result<Instance, CallError> {
-        let mut store = self.maker.store(self.maker.options.graphs.clone())?;
+        let mut store = self.maker.store()?;
         let clock = store.data().clock.clone();
         let start = async {
             let model = self.pre.instantiate_async(&mut store).await?;
@@ -103,8 +106,8 @@ impl Guest {
 }
 
 impl Maker {
-    pub(super) fn store(&self, graphs: Graphs) -> Result<Store<State>, CallError> {
-        let GuestOptions { limits, grants, .. } = &self.options;
+    pub(super) fn store(&self) -> Result<Store<State>, CallError> {
+        let GuestOptions { limits, graphs, grants, .. } = &self.options;
         let log = GuestLog::new(self.name.clone(), self.usage.clone());
         log.renew(limits);
         let stdio = |level| Stdio { log: log.clone(), level };
@@ -120,7 +123,7 @@ impl Maker {
         let state = State {
             table,
             wasi: wasi.build(),
-            graphs,
+            graphs: graphs.clone(),
             grants: grants.clone(),
             log,
             limits: *limits,
@@ -193,9 +196,9 @@ impl Maker {
     /// Compiles the snapshot of a component. One whose `init` may read files, variables or hosts
     /// is taken anew at every start.
     async fn compile_snapshot(&self, bytes: &[u8]) -> Result<Component, LoadError> {
-        let key = format!("{}-snapshot", self.key(bytes));
-        let keep = self.options.grants.is_empty();
-        if keep && let Some(component) = self.cached(&key) {
+        let seen = self.options.snapshot_key.as_ref();
+        let key = seen.map(|seen| format!("{}-{seen}", self.key(bytes)));
+        if let Some(component) = key.as_ref().and_then(|key| self.cached(key)) {
             return Ok(component);
         }
         // Wizer is written for components that people trust: it panics on some that are odd.
@@ -206,7 +209,7 @@ impl Maker {
         let component = Component::from_binary(&self.engine, &bytes).map_err(|source| {
             LoadError::Wasmtime { context: "its snapshot is not valid", source }
         })?;
-        if keep {
+        if let Some(key) = key {
             self.put(&key, &component)?;
         }
         Ok(component)

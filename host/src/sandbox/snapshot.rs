@@ -8,12 +8,7 @@ use wasmtime::{
 };
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
-use super::{
-    LoadError,
-    bindings::ModelPre,
-    guest::Maker,
-    state::{Graphs, State},
-};
+use super::{LoadError, bindings::ModelPre, guest::Maker, state::State};
 
 /// Runs `init` in an instance of its own and gives the component that starts after it.
 pub async fn snapshot(maker: &Maker, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
@@ -41,8 +36,7 @@ pub async fn snapshot(maker: &Maker, bytes: &[u8]) -> Result<Vec<u8>, LoadError>
 
 async fn initialised(maker: &Maker, pre: &ModelPre<State>) -> Result<Access, LoadError> {
     let refused = |e: &dyn std::fmt::Display| LoadError::Refused(format!("its init failed: {e}"));
-    // Without graphs: what a snapshot knows of them could be wrong by the time it is used.
-    let mut store = maker.store(Graphs::default()).map_err(|e| refused(&e))?;
+    let mut store = maker.store().map_err(|e| refused(&e))?;
     let clock = store.data().clock.clone();
     let init = async {
         let instance = pre.instance_pre().instantiate_async(&mut store).await?;
