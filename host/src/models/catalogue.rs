@@ -77,10 +77,12 @@ impl Catalogue {
         self.pools().for_each(|pool| pool.clear());
     }
 
-    /// Instances thrown away so far.
+    /// Instances and large tensors thrown away so far.
     pub fn discarded(&self) -> u64 {
         let discarded = |pool: &Arc<Pool<Guest>>| {
-            pool.factory().usage().instances_discarded.load(Ordering::Relaxed)
+            let usage = pool.factory().usage();
+            usage.instances_discarded.load(Ordering::Relaxed)
+                + usage.large_freed.load(Ordering::Relaxed)
         };
         self.pools().map(discarded).sum()
     }

@@ -136,14 +136,16 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|b| *b == b'\n') {
-            for part in piece.chunks(MAX_LINE) {
-                self.pending.extend_from_slice(part);
-                if self.pending.ends_with(b"\n") || self.pending.len() >= MAX_LINE {
-                    self.write();
-                }
+    fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = &bytes[..bytes.len().min(MAX_LINE - self.pending.len())];
+            let end = room.iter().position(|byte| *byte == b'\n');
+            let (taken, rest) = bytes.split_at(end.map_or(room.len(), |end| end + 1));
+            self.pending.extend_from_slice(taken);
+            if end.is_some() || self.pending.len() >= MAX_LINE {
+                self.write();
             }
+            bytes = rest;
         }
     }
 

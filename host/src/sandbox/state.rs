@@ -22,6 +22,9 @@ use super::{Grants, clock::CpuClock, log::GuestLog, tensors::HostTensor};
 /// The graphs that a model may open, by name.
 pub type Graphs = Arc<BTreeMap<String, Graph>>;
 
+/// What is worth giving back to the system when it is gone, in bytes.
+const LARGE: usize = 16 << 20;
+
 /// What a model's instances use, and what became of them.
 #[derive(Debug, Default)]
 pub struct Usage {
@@ -30,6 +33,8 @@ pub struct Usage {
     pub log_lines_dropped: AtomicU64,
     pub instances_created: AtomicU64,
     pub instances_discarded: AtomicU64,
+    /// Tensors of more than [`LARGE`] that are gone.
+    pub large_freed: AtomicU64,
 }
 
 /// What one instance uses.
@@ -125,6 +130,9 @@ impl Drop for Charge {
     fn drop(&mut self) {
         self.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
         self.account.usage.tensor_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.bytes > LARGE {
+            self.account.usage.large_freed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
