@@ -267,8 +267,9 @@ async fn unknown_key_in_model_toml() {
          |\n\
          2 | memroy = '1 GiB'\n  \
          | ^^^^^^\n\
-         unknown field `memroy`, expected one of `memory`, `timeout`, `handles`, `max_reply`, \
-         `log_lines`, `max_instances`, `max_queue`"
+         unknown field `memroy`, expected one of `memory`, `timeout`, `cpu`, `init`, \
+         `handles`, `max_reply`, `log_lines`, `log_bytes`, `max_component`, `max_elements`, \
+         `max_random`, `max_instances`, `max_queue`, `max_uses`, `max_retained`, `max_failures`"
     );
 }
 

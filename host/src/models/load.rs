@@ -43,6 +43,7 @@ struct Plan {
     settings: ModelSettings,
     limits: Limits,
     decided: Decided,
+    snapshot: bool,
     /// The component's bytes and what an instance takes.
     component: Option<(Vec<u8>, Footprint)>,
 }
@@ -131,6 +132,7 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
     let own = settings.model.get(&folder.name).cloned().unwrap_or_default();
     let limits = Limits::default().set(&settings.limits).set(&own.limits).lower(&manifest.limits);
     let decided = grants::decide(&manifest.asks, &own.grants)?;
+    let snapshot = own.snapshot.or(manifest.snapshot).unwrap_or(false);
     let component = match &folder.component {
         Some(path) => {
             let size = fs::metadata(path).map_or(0, |file| file.len());
@@ -141,12 +143,14 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
                 ));
             }
             let bytes = fs::read(path).map_err(|e| format!("model.wasm cannot be read: {e}"))?;
-            let footprint = inspect(&bytes).map_err(|e| e.to_string())?;
+            let mut footprint = inspect(&bytes).map_err(|e| e.to_string())?;
+            // What gives the snapshot access to the others is one more.
+            footprint.core_instances += u32::from(snapshot);
             Some((bytes, footprint))
         }
         None => None,
     };
-    Ok(Plan { folder, manifest, settings: own, limits, decided, component })
+    Ok(Plan { folder, manifest, settings: own, limits, decided, snapshot, component })
 }
 
 /// All graphs, as "model/graph". A model one of whose graphs fails has failed.
@@ -305,7 +309,7 @@ async fn load_one(
         limits,
         grants,
         fresh: reuse == Reuse::Never,
-        snapshot: plan.settings.snapshot.or(plan.manifest.snapshot).unwrap_or(false),
+        snapshot: plan.snapshot,
     };
     let guest = Guest::load(sandbox, &bytes, options).await.map_err(|e| e.to_string())?;
     // The first instance answers for the model, and then waits on the first worker's shelf.

@@ -33,7 +33,7 @@ impl Model for Vocabulary {
     /// The id of a token, and how many calls this instance has answered.
     fn run(&mut self, input: Input, _args: &Args) -> Result<Output> {
         self.calls += 1;
-        Output::json(&(self.ids.get(input.text()?), self.calls))
+        Output::json(&(self.ids.get(&input.text()?), self.calls))
     }
 }
 
