@@ -8,6 +8,28 @@ pub const IMAGE: &str = "image";
 /// A tensor under the name of an input or an output.
 pub type NamedTensor = (String, Tensor);
 
+/// Checks that a text is JSON, and nested no deeper than any reader of JSON takes: the one used here
+/// takes any depth, others fail or overflow their stack.
+pub fn check_json(text: &str) -> Result<(), String> {
+    const DEEPEST: usize = 100;
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|e| e.to_string())?;
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return Err(format!("nested more than {DEEPEST} deep"));
+        }
+    }
+    Ok(())
+}
+
 /// One request's data.
 #[derive(Clone, Debug)]
 pub enum Input {

@@ -95,8 +95,8 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Linear memory and host-side tensors of one instance, together. Also what one call of the
-    /// host may copy out of the guest (wasmtime's hostcall fuel).
+    /// Linear memory and host-side tensors of one instance, together. A quarter of it is what one
+    /// call of the host may copy out of the guest (wasmtime's hostcall fuel).
     memory: Size = 512 << 20,
     /// Wall-clock time of one call, waiting included.
     timeout: Time = Duration::from_secs(30),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response as Reply, Status};
 
-use crate::data::{IMAGE, Input, Kind, Output};
+use crate::data::{IMAGE, Input, Kind, Output, check_json};
 
 use super::{
     app::{App, Caller},
@@ -149,8 +149,8 @@ fn json(value: serde_json::Value) -> Result<Reply<Response>, Status> {
 fn arguments(args: &str) -> Result<&str, Status> {
     match args.trim() {
         "" | "\"\"" | "null" | "{}" => Ok("{}"),
-        args => match serde_json::from_str::<serde::de::IgnoredAny>(args) {
-            Ok(_) => Ok(args),
+        args => match check_json(args) {
+            Ok(()) => Ok(args),
             Err(e) => Err(Status::invalid_argument(format!("args is not JSON: {e}"))),
         },
     }

@@ -133,7 +133,8 @@ impl Maker {
             clock: Arc::default(),
         };
         let mut store = Store::new(&self.engine, state);
-        store.set_hostcall_fuel(limits.memory);
+        // Copying does not yield: so much takes a tenth of a second, all of it would take half of one.
+        store.set_hostcall_fuel(limits.memory / 4);
         store.set_max_component_handles(limits.handles);
         if !self.interruptible {
             return Ok(store);

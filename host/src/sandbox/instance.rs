@@ -8,7 +8,7 @@ use std::{
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, component::ResourceTableError};
 
 use crate::{
-    data::{Description, IMAGE, Input, Kind, Output},
+    data::{Description, IMAGE, Input, Kind, Output, check_json},
     nn::TensorInfo,
 };
 
@@ -177,7 +177,7 @@ impl Instance {
             )));
         }
         if let Some(json) = &output.json
-            && let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(json)
+            && let Err(e) = check_json(json)
         {
             return Err(CallError::Model(format!("the model's result is not JSON: {e}")));
         }
