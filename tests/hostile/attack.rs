@@ -131,20 +131,19 @@ pub async fn under_attack(setup: Setup, attack: impl AsyncFnOnce(&Server)) {
     // Both have an instance and have answered: what is measured from here on is the attack's.
     let neighbour = Neighbour::start(server.port);
     until("a neighbour's answer", async || neighbour.answers() > 0).await;
-    warm_up(&server).await;
+    try_call(&server, "nothing").await;
     let before = calm::resident(&server);
     attack(&server).await;
+    // What an idle instance keeps, it may keep: the last one goes.
+    try_call(&server, "end").await;
     neighbour.leave();
     calm::assert_calm(&server, before).await;
 }
 
-/// One call that does nothing, answered or not: some attackers do not load, others attack always.
-async fn warm_up(server: &Server) {
-    let mut request = Request::new(TextArgs {
-        text: "nothing".into(),
-        model: HOSTILE.into(),
-        args: String::new(),
-    });
+/// One call, answered or not: some attackers do not load, others attack always.
+async fn try_call(server: &Server, name: &str) {
+    let (text, model, args) = (name.into(), HOSTILE.into(), String::new());
+    let mut request = Request::new(TextArgs { text, model, args });
     request.set_timeout(Duration::from_secs(1));
     let _ = server.caller().await.server().run_text(request).await;
 }

@@ -91,6 +91,7 @@ macro_rules! attacks {
         fn attack(name: &str, request: Request) -> Answer {
             match name {
                 "nothing" => done(),
+                "end" => panic!("asked to end"),
                 $(stringify!($name) => $name::attack(request),)*
                 _ => Err(Error { fault: Fault::Caller, message: "no such attack".into() }),
             }
@@ -100,6 +101,7 @@ macro_rules! attacks {
 
 attacks! {
     allocation_bomb
+    big_reads
     compute_dtype
     compute_elements
     compute_extra
@@ -107,6 +109,7 @@ attacks! {
     compute_missing
     compute_shape
     compute_twice
+    deep_json
     deep_recursion
     dims_overflow
     forged_log

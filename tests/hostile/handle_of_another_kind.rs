@@ -19,7 +19,7 @@ pub fn attack(request: Request) -> Answer {
 async fn handle_of_another_kind() {
     Attack {
         name: "handle_of_another_kind",
-        status: (Code::Internal, "the model trapped: handle index 1 used with the wrong type"),
+        status: (Code::Internal, "used with the wrong type"),
         legitimate: Some(json!({"as_graph": true})),
         with: |setup| setup.graph("two_inputs", HOSTILE),
         ..Attack::default()

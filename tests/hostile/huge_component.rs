@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn huge_component() {
-    let mut bytes = world::Core::default().component();
+    let mut bytes = world::assemble(&world::Core::default().text());
     // A custom section, whose length is in base 128: 64 MiB of nothing.
     bytes.extend([0, 0x80, 0x80, 0x80, 0x20]);
     bytes.resize(bytes.len() + (64 << 20), 0);

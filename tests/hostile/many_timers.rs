@@ -18,7 +18,7 @@ async fn many_timers() {
         name: "many_timers",
         tries: vec![json!({"timers": 20_000})],
         status: (Code::Internal, "the model trapped: "),
-        raised: "handles = 30_000",
+        raised: "handles = 100_000",
         ..Attack::default()
     }
     .run()

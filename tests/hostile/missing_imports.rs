@@ -7,7 +7,10 @@ async fn missing_imports() {
     let imports = |name: &str, function: &str| {
         let import =
             format!(r#"(component (import "{name}" (instance (export "{function}" (func))))"#);
-        world::component(world::assemble(&world::WORLD.replacen("(component", &import, 1)), "")
+        world::component(
+            world::assemble(&world::Core::default().text().replacen("(component", &import, 1)),
+            "",
+        )
     };
     for (name, function, reason) in [
         ("tms:model/log@0.1.0", "shout", "imports what this server does not provide"),

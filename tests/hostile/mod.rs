@@ -30,6 +30,7 @@ use self::attack::{
 use crate::harness::{Server, Setup, raw, repository, until};
 
 mod allocation_bomb;
+mod big_reads;
 mod cache_altered;
 mod cache_open;
 mod cache_planted;
@@ -42,6 +43,8 @@ mod compute_missing;
 mod compute_shape;
 mod compute_twice;
 mod core_module;
+mod deep_arguments;
+mod deep_json;
 mod deep_recursion;
 mod dims_overflow;
 mod endless_allocator;

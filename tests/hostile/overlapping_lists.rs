@@ -1,4 +1,4 @@
-//! A list of 600 lists that are all the same MiB: stopped by `memory`, INTERNAL.
+//! A list of 150 lists that are all the same MiB: stopped by `memory`, INTERNAL.
 
 use super::*;
 
@@ -20,8 +20,8 @@ pub fn attack(request: Request) -> Answer {
 async fn overlapping_lists() {
     Attack {
         name: "overlapping_lists",
-        tries: vec![json!({"lists": 600})],
-        status: (Code::Internal, "the model trapped: "),
+        tries: vec![json!({"lists": 150})],
+        status: (Code::Internal, "too much data is being copied"),
         raised: "memory = '1 GiB'",
         ..Attack::default()
     }

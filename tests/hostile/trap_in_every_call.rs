@@ -19,12 +19,12 @@ async fn trap_in_every_call() {
         assert_stopped(trap(server).await, Code::Unavailable, "");
         let answer = attack(server, "nothing", &json!({})).await;
         assert_stopped(answer, Code::Unavailable, "");
-        assert_eq!(health(server).await, ServingStatus::NotServing);
+        until("its health", async || health(server).await == ServingStatus::NotServing).await;
         let opened = calm::metric(server, "tms_breaker_opened_total", &[r#"model="hostile""#]);
         assert_eq!(opened, 1.0);
         // It recovers by itself.
         until("an answer", async || attack(server, "nothing", &json!({})).await.is_ok()).await;
-        assert_eq!(health(server).await, ServingStatus::Serving);
+        until("its health", async || health(server).await == ServingStatus::Serving).await;
     })
     .await;
     under_attack(hostile("max_failures = 100"), async |server| {

@@ -32,8 +32,8 @@ impl Default for Core {
 }
 
 impl Core {
-    /// A component of the whole world around it.
-    pub fn component(&self) -> Vec<u8> {
+    /// A component of the whole world around it, as text.
+    pub fn text(&self) -> String {
         let Self { fields, init, run, realloc } = self;
         let core = format!(
             r#"
@@ -48,12 +48,12 @@ impl Core {
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
             "#
         );
-        assemble(&WORLD.replace("CORE", &core))
+        WORLD.replace("CORE", &core)
     }
 
     /// The component as the model that attacks.
     pub fn setup(&self, limits: &str) -> Setup {
-        component(self.component(), limits)
+        component(assemble(&self.text()), limits)
     }
 }
 
@@ -69,7 +69,7 @@ pub fn assemble(text: &str) -> Vec<u8> {
 }
 
 /// The world, as far as its exports go.
-pub const WORLD: &str = r#"(component
+const WORLD: &str = r#"(component
   (import "tms:model/tensors@0.1.0" (instance $tensors
     (export "tensor" (type (sub resource)))))
   (alias export $tensors "tensor" (type $tensor))
