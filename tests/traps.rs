@@ -88,17 +88,6 @@ async fn errors_say_whose_fault_it_is() {
 }
 
 #[tokio::test]
-async fn messages_have_no_control_characters() {
-    let Some(server) = faults().await else { return };
-    // The guest's message quotes what it was asked to do.
-    let refused = server.caller().await.fault(r#""do": "a\n\u001b[31mb\u0000""#).await;
-    let refused = refused.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
-    assert!(refused.message().contains("a  [31mb "), "{refused}");
-    assert!(!refused.message().contains(char::is_control), "{refused}");
-}
-
-#[tokio::test]
 async fn an_error_keeps_the_instance_a_trap_does_not() {
     let setup = Setup::new().guest("counter").guest("nn_probe").workers(1);
     let server = start!(setup);
@@ -108,24 +97,6 @@ async fn an_error_keeps_the_instance_a_trap_does_not() {
     let trapped = caller.text("nn_probe", "short tensor", "").await;
     assert_eq!(trapped.unwrap_err().code(), Code::Internal);
     assert_eq!(caller.text("counter", "", "").await.unwrap(), 2);
-}
-
-#[tokio::test]
-async fn broken_rules_of_the_interface() {
-    let server = start!(Setup::new().guest("nn_probe").graph("scalar", "other"));
-    let caller = server.caller().await;
-    let message = "model `nn_probe`: the model's result is not JSON: EOF while parsing an object \
-                   at line 1 column 1";
-    assert_refused(caller.text("nn_probe", "no json", "").await, Code::Internal, message);
-    let short = caller.texts("nn_probe", &["tensor", "no answer", "tensor"], "").await;
-    let message = "model `nn_probe`: the model gave 2 results for 3 requests";
-    assert_refused(short, Code::Internal, message);
-    let trapped = caller.text("nn_probe", "short tensor", "").await;
-    let message = "model `nn_probe`: the model trapped: 4 bytes of data do not make fp32 [2, 1], \
-                   which takes 8";
-    assert_refused(trapped, Code::Internal, message);
-    let answer = caller.text("nn_probe", "tensor", "").await.unwrap();
-    assert_eq!(answer, json!({"dimensions": [2, 1], "shape": [2, 1], "same": true}));
 }
 
 #[tokio::test]
@@ -140,22 +111,10 @@ async fn wasi_nn_runs_graphs_by_name_and_no_bytes() {
     assert_eq!(loaded["code"], "ErrorCode::UnsupportedOperation", "{loaded}");
     let graph = caller.text("nn_probe", "graph:model", "").await.unwrap();
     assert_eq!(graph["inputs"][0]["name"], "a", "{graph}");
-    // Names are no paths.
-    for name in ["model.onnx", "./model", "/etc/passwd", "../nn_probe/model", ""] {
-        let refused = caller.text("nn_probe", &format!("graph:{name}"), "").await.unwrap();
-        assert_eq!(refused["code"], "ErrorCode::NotFound", "{refused}");
-    }
+    let tensor = caller.text("nn_probe", "tensor", "").await.unwrap();
+    assert_eq!(tensor, json!({"dimensions": [2, 1], "shape": [2, 1], "same": true}));
     let empty = caller.text("nn_probe", "empty run:model", "").await.unwrap();
     assert_eq!(empty["data"], "input `a` is missing; the graph takes `a`, `b`");
-}
-
-#[tokio::test]
-async fn nothing_of_the_host_is_there() {
-    let setup = Setup::new().guest("faults").env("TMS_TEST_SECRET", "x");
-    let server = start!(setup);
-    let escaped = server.caller().await.fault(r#""do": "escape""#).await.unwrap();
-    let refused = ["read", "list", "write", "env", "args"].map(|way| json!([way, false]));
-    assert_eq!(escaped, json!(refused));
 }
 
 #[tokio::test]

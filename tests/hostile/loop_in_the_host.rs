@@ -19,7 +19,7 @@ pub fn attack(request: Request) -> Answer {
 async fn loop_in_the_host() {
     Attack {
         name: "loop_in_the_host",
-        tries: vec![json!({"ms": 1500})],
+        legitimate: Some(json!({"ms": 1500})),
         limits: "cpu = '300ms'",
         status: (Code::DeadlineExceeded, "CPU time"),
         ..Attack::default()

@@ -18,10 +18,6 @@ enum Act {
     Loop,
     /// Calls itself until the stack is full.
     Recurse,
-    /// Takes memory until there is no more.
-    Allocate,
-    /// Makes tensors in the host until it refuses.
-    Tensors,
     /// Answers JSON of about this many bytes.
     Reply { bytes: usize },
     /// Fails by the caller's fault.
@@ -32,12 +28,8 @@ enum Act {
     ServerError,
     /// Writes one line at each level.
     Log,
-    /// Writes this many lines of this many bytes.
-    Flood { lines: usize, bytes: usize },
     /// Writes to stdout and stderr.
     Print,
-    /// Tries files and the environment; answers what it got.
-    Escape,
     /// Sleeps, which is waiting inside the host.
     Sleep { ms: u64 },
     /// Does nothing wrong.
@@ -61,16 +53,12 @@ impl Model for Faults {
             Act::Trap => trap(),
             Act::Loop => spin(),
             Act::Recurse => return Output::json(&recurse(black_box(1))),
-            Act::Allocate => allocate(),
-            Act::Tensors => hold_tensors(),
             Act::Reply { bytes } => return Output::json(&"x".repeat(bytes)),
             Act::CallerError => bail_caller!("the caller is to blame"),
             Act::ModelError => return Err(Error::model("the model is to blame")),
             Act::ServerError => return Err(Error::server("the server is to blame")),
             Act::Log => log_all(),
-            Act::Flood { lines, bytes } => flood(lines, bytes),
             Act::Print => print(),
-            Act::Escape => return Output::json(&escape()),
             Act::Sleep { ms } => std::thread::sleep(std::time::Duration::from_millis(ms)),
             Act::Nothing => {}
         }
@@ -98,21 +86,6 @@ fn recurse(depth: u64) -> u64 {
     recurse(depth + 1) + frame[depth as usize % 64]
 }
 
-fn allocate() {
-    let mut held = Vec::new();
-    loop {
-        // Written to, so that it counts as used.
-        held.push(black_box(vec![1u8; 1 << 20]));
-    }
-}
-
-fn hold_tensors() {
-    let mut held = Vec::new();
-    loop {
-        held.push(Tensor::from(tms_guest::ndarray::Array1::<u8>::zeros(1 << 20)));
-    }
-}
-
 fn log_all() {
     trace!("a line at trace");
     debug!("a line at debug");
@@ -121,27 +94,9 @@ fn log_all() {
     error!("a line at error\nwith a break and \u{1b}[31m a control character");
 }
 
-fn flood(lines: usize, bytes: usize) {
-    let line = "x".repeat(bytes);
-    for _ in 0..lines {
-        info!("{line}");
-    }
-}
-
 fn print() {
     println!("a line on stdout");
     eprintln!("a line on stderr");
-}
-
-/// Each attempt and whether it succeeded.
-fn escape() -> Vec<(&'static str, bool)> {
-    vec![
-        ("read", std::fs::read("/etc/passwd").is_ok()),
-        ("list", std::fs::read_dir(".").is_ok()),
-        ("write", std::fs::write("left-behind", "x").is_ok()),
-        ("env", std::env::vars_os().next().is_some()),
-        ("args", std::env::args_os().next().is_some()),
-    ]
 }
 
 tms_guest::export!(Faults);

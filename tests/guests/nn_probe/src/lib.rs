@@ -47,14 +47,7 @@ mod guest {
         }
 
         fn run_batch(inputs: Vec<Input>, args: String) -> Result<Vec<Output>, Error> {
-            let mut outputs = Vec::new();
-            for input in inputs {
-                // One answer too few for a batch that says so.
-                if input.text != "no answer" {
-                    outputs.push(Self::run(input, args.clone())?);
-                }
-            }
-            Ok(outputs)
+            inputs.into_iter().map(|input| Self::run(input, args.clone())).collect()
         }
     }
 
@@ -98,8 +91,6 @@ mod guest {
                 tensor::Tensor::new(&vec![2, 1], tensor::TensorType::Fp32, &[0; 4]);
                 "\"no trap\"".into()
             }
-            // An answer that is no JSON.
-            "no json" => "{".into(),
             _ => json!("no such probe").to_string(),
         }
     }
