@@ -1,6 +1,8 @@
 //! Boxes that a detector found, `[left, top, right, bottom]`: how far two overlap, and which of many
 //! to keep.
 
+use std::array::from_fn;
+
 /// What the common part of two boxes is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overlap {
@@ -97,7 +99,9 @@ impl Nms {
                     })
                 }
                 Overlap::Minimum => {
-                    self.suppress(&boxes[place], &mut blocks[first..], |other, _| area.min(other))
+                    self.suppress(&boxes[place], &mut blocks[first..], |other, _| {
+                        lesser(area, other)
+                    })
                 }
             }
         }
@@ -109,13 +113,14 @@ impl Nms {
     fn suppress(&self, best: &[f32; 4], blocks: &mut [Block], whole: impl Fn(f32, f32) -> f32) {
         let [left, top, right, bottom] = *best;
         for block in blocks {
-            for i in 0..LANES {
+            let both: [f32; LANES] = from_fn(|i| {
                 let width = lesser(right, block.right[i]) - greater(left, block.left[i]);
                 let height = lesser(bottom, block.bottom[i]) - greater(top, block.top[i]);
-                let both = greater(width + self.border, 0.0) * greater(height + self.border, 0.0);
-                let overlap = both / whole(block.area[i], both);
-                block.gone[i] |= u32::from(overlap > self.threshold);
-            }
+                greater(width + self.border, 0.0) * greater(height + self.border, 0.0)
+            });
+            let overlap: [f32; LANES] = from_fn(|i| both[i] / whole(block.area[i], both[i]));
+            let gone: [u32; LANES] = from_fn(|i| u32::from(overlap[i] > self.threshold));
+            block.gone = from_fn(|i| block.gone[i] | gone[i]);
         }
     }
 }

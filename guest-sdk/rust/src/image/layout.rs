@@ -75,17 +75,18 @@ fn copy_channel<const STORED: usize>(
 #[inline(always)]
 fn pack<const STORED: usize>(line: &[f32], places: [usize; 3], levels: &Levels, row: &mut [f32]) {
     let Levels { factor, less, .. } = *levels;
-    let one = |pixel: &[f32; STORED]| {
-        [0, 1, 2].map(|channel| pixel[places[channel]] * factor[channel] - less[channel])
-    };
+    // Four pixels are three whole vectors, in which the factors take turns.
+    let factors: [f32; 12] = std::array::from_fn(|i| factor[i % 3]);
+    let lesses: [f32; 12] = std::array::from_fn(|i| less[i % 3]);
     let (pixels, _) = line.as_chunks::<STORED>();
-    let (row, _) = row.as_chunks_mut::<3>();
-    let (blocks, last) = row.as_chunks_mut::<4>();
     let (pixel_blocks, last_pixels) = pixels.as_chunks::<4>();
+    let (blocks, last) = row.as_chunks_mut::<12>();
     for (row, pixels) in blocks.iter_mut().zip(pixel_blocks) {
-        *row = pixels.each_ref().map(one);
+        let values = pixels.as_flattened();
+        let values: [f32; 12] = std::array::from_fn(|i| values[i / 3 * STORED + places[i % 3]]);
+        *row = std::array::from_fn(|i| values[i] * factors[i] - lesses[i]);
     }
-    for (to, pixel) in last.iter_mut().zip(last_pixels) {
-        *to = one(pixel);
+    for (row, pixel) in last.as_chunks_mut::<3>().0.iter_mut().zip(last_pixels) {
+        *row = [0, 1, 2].map(|i| pixel[places[i]] * factor[i] - less[i]);
     }
 }

@@ -25,10 +25,10 @@ pub trait Sample: Element + Copy + Default {
     /// A settled value as a float.
     fn finish(value: Self::Sum) -> f32;
 
-    /// What so many values of a column are added up in, exactly for bytes.
+    /// What values of a column are added up in, exactly for bytes.
     type Partial: Copy + Default + Into<f32>;
 
-    /// So many values fit into a `Partial`.
+    /// So many values' sum fits into a `Partial`.
     const PARTIAL_ROWS: usize;
 
     /// The sum with this value added.
