@@ -81,5 +81,6 @@ remove_container:
 
 ## remove what was built: components, the build folder, downloads
 clean:
-	rm -rf target .onnxruntime .venv models/*/model.wasm tests/guests/*/model.wasm tests/hostile/guest/model.wasm
+	rm -rf target .onnxruntime .venv models/*/model.wasm tests/guests/*/model.wasm \
+	    tests/hostile/guest/model.wasm models/sentence_embedding/model.onnx
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -17,6 +17,7 @@ mod health; // grpc.health.v1 and reflection
 mod image; // images in and out, one and many
 mod inference; // the Open Inference Protocol
 mod mtcnn; // a cascade of three networks: faces
+mod sentence_embedding; // a tokenizer in the sandbox; one run for a batch
 mod tensors; // every datatype, raw and typed; malformed tensors
 mod text; // texts, arguments, unicode
 mod workers; // workers, their memories, connections

@@ -1,10 +1,13 @@
-"""Makes reference.json: the pieces of texts as the tokenizer's own library has them.
+"""Makes reference.json, the pieces of texts as the tokenizer's own library has them, and
+embeddings.json, the vectors that ONNX Runtime gives.
 
-    pip install tokenizers && python make_reference.py
+    pip install numpy onnxruntime tokenizers && python make_reference.py
 """
 
 import json
 
+import numpy as np
+import onnxruntime
 from tokenizers import Tokenizer
 
 TEXTS = [
@@ -30,4 +33,27 @@ tokenizer.enable_truncation(256)
 cases = [{"text": text, "pieces": tokenizer.encode(text).ids} for text in TEXTS]
 with open("reference.json", "w") as file:
     json.dump(cases, file, separators=(",", ":"))
+    file.write("\n")
+
+# Vectors of a padded batch, as the mean of the pieces' states with length 1.
+SENTENCES = [
+    "A cat sits on the windowsill.",
+    "A kitten is resting by the window.",
+    "The rocket lifted off at dawn.",
+    "Interest rates rose again this quarter.",
+]
+tokenizer.enable_padding()
+encoded = tokenizer.encode_batch(SENTENCES)
+inputs = {
+    "input_ids": np.array([text.ids for text in encoded], np.int64),
+    "attention_mask": np.array([text.attention_mask for text in encoded], np.int64),
+    "token_type_ids": np.array([text.type_ids for text in encoded], np.int64),
+}
+session = onnxruntime.InferenceSession("../model.onnx", providers=["CPUExecutionProvider"])
+(states,) = session.run(["last_hidden_state"], inputs)
+means = (states * inputs["attention_mask"][..., None]).sum(axis=1)
+means /= np.linalg.norm(means, axis=1, keepdims=True)
+embeddings = np.round(means.astype(np.float64), 5).tolist()
+with open("embeddings.json", "w") as file:
+    json.dump({"texts": SENTENCES, "embeddings": embeddings}, file, separators=(",", ":"))
     file.write("\n")
