@@ -1,8 +1,6 @@
 //! Boxes that a detector found, `[left, top, right, bottom]`: how far two overlap, and which of many
 //! to keep.
 
-use std::array::from_fn;
-
 /// What the common part of two boxes is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overlap {
@@ -27,19 +25,15 @@ pub struct Nms {
     border: f32,
 }
 
-/// So many boxes are compared at once.
-const LANES: usize = 8;
-
 /// The boxes in the order of their scores, side by side for the sake of vectors.
-#[derive(Clone, Copy)]
-struct Block {
-    left: [f32; LANES],
-    top: [f32; LANES],
-    right: [f32; LANES],
-    bottom: [f32; LANES],
-    area: [f32; LANES],
+struct Sorted {
+    left: Vec<f32>,
+    top: Vec<f32>,
+    right: Vec<f32>,
+    bottom: Vec<f32>,
+    area: Vec<f32>,
     /// 1 for a box that a better one has suppressed.
-    gone: [u32; LANES],
+    gone: Vec<u32>,
 }
 
 impl Nms {
@@ -65,62 +59,65 @@ impl Nms {
         let count = boxes.len().min(scores.len());
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-        let mut blocks: Vec<Block> = order
-            .chunks(LANES)
-            .map(|places| {
-                let value = |side: usize| {
-                    let mut values = [0.0; LANES];
-                    for (value, &place) in values.iter_mut().zip(places) {
-                        *value = boxes[place][side];
-                    }
-                    values
-                };
-                let (left, top, right, bottom) = (value(0), value(1), value(2), value(3));
-                let mut area = [0.0; LANES];
-                for i in 0..LANES {
-                    area[i] =
-                        (right[i] - left[i] + self.border) * (bottom[i] - top[i] + self.border);
-                }
-                Block { left, top, right, bottom, area, gone: [0; LANES] }
-            })
-            .collect();
+        let side = |side: usize| order.iter().map(|&place| boxes[place][side]).collect();
+        let area = |&place: &usize| {
+            let [left, top, right, bottom] = boxes[place];
+            (right - left + self.border) * (bottom - top + self.border)
+        };
+        let mut sorted = Sorted {
+            left: side(0),
+            top: side(1),
+            right: side(2),
+            bottom: side(3),
+            area: order.iter().map(area).collect(),
+            gone: vec![0; count],
+        };
         let mut kept = Vec::new();
         for (at, &place) in order.iter().enumerate() {
-            let (first, lane) = (at / LANES, at % LANES);
-            if blocks[first].gone[lane] != 0 {
+            if sorted.gone[at] != 0 {
                 continue;
             }
             kept.push(place);
-            let area = blocks[first].area[lane];
+            let area = sorted.area[at];
             match self.overlap {
                 Overlap::Union => {
-                    self.suppress(&boxes[place], &mut blocks[first..], |other, both| {
+                    self.suppress(&boxes[place], at + 1, &mut sorted, |other, both| {
                         area + other - both
-                    })
+                    });
                 }
                 Overlap::Minimum => {
-                    self.suppress(&boxes[place], &mut blocks[first..], |other, _| {
+                    self.suppress(&boxes[place], at + 1, &mut sorted, |other, _| {
                         lesser(area, other)
-                    })
+                    });
                 }
             }
         }
         kept
     }
 
-    /// Marks the boxes that overlap `best` too much: those before it, which no longer matter, too.
+    /// Marks the boxes from `first` on that overlap `best` too much.
     #[inline(always)]
-    fn suppress(&self, best: &[f32; 4], blocks: &mut [Block], whole: impl Fn(f32, f32) -> f32) {
+    fn suppress(
+        &self,
+        best: &[f32; 4],
+        first: usize,
+        sorted: &mut Sorted,
+        whole: impl Fn(f32, f32) -> f32,
+    ) {
         let [left, top, right, bottom] = *best;
-        for block in blocks {
-            let both: [f32; LANES] = from_fn(|i| {
-                let width = lesser(right, block.right[i]) - greater(left, block.left[i]);
-                let height = lesser(bottom, block.bottom[i]) - greater(top, block.top[i]);
-                greater(width + self.border, 0.0) * greater(height + self.border, 0.0)
-            });
-            let overlap: [f32; LANES] = from_fn(|i| both[i] / whole(block.area[i], both[i]));
-            let gone: [u32; LANES] = from_fn(|i| u32::from(overlap[i] > self.threshold));
-            block.gone = from_fn(|i| block.gone[i] | gone[i]);
+        // Slices of one length, so that the loop has no checks and becomes vectors.
+        let gone = &mut sorted.gone[first..];
+        let count = gone.len();
+        let (lefts, tops) = (&sorted.left[first..][..count], &sorted.top[first..][..count]);
+        let (rights, bottoms) = (&sorted.right[first..][..count], &sorted.bottom[first..][..count]);
+        let areas = &sorted.area[first..][..count];
+        // Six slices side by side: an index says it more plainly than five zips.
+        #[allow(clippy::needless_range_loop)]
+        for i in 0..count {
+            let width = lesser(right, rights[i]) - greater(left, lefts[i]) + self.border;
+            let height = lesser(bottom, bottoms[i]) - greater(top, tops[i]) + self.border;
+            let both = greater(width, 0.0) * greater(height, 0.0);
+            gone[i] |= u32::from(both / whole(areas[i], both) > self.threshold);
         }
     }
 }

@@ -53,7 +53,7 @@ impl Model for Embedder {
             return inputs.into_iter().map(|input| self.run(input, args)).collect();
         }
         let texts = inputs.into_iter().map(Input::text).collect::<Result<Vec<_>>>()?;
-        self.embed(&texts)?.iter().map(|vector| Output::json(vector)).collect()
+        self.embed(&texts)?.iter().map(Output::json).collect()
     }
 }
 

@@ -117,11 +117,10 @@ fn add_rows<T: Sample, const COUNT: usize>(
     rows: [&[T]; COUNT],
     first: bool,
 ) {
-    let mut at = 0;
     let (blocks, _) = sums.as_chunks_mut::<LANES>();
     let chunks = rows.map(|row| row.as_chunks::<LANES>().0);
     let count = chunks.iter().fold(blocks.len(), |count, chunks| count.min(chunks.len()));
-    for block in &mut blocks[..count] {
+    for (at, block) in blocks[..count].iter_mut().enumerate() {
         let mut sum = if first { [T::Partial::default(); LANES] } else { *block };
         for chunks in &chunks {
             for (sum, value) in sum.iter_mut().zip(&chunks[at]) {
@@ -129,7 +128,6 @@ fn add_rows<T: Sample, const COUNT: usize>(
             }
         }
         *block = sum;
-        at += 1;
     }
     for (at, sum) in sums.iter_mut().enumerate().skip(count * LANES) {
         let before = if first { T::Partial::default() } else { *sum };
