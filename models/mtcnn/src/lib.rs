@@ -18,7 +18,7 @@ pub mod pyramid;
 use tms_guest::prelude::*;
 
 use crate::cascade::{Networks, detect};
-use crate::pyramid::{MIN_FACE, SMALLEST_FACE};
+use crate::pyramid::{LARGEST_FACE, MIN_FACE, SMALLEST_FACE};
 
 struct Faces(Networks);
 
@@ -33,8 +33,8 @@ impl Model for Faces {
 
     fn run(&mut self, input: Input, args: &Args) -> Result<Output> {
         let min_face = args.field("min_face")?.unwrap_or(MIN_FACE);
-        if !(SMALLEST_FACE..=f64::from(u16::MAX)).contains(&min_face) {
-            bail_caller!("args: min_face is {SMALLEST_FACE} or more, not {min_face}");
+        if !(SMALLEST_FACE..=LARGEST_FACE).contains(&min_face) {
+            bail_caller!("args: min_face is {SMALLEST_FACE} to {LARGEST_FACE}, not {min_face}");
         }
         Output::json(&detect(&self.0, &input.image()?, min_face)?)
     }

@@ -6,6 +6,8 @@ pub const MIN_FACE: f64 = 40.0;
 /// What a caller may give at least: smaller ones are not recognised, and below [`WINDOW`] the picture
 /// would have to be enlarged.
 pub const SMALLEST_FACE: f64 = 20.0;
+/// And at most: more than any picture has.
+pub const LARGEST_FACE: f64 = 100_000.0;
 
 /// The side of what the first network looks at.
 pub const WINDOW: f64 = 12.0;

@@ -36,18 +36,16 @@ impl Batch {
     }
 }
 
-/// The texts in as few runs as the bound allows, in their order.
+/// The texts in as few runs as the bound allows, in their order: the shortest first, so that little
+/// is filled up.
 pub fn batches(texts: &[Vec<u32>]) -> impl Iterator<Item = &[Vec<u32>]> {
     let mut rest = texts;
     std::iter::from_fn(move || {
-        let mut count = rest.len();
-        // Halving gives runs of like sizes.
-        while count > 1 && count * width(&rest[..count]) > MOST {
-            count = count.div_ceil(2);
-        }
+        let fits = |&count: &usize| count * width(&rest[..count]) <= MOST;
+        let count = (1..=rest.len()).take_while(fits).last()?;
         let (batch, others) = rest.split_at(count);
         rest = others;
-        (!batch.is_empty()).then_some(batch)
+        Some(batch)
     })
 }
 
@@ -75,10 +73,10 @@ mod tests {
         let text = |length: usize| vec![length as u32; length];
         assert_eq!(batches(&[]).count(), 0);
         assert_eq!(batches(&vec![text(10); 500]).count(), 1);
-        let mut texts = vec![text(256); 100];
-        texts[3] = text(5);
+        let mut texts = vec![text(5); 10];
+        texts.extend(vec![text(256); 100]);
         let runs: Vec<_> = batches(&texts).collect();
-        assert!(runs.iter().all(|run| run.len() * width(run) <= MOST));
+        assert_eq!(runs.iter().map(|run| run.len()).collect::<Vec<_>>(), [32, 32, 32, 14]);
         assert_eq!(runs.concat(), texts);
     }
 }

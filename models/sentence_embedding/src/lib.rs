@@ -60,17 +60,23 @@ impl Model for Embedder {
 impl Embedder {
     /// A vector of [`SIZE`] numbers for each text.
     fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        let texts = texts.iter().map(|text| self.tokens.of(text)).collect::<Result<Vec<_>>>()?;
-        let mut vectors = Vec::with_capacity(texts.len());
+        let mut pieces = Vec::with_capacity(texts.len());
+        for (place, text) in texts.iter().enumerate() {
+            pieces.push((place, self.tokens.of(text)?));
+        }
+        pieces.sort_by_key(|(_, pieces)| pieces.len());
+        let (places, texts): (Vec<usize>, Vec<_>) = pieces.into_iter().unzip();
+        let mut places = places.into_iter();
+        let mut vectors = vec![Vec::new(); texts.len()];
         for texts in batches(&texts) {
             let batch = Batch::new(texts)?;
             let outputs = self.graph.compute(batch.inputs)?;
             let states = outputs.get("last_hidden_state")?;
-            for (row, text) in texts.iter().enumerate() {
+            for ((row, text), place) in texts.iter().enumerate().zip(&mut places) {
                 // Behind the text's own pieces there is only what was filled up: not read.
                 let state = states.rows(row..row + 1)?;
                 let state = state.reshape(&[batch.width, SIZE])?.rows(0..text.len())?;
-                vectors.push(pool(&state.to_vec()?));
+                vectors[place] = pool(&state.to_vec()?);
             }
         }
         Ok(vectors)
