@@ -111,7 +111,7 @@ impl<T: Sample> Line<T> {
 }
 
 /// Adds rows to sums, or makes the sums of them.
-#[inline(always)]
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 fn add_rows<T: Sample, const COUNT: usize>(
     sums: &mut [T::Partial],
     rows: [&[T]; COUNT],
