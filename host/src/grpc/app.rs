@@ -18,6 +18,9 @@ use crate::{
 
 use super::{status, too_large};
 
+/// How much earlier than the caller's deadline an answer is ready, at most.
+const TRAVEL: Duration = Duration::from_millis(5);
+
 pub struct App {
     pub catalogue: Arc<Catalogue>,
     pub workers: Arc<Workers>,
@@ -81,7 +84,9 @@ impl Caller {
 
     /// A call to `model`: it may take as long as the model's limit and the caller's patience.
     pub fn call<'a>(&self, model: &Model, args: &'a str) -> Call<'a> {
-        let patience = self.timeout.unwrap_or(Duration::MAX).min(model.timeout);
+        // An answer has a way to go; and tonic's own time-out, at the same moment, says CANCELLED.
+        let patience = self.timeout.map(|t| t - (t / 8).min(TRAVEL));
+        let patience = patience.unwrap_or(Duration::MAX).min(model.timeout);
         Call { home: self.home, deadline: self.arrived + patience, args }
     }
 }
