@@ -29,13 +29,17 @@ macro_rules! target {
         }
 
         /// Called with each input.
+        ///
+        /// # Safety
+        ///
+        /// `data` holds `size` bytes, which stay as they are for the call: libFuzzer's promise.
         #[unsafe(no_mangle)]
         #[allow(unsafe_code)] // the only function of this name: libFuzzer's interface
-        pub extern "C" fn LLVMFuzzerTestOneInput(data: *const u8, size: usize) -> i32 {
+        pub unsafe extern "C" fn LLVMFuzzerTestOneInput(data: *const u8, size: usize) -> i32 {
             if size == 0 {
                 return -1;
             }
-            // SAFETY: libFuzzer gives `size` readable bytes, which stay as they are for the call.
+            // SAFETY: as above.
             let input = unsafe { std::slice::from_raw_parts(data, size) };
             if $run(input) { 0 } else { -1 }
         }

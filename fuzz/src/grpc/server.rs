@@ -1,6 +1,7 @@
 //! The services, with real components and a bare graph behind them, started at the first input.
 
 use std::{
+    fs,
     future::poll_fn,
     net::Ipv4Addr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -16,6 +17,7 @@ use tms::{
         app::{App, Arrived},
         serve,
     },
+    metrics::Metrics,
     models::{self, Catalogue},
     nn,
     schedule::{WorkerId, Workers},
@@ -23,7 +25,7 @@ use tms::{
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, service::Routes, transport::server::TcpConnectInfo};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 use super::case::Case;
 use crate::world;
@@ -71,8 +73,12 @@ impl Server {
         world::place(&models.join("nn_probe"), &[(GRAPH, "graph.onnx")]);
         // Not a component: a model that did not load.
         world::place(&models.join("broken"), &[(GRAPH, "model.wasm")]);
+        // It fails as often as it is asked to.
+        let operator = "[model.nn_probe.limits]\nmax_failures = 1000000000\n";
+        fs::write(folder.join("tms.toml"), operator).expect("the operator's file can be written");
         let args = ServeArgs {
             models: Some(models),
+            config: Some(folder.join("tms.toml")),
             workers: Some(2),
             cache: Some(folder.join("cache")),
             ..ServeArgs::default()
@@ -87,7 +93,8 @@ impl Server {
             ..nn::Options::default()
         });
         let native = native.expect("tract needs nothing");
-        let loaded = runtime.block_on(models::load::load(&settings, &native, &workers));
+        let metrics = Metrics::default();
+        let loaded = runtime.block_on(models::load::load(&settings, &native, &workers, &metrics));
         let catalogue = loaded.expect("the models load");
         assert_eq!(catalogue.ready().count(), COMPONENTS.len() + 1);
         let catalogue = Arc::new(catalogue);
@@ -98,13 +105,14 @@ impl Server {
     /// Calls as a connection of `case.worker` would.
     pub fn call(&self, case: &Case) -> Answer {
         let mut current = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut routes = current.1.clone();
-        let mut request = Arrived::mark(case.request(), WorkerId(case.worker));
+        let routes = current.1.clone();
+        let home = WorkerId(case.worker);
+        let mut request = Arrived::mark(case.request(), home);
         let local = Some((Ipv4Addr::LOCALHOST, 1).into());
         request.extensions_mut().insert(TcpConnectInfo { local_addr: local, remote_addr: local });
         let endless = case.method.ends_with("/Watch");
         let mut call = Box::pin(async move {
-            let response = routes.ready().await.expect("always ready").call(request).await;
+            let response = routes.oneshot(request).await;
             read(response.expect("its error cannot exist"), endless).await
         });
         let mut left = case.patience;

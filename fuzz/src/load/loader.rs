@@ -11,8 +11,10 @@ use std::{
 };
 
 use tms::{
-    config::{LimitSettings, ServeArgs, Settings},
+    config::{ServeArgs, Settings},
     data::Input,
+    limits::{LimitSettings, Time, Unit},
+    metrics::Metrics,
     models::{self, Call, Catalogue},
     nn,
     schedule::{WorkerId, Workers},
@@ -115,7 +117,8 @@ impl Loader {
 
     fn catalogue(&self, settings: Settings) -> Result<Catalogue, models::load::StartError> {
         let (native, workers) = (self.native.clone(), self.workers.clone());
-        let load = async move { models::load::load(&settings, &native, &workers).await };
+        let metrics = Metrics::default();
+        let load = async move { models::load::load(&settings, &native, &workers, &metrics).await };
         let loading = self.workers.spawn(WorkerId(0), load);
         self.runtime.block_on(async {
             let loaded = tokio::time::timeout(LONG, loading).await.expect("loading ends");
@@ -178,8 +181,15 @@ impl Loader {
 }
 
 fn shorten(limits: &mut LimitSettings) {
-    let short = |limit: &mut Option<Duration>| *limit = Some(limit.unwrap_or(SHORT).min(SHORT));
+    let short = |limit: &mut Option<Time>| {
+        if limit.is_none_or(|limit| limit.value() > SHORT) {
+            let millis = format!("\"{}ms\"", SHORT.as_millis());
+            *limit = serde_json::from_str(&millis).ok();
+        }
+    };
     short(&mut limits.timeout);
+    short(&mut limits.cpu);
+    short(&mut limits.init);
 }
 
 fn files(folder: &Path) -> io::Result<BTreeSet<OsString>> {

@@ -26,9 +26,11 @@ pub struct ConfigError {
 
 /// Reads a TOML file in which every key must be known.
 pub fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    // It shows the line that is wrong, which may be a model's author's, on a terminal.
+    let unfit = |c: char| c.is_control() && c != '\n';
     let fail = |problem: String| ConfigError {
         file: path.display().to_string(),
-        problem: problem.trim_end().to_owned(),
+        problem: problem.trim_end().replace(unfit, " "),
     };
     let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
     toml::from_str(&text).map_err(|e| fail(e.to_string()))

@@ -54,14 +54,16 @@ pub fn run(model: &str, error: RunError) -> Status {
             NnError::Cancelled => Code::Cancelled,
         },
     };
-    Status::new(code, shorten(&format!("model `{model}`: {error}")))
+    Status::new(code, fit(&format!("model `{model}`: {error}")))
 }
 
-/// A message travels in an HTTP header; peers refuse headers of more than some kilobytes.
-fn shorten(message: &str) -> String {
+/// A message travels in an HTTP header: peers refuse headers of more than some kilobytes. And it ends
+/// on terminals, with the names that it quotes.
+fn fit(message: &str) -> String {
     const MAX: usize = 2000;
+    let message = message.replace(char::is_control, " ");
     match message.char_indices().nth(MAX) {
         Some((end, _)) => format!("{} …", &message[..end]),
-        None => message.to_owned(),
+        None => message,
     }
 }

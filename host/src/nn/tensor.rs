@@ -168,11 +168,11 @@ fn count(shape: &[u64]) -> Result<usize, TensorError> {
     if shape.iter().any(|&d| d > i64::MAX as u64) {
         return Err(too_large());
     }
-    if shape.contains(&0) {
-        return Ok(0);
-    }
-    let product = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).ok_or_else(too_large)?;
-    usize::try_from(product).map_err(|_| too_large())
+    // Without those of 0: native code multiplies the others all the same, for its strides.
+    let mut others = shape.iter().filter(|d| **d > 0);
+    let product = others.try_fold(1u64, |n, &d| n.checked_mul(d)).ok_or_else(too_large)?;
+    let product = isize::try_from(product).map_err(|_| too_large())?;
+    Ok(if shape.contains(&0) { 0 } else { product.unsigned_abs() })
 }
 
 /// The elements of length-prefixed strings, up to the first that is cut off.

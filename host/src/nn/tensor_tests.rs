@@ -22,6 +22,9 @@ fn huge_shapes_are_refused() {
         let error = Tensor::new(DType::F64, shape.clone(), Bytes::new()).unwrap_err();
         assert_eq!(error, TensorError::TooLarge { shape });
     }
+    // No elements, but strides that native code cannot count.
+    let empty = Tensor::new(DType::U8, [0, 1 << 62, 1 << 62], Bytes::new()).unwrap_err();
+    assert!(matches!(empty, TensorError::TooLarge { .. }));
     // An element count that fits where the byte count does not.
     assert!(Tensor::new(DType::F64, [1u64 << 62], Bytes::new()).is_err());
 }

@@ -5,10 +5,16 @@ use std::time::Duration;
 /// Why a component was not loaded. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     Refused(String),
-    #[error("{context}: {source:#}")]
+    #[error("{context}: {}", one_line(&format!("{source:#}")))]
     Wasmtime { context: &'static str, source: wasmtime::Error },
+}
+
+/// A message that may quote a guest's bytes, fit for a log: on one line, without control characters.
+pub fn one_line(message: &str) -> String {
+    let plain = message.replace(char::is_control, " ");
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Why a call into a guest failed. Each one says whose fault it is; messages are for callers and

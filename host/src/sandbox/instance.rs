@@ -19,6 +19,7 @@ use super::{
         tms::model::types::{self, Fault, Kinds},
     },
     engine::Ticker,
+    error::one_line,
     guest::{Maker, OverCpu},
     state::{State, Usage},
 };
@@ -198,8 +199,7 @@ pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Durati
     }
     // The log has the guest's backtrace (not the host's, which `:?` would add), the caller only the
     // reason. On one line, and without control characters: the functions' names are the guest's.
-    let trace = format!("{error:#}").replace(char::is_control, " ");
-    let trace = trace.split_whitespace().collect::<Vec<_>>().join(" ");
+    let trace = one_line(&format!("{error:#}"));
     tracing::warn!(target: "model", %model, "trapped: {trace}");
     let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
     // The host's table, and wasmtime's own, whose error has no type.
@@ -210,7 +210,7 @@ pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Durati
     CallError::Trap(match error.downcast_ref::<Trap>() {
         // Who reads it knows that it was a trap.
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").into(),
-        None => error.root_cause().to_string(),
+        None => one_line(&error.root_cause().to_string()),
     })
 }
 
