@@ -27,7 +27,10 @@ done
 
 for target in "${targets[@]}"; do
     work=$TARGET/fuzz/$target
-    mkdir -p "$work/corpus" "fuzz/corpus/$target"
+    # What earlier runs left of their folders of models.
+    rm -rf "$work/tmp"
+    mkdir -p "$work/tmp" "$work/corpus" "fuzz/corpus/$target"
+    export TMPDIR=$work/tmp
     options=(-rss_limit_mb=6144 -timeout=60 -artifact_prefix="$work/")
     if [ "${1:-}" = keep ]; then
         "$TARGET/release/fuzz-$target" -merge=1 "${options[@]}" "fuzz/corpus/$target" "$work/corpus"
