@@ -64,8 +64,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
                 depth += 1;
             }
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::MemorySection(memories) => footprint.memories += memories.count(),
-            Payload::TableSection(tables) => footprint.tables += tables.count(),
+            // Counts are what the file says: nothing has checked them yet.
+            Payload::MemorySection(memories) => {
+                footprint.memories = footprint.memories.saturating_add(memories.count());
+            }
+            Payload::TableSection(tables) => {
+                footprint.tables = footprint.tables.saturating_add(tables.count());
+            }
             Payload::InstanceSection(instances) => {
                 let instantiated =
                     instances.into_iter().filter(|i| matches!(i, Ok(Instance::Instantiate { .. })));
