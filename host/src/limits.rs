@@ -39,7 +39,9 @@ impl Unit for Size {
 impl Unit for Time {
     type Value = Duration;
     fn value(self) -> Duration {
-        self.0
+        // A moment that is too far away cannot be computed, which would be a panic.
+        const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+        self.0.min(LONGEST)
     }
     fn show(value: Duration) -> String {
         humantime::format_duration(value).to_string()
@@ -146,5 +148,12 @@ mod tests {
         let lowered = Limits::default().lower(&settings);
         assert_eq!(lowered.memory, 512 << 20, "not raised");
         assert_eq!(lowered.timeout, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn every_time_has_an_end() {
+        let far: LimitSettings = toml::from_str("timeout = '100000000000years'").unwrap();
+        let timeout = Limits::default().set(&far).timeout;
+        assert!(std::time::Instant::now().checked_add(timeout).is_some());
     }
 }
