@@ -105,7 +105,7 @@ async fn arguments_bound_the_size_of_faces() {
     // The others are 32 and 65 pixels tall, this one 130: sizes are not exact.
     assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
     let refused = faces_with(&caller, rgb(&collage()), r#"{"min_face": 5}"#).await;
-    let message = "args: min_face is 20 to 100000, not 5";
+    let message = "model `mtcnn`: args: min_face is 20 to 100000, not 5";
     assert_refused(refused, Code::InvalidArgument, message);
 }
 

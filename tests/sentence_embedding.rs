@@ -1,12 +1,10 @@
 //! Texts to vectors: a tokenizer in the sandbox, a network in int8, batches that run once.
 
-use bytes::Bytes;
 use serde_json::Value;
-use tms::grpc::proto::inference::InferTensorContents;
 
 use crate::harness::{
     Caller, Setup,
-    oip::{infer, input, to_floats, typed},
+    oip::{infer, input, raw, to_floats},
     repository, skip,
 };
 
@@ -111,11 +109,12 @@ async fn named_tensors() {
     let server = start_model!();
     let caller = server.caller().await;
     let (texts, wanted) = reference();
-    let contents = InferTensorContents {
-        bytes_contents: texts.iter().map(|text| Bytes::from(text.clone().into_bytes())).collect(),
-        ..InferTensorContents::default()
-    };
-    let request = typed(MODEL, vec![(input("text", "BYTES", &[texts.len() as i64]), contents)]);
+    // Each text after its length.
+    let bytes = texts.iter().flat_map(|text| {
+        (text.len() as u32).to_le_bytes().into_iter().chain(text.bytes()).collect::<Vec<u8>>()
+    });
+    let input = input("text", "BYTES", &[texts.len() as i64]);
+    let request = raw(MODEL, vec![(input, bytes.collect())]);
     let reply = infer(&caller, request).await.unwrap();
     assert_eq!(reply.outputs[0].shape, [texts.len() as i64, SIZE as i64]);
     let values = to_floats(&reply, "embedding");
