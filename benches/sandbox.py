@@ -45,7 +45,9 @@ def main() -> None:
     summary = report(record)
     print(summary)
     if not given.quick:
-        folder = servers.ROOT / "benches/runs" / f"{record['machine']['date'][:10]}-{machine.slug()}"
+        folder = (
+            servers.ROOT / "benches/runs" / f"{record['machine']['date'][:10]}-{machine.slug()}"
+        )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sandbox.json").write_text(json.dumps(record, indent=1) + "\n")
         (folder / "sandbox.md").write_text(summary)
@@ -211,7 +213,7 @@ def spread(values: list[float]) -> str:
     """A median with its range."""
     digits = 1 if median(values) < 100 else 0
     low, mid, high = (f"{v:.{digits}f}" for v in (min(values), median(values), max(values)))
-    return mid if low == high else f"{mid} ({low}–{high})"
+    return mid if low == high else f"{mid} ({low}..{high})"
 
 
 if __name__ == "__main__":

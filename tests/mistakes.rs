@@ -284,7 +284,7 @@ fn unknown_key_in_tms_toml() {
          | ^^^^^^^\n\
          unknown field `wrokers`, expected one of `models`, `port`, `host`, `workers`, \
          `max_message`, `drain_timeout`, `allow_remote_stop`, `cache`, `onnxruntime`, `threads`, \
-         `limits`, `model`"
+         `stack`, `metrics`, `limits`, `model`"
     );
 }
 
