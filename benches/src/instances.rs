@@ -204,7 +204,7 @@ fn trapped(guest: &Guest) -> impl AsyncFnMut() -> anyhow::Result<()> {
             anyhow::ensure!(trap.is_err(), "it was to trap");
         }
         let mut next = guest.instantiate().await?;
-        next.run(words(), "{}", deadline()).await?;
+        next.run(words(), r#"{"do": "nothing"}"#, deadline()).await?;
         instance = Some(next);
         Ok(())
     }

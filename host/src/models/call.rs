@@ -128,8 +128,13 @@ impl Catalogue {
         let worker = lease.worker();
         let (args, deadline) = (call.args.to_owned(), call.deadline);
         let work = work(self.clone(), lease, job, args, deadline);
-        let result = pool.workers().run(call.home, worker, work).await;
+        let workers = pool.workers();
+        let result = workers.run(call.home, worker, work).await;
         let result = result.unwrap_or(Err(RunError::Lost));
+        if pool.factory().fresh() {
+            let pool = pool.clone();
+            workers.spawn(worker, async move { pool.prepare(worker).await }).detach();
+        }
         if failed(&result, model.timeout) && model.breaker.failure(Instant::now()) {
             tracing::error!(model = %model.name, "refused for a while: too many calls failed in a row");
             model.outcomes.refusals.inc();

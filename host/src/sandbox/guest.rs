@@ -99,6 +99,11 @@ impl Guest {
         Ok(Instance::new(store, model, &self.maker))
     }
 
+    /// Whether an instance answers one call only.
+    pub fn fresh(&self) -> bool {
+        self.maker.options.fresh
+    }
+
     /// What its instances use and have used, together.
     pub fn usage(&self) -> &Usage {
         &self.maker.usage

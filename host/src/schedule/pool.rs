@@ -127,6 +127,15 @@ impl<F: Factory> Pool<F> {
         }
     }
 
+    /// Makes an instance for the next call, where none waits for it: a model that never uses one
+    /// twice has its fresh one ready.
+    pub async fn prepare(&self, worker: WorkerId) {
+        let ready = self.shelves().get(worker.0).is_none_or(|shelf| !shelf.idle.is_empty());
+        if !ready && let Ok(instance) = self.factory.create().await {
+            self.stock(worker, instance);
+        }
+    }
+
     /// Puts an instance made elsewhere on a worker's shelf.
     pub fn stock(&self, worker: WorkerId, instance: F::Instance) {
         let mut shelves = self.shelves();
@@ -302,6 +311,15 @@ mod tests {
         assert_eq!(number, 1);
         drop(lease);
         assert_eq!((pool.busy(), pool.idle()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_prepared_instance_is_the_next_and_the_only_one() {
+        let pool = pool(1, 2, 0);
+        pool.prepare(HOME).await;
+        pool.prepare(HOME).await;
+        assert_eq!(pool.idle(), 1);
+        assert_eq!(used(&pool).await.1, 0);
     }
 
     #[tokio::test]
