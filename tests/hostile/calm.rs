@@ -70,9 +70,10 @@ pub fn metric(server: &Server, name: &str, labels: &[&str]) -> f64 {
     metrics(server).iter().filter(|(key, _)| is(key)).map(|(_, value)| value).sum()
 }
 
-/// Resident memory of the server's process, in bytes.
+/// Resident memory of the server's process, in bytes, without the pages of files: those of the binary
+/// come and go as the kernel likes.
 pub fn resident(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }

@@ -18,7 +18,7 @@ fn takes_exactly_the_bytes_of_its_shape() {
 
 #[test]
 fn huge_shapes_are_refused() {
-    for shape in [vec![u64::MAX], vec![1 << 40, 1 << 40], vec![1 << 61, 2, 4], vec![u64::MAX, 0]] {
+    for shape in [vec![u64::MAX], vec![1 << 40, 1 << 40], vec![1 << 61, 2, 4], vec![u64::MAX, 0], vec![1 << 40, 0, 1 << 40]] {
         let error = Tensor::new(DType::F64, shape.clone(), Bytes::new()).unwrap_err();
         assert_eq!(error, TensorError::TooLarge { shape });
     }
@@ -50,7 +50,7 @@ fn reshape_and_rows_share_the_bytes() {
         assert!(t.rows(start, count).is_err());
     }
     assert!(floats(&[], &[1.]).rows(0, 1).is_err());
-    assert_eq!(floats(&[1 << 40, 0, 1 << 40], &[]).rows(1 << 39, 7).unwrap().elements(), 0);
+    assert_eq!(floats(&[1 << 40, 0, 1 << 20], &[]).rows(1 << 39, 7).unwrap().elements(), 0);
 }
 
 #[test]
