@@ -18,7 +18,13 @@ fn takes_exactly_the_bytes_of_its_shape() {
 
 #[test]
 fn huge_shapes_are_refused() {
-    for shape in [vec![u64::MAX], vec![1 << 40, 1 << 40], vec![1 << 61, 2, 4], vec![u64::MAX, 0], vec![1 << 40, 0, 1 << 40]] {
+    for shape in [
+        vec![u64::MAX],
+        vec![1 << 40, 1 << 40],
+        vec![1 << 61, 2, 4],
+        vec![u64::MAX, 0],
+        vec![1 << 40, 0, 1 << 40],
+    ] {
         let error = Tensor::new(DType::F64, shape.clone(), Bytes::new()).unwrap_err();
         assert_eq!(error, TensorError::TooLarge { shape });
     }
