@@ -92,7 +92,7 @@ async fn a_batch_gives_what_each_text_gives_alone() {
     }
     // Of all lengths, and more than one run takes.
     let long = "a long story about a cat and its window ".repeat(60);
-    let text = |i: usize| if i % 10 == 0 { texts[i % 4] } else { long.as_str() };
+    let text = |i: usize| if i.is_multiple_of(10) { texts[i % 4] } else { long.as_str() };
     let many: Vec<&str> = (0..40).map(text).collect();
     let batch = vectors(&caller.texts(MODEL, &many, "").await.unwrap());
     let (long, empty) = (embed(&caller, &long).await, embed(&caller, "").await);

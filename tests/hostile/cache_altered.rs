@@ -8,7 +8,8 @@ async fn cache_altered() {
     let cache = folder.path().join("cache");
     under_attack(hostile("").cache(&cache), assert_serves).await;
     let good: Vec<_> = files(&cache).into_iter().map(|f| (fs::read(&f).unwrap(), f)).collect();
-    let alterations: [fn(&[u8]) -> Vec<u8>; 4] = [
+    type Alter = fn(&[u8]) -> Vec<u8>;
+    let alterations: [Alter; 4] = [
         |code| {
             let mut flipped = code.to_vec();
             flipped[code.len() / 2] ^= 1;
