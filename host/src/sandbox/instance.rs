@@ -216,8 +216,11 @@ pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Durati
 
 impl From<types::Error> for CallError {
     fn from(error: types::Error) -> Self {
+        /// More than a caller is shown: what is longer is cut there.
+        const MOST: usize = 2048;
         // It ends in logs and on terminals, and is to be one sentence.
-        let message = error.message.replace(char::is_control, " ");
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        let message = error.message.chars().take(MOST).map(plain).collect();
         match error.fault {
             Fault::Caller => Self::Caller(message),
             Fault::Model => Self::Model(message),
