@@ -5,7 +5,8 @@
 check_platform
 
 missing=()
-command -v cc >/dev/null || missing+=(build-essential)
+# The C++ compiler is for the fuzzing engine, of the tests.
+command -v cc >/dev/null && command -v c++ >/dev/null || missing+=(build-essential)
 # Without git, cargo and the scripts work; without certificates nothing can be downloaded.
 [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -d /etc/pki ] || missing+=(ca-certificates)
 if ! command -v python3 >/dev/null; then

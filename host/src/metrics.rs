@@ -21,49 +21,42 @@ use crate::{
     schedule::Pool,
 };
 
-/// What became of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Ok,
-    /// The request was wrong.
-    Caller,
-    /// The model said that it failed, or broke a rule of its interface.
-    Model,
-    /// Something of the server's was missing.
-    Server,
-    Trap,
-    /// No answer within the model's limit or the caller's deadline.
-    Timeout,
-    Cpu,
-    /// A fresh instance did not start.
-    Start,
-    /// Refused: too many waited.
-    Full,
-    /// The deadline passed in the queue.
-    Late,
-    /// The caller left.
-    Cancelled,
-    /// Refused: the model failed too often just before.
-    Unavailable,
-    /// The native run failed.
-    Graph,
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $outcome:ident $label:literal,)*) => {
+        /// What became of a call.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Outcome { $($(#[$doc])* $outcome,)* }
+
+        /// The labels, in the same order.
+        const OUTCOMES: &[&str] = &[$($label,)*];
+    };
 }
 
-const OUTCOMES: [&str; 13] = [
-    "ok",
-    "caller",
-    "model",
-    "server",
-    "trap",
-    "timeout",
-    "cpu",
-    "start",
-    "full",
-    "late",
-    "cancelled",
-    "unavailable",
-    "graph",
-];
+outcomes! {
+    Ok "ok",
+    /// The request was wrong.
+    Caller "caller",
+    /// The model said that it failed, or broke a rule of its interface.
+    Model "model",
+    /// Something of the server's was missing.
+    Server "server",
+    Trap "trap",
+    /// No answer within the model's limit or the caller's deadline.
+    Timeout "timeout",
+    Cpu "cpu",
+    /// A fresh instance did not start.
+    Start "start",
+    /// Refused: too many waited.
+    Full "full",
+    /// The deadline passed in the queue.
+    Late "late",
+    /// The caller left.
+    Cancelled "cancelled",
+    /// Refused: the model failed too often just before.
+    Unavailable "unavailable",
+    /// The native run failed.
+    Graph "graph",
+}
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
@@ -86,7 +79,8 @@ pub struct Metrics {
 /// One model's counters.
 #[derive(Debug)]
 pub struct Outcomes {
-    calls: [Counter; OUTCOMES.len()],
+    /// By outcome.
+    calls: Vec<Counter>,
     /// How often it began to be refused for a while.
     pub refusals: Counter,
 }
@@ -94,10 +88,11 @@ pub struct Outcomes {
 impl Metrics {
     pub fn model(&self, model: &str) -> Outcomes {
         let model = model.to_owned();
-        let calls = OUTCOMES.map(|outcome| {
+        let counter = |outcome: &&'static str| {
             let labels = CallLabels { model: model.clone(), outcome };
             self.calls.get_or_create(&labels).clone()
-        });
+        };
+        let calls = OUTCOMES.iter().map(counter).collect();
         let refusals = self.refusals.get_or_create(&ModelLabels { model }).clone();
         Outcomes { calls, refusals }
     }

@@ -1,7 +1,7 @@
 //! One instance of a component: a store of its own, one call at a time.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ use super::{
     engine::Ticker,
     error::one_line,
     guest::{Maker, OverCpu},
-    state::{State, Usage},
+    state::State,
 };
 
 pub struct Instance {
@@ -29,7 +29,6 @@ pub struct Instance {
     model: Model,
     name: Arc<str>,
     ticker: Arc<Ticker>,
-    usage: Arc<Usage>,
     /// It answers one call only.
     fresh: bool,
     uses: usize,
@@ -55,12 +54,6 @@ macro_rules! guest {
     }};
 }
 
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.usage.instances_discarded.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 impl Instance {
     pub(super) fn new(store: Store<State>, model: Model, maker: &Maker) -> Self {
         Self {
@@ -68,7 +61,6 @@ impl Instance {
             model,
             name: maker.name.clone(),
             ticker: maker.ticker.clone(),
-            usage: maker.usage.clone(),
             fresh: maker.options.fresh,
             uses: 0,
         }

@@ -66,6 +66,14 @@ impl Account {
     }
 }
 
+/// An instance is gone with the last of what it used: its store, and tensors that a native run still
+/// holds. One that failed to start is counted too.
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.usage.instances_discarded.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 pub struct State {
     pub table: ResourceTable,
     pub wasi: WasiCtx,

@@ -1,5 +1,6 @@
 //! The workers: a thread each, with a runtime of its own that serves the connections homed on it
-//! and runs their guests. See docs/decisions/002-worker-runtime.md for why.
+//! and runs their guests, and a second one where calls that compute for long go on. See
+//! docs/decisions/002-worker-runtime.md for why.
 
 use std::{
     future::{Future, poll_fn},

@@ -35,7 +35,7 @@ pub trait Model: Send + Sync {
 pub trait Session: Send {
     /// Computes the outputs at the positions `outputs`, in that order. Names, types and shapes
     /// have been checked. A run that can be stopped registers itself with `cancel`. After a panic
-    /// the session is thrown away.
+    /// the graph has failed, and no session of it runs again.
     fn run(
         &mut self,
         inputs: &[(usize, Tensor)],
