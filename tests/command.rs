@@ -7,7 +7,7 @@ use std::{
 
 use crate::harness::{Server, Setup, repository, setup::tms, without};
 
-fn said(command: &mut Command) -> (Option<i32>, String, String) {
+pub fn said(command: &mut Command) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))

@@ -10,6 +10,7 @@
 mod harness;
 
 // What callers get.
+mod batching; // calls that become one native run
 mod calls; // the nine calls of the original's protocol, those without data
 mod classifier; // a real network on real pictures, on both backends, by many callers
 mod graphs; // bare graphs: reference values, misfits

@@ -74,6 +74,9 @@ pub struct Output {
     /// A JSON document, checked.
     pub json: Option<String>,
     pub tensors: Vec<NamedTensor>,
+    /// The most calls that were in one native run with this one, itself included; None where none of
+    /// its graphs is batched.
+    pub batch: Option<usize>,
 }
 
 /// What a model takes and gives, as it says itself (a component) or as its graph says.

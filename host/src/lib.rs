@@ -9,18 +9,21 @@
 //! - [`schedule`]: the schedule ring: workers, permits, instances
 //! - [`sandbox`]: the sandbox ring: components in wasmtime
 //! - [`nn`]: native inference: tensors, graphs, backends
+//! - [`edf`]: the queue of both rings: earliest deadline first
 //! - [`data`]: a request's data and a model's result, as they pass between the rings
 //! - [`limits`]: the limits of a model, and their defaults
 //! - [`metrics`]: what the server counts
 //! - [`config`]: flags, variables, tms.toml and model.toml
 //! - [`serve`]: `tms serve` from settings to exit
-//! - [`build`], [`call`]: `tms build` and `tms call`
+//! - [`build`], [`check`], [`call`]: `tms build`, `tms check` and `tms call`
 //! - [`logging`]: the log's format and level
 
 pub mod build;
 pub mod call;
+pub mod check;
 pub mod config;
 pub mod data;
+pub mod edf;
 pub mod grpc;
 pub mod limits;
 pub mod logging;

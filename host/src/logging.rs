@@ -7,13 +7,13 @@ use tracing_subscriber::{EnvFilter, fmt};
 /// Levels as in `TMS_LOG=debug` or `TMS_LOG=info,model=debug`; `model` is what models log.
 pub const VARIABLE: &str = "TMS_LOG";
 
-/// Starts logging. A level that cannot be read is an error in words.
-pub fn start() -> Result<(), String> {
+/// Starts logging, at `default` levels where the variable names none. A level that cannot be read is
+/// an error in words.
+pub fn start(default: &str) -> Result<(), String> {
     let filter = match std::env::var(VARIABLE) {
         Ok(levels) if !levels.is_empty() => EnvFilter::try_new(&levels)
             .map_err(|e| format!("{VARIABLE}={levels} is not a list of levels: {e}"))?,
-        // ONNX Runtime is talkative about its optimiser.
-        _ => EnvFilter::new("info,ort=warn"),
+        _ => EnvFilter::new(default),
     };
     fmt()
         .with_env_filter(filter)

@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tms::{build::BuildArgs, call::CallArgs, config::ServeArgs};
+use tms::{build::BuildArgs, call::CallArgs, check::CheckArgs, config::ServeArgs};
 
 /// Tiny Model Server: serves models whose pre- and post-processing is a WebAssembly component.
 #[derive(Parser)]
@@ -19,6 +19,8 @@ enum Command {
     Serve(ServeArgs),
     /// Build the components of models that come as source
     Build(BuildArgs),
+    /// Check models' folders, and whether calls of their graphs can be batched
+    Check(CheckArgs),
     /// Call a model of a running server and print its answer
     Call(CallArgs),
 }
@@ -37,6 +39,10 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Command::Serve(args) => serve(args),
         Command::Build(args) => Ok(tms::build::build(&args)?),
+        Command::Check(args) => {
+            tms::logging::start("warn")?;
+            Ok(tms::check::check(&args)?)
+        }
         Command::Call(args) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let answer = runtime.block_on(tms::call::call(args))?;
@@ -46,7 +52,8 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn serve(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
-    tms::logging::start()?;
+    // ONNX Runtime is talkative about its optimiser.
+    tms::logging::start("info,ort=warn")?;
     let settings = tms::config::Settings::resolve(args)?;
     // Accepts connections and waits for signals; the workers have runtimes of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

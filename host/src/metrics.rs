@@ -140,6 +140,9 @@ impl Drop for Pending<'_> {
     }
 }
 
+/// Of exemplars, which there are none of.
+type NoLabels = [(&'static str, &'static str); 0];
+
 /// What goes on at the moment of reading.
 struct Now(Arc<Catalogue>);
 
@@ -154,12 +157,15 @@ type OfModel = fn(&Model) -> Option<u64>;
 /// A metric of each graph.
 type OfGraph = fn(QueueStats) -> u64;
 
-const MODEL: [(&str, &str, MetricType, OfModel); 8] = [
+const MODEL: [(&str, &str, MetricType, OfModel); 9] = [
     ("tms_calls_in_flight", "Calls that have an instance", MetricType::Gauge, |model| {
         Some(pool(model)?.busy() as u64)
     }),
     ("tms_calls_waiting", "Calls that wait for an instance", MetricType::Gauge, |model| {
         Some(pool(model)?.waiting() as u64)
+    }),
+    ("tms_calls_left", "Callers that left the queue", MetricType::Counter, |model| {
+        Some(pool(model)?.left())
     }),
     ("tms_instances_idle", "Instances kept for the next call", MetricType::Gauge, |model| {
         Some(pool(model)?.idle() as u64)
@@ -181,11 +187,12 @@ const MODEL: [(&str, &str, MetricType, OfModel); 8] = [
     }),
 ];
 
-const GRAPH: [(&str, &str, MetricType, OfGraph); 4] = [
+const GRAPH: [(&str, &str, MetricType, OfGraph); 5] = [
     ("tms_graph_runs", "Native runs begun", MetricType::Counter, |now| now.runs),
     ("tms_graph_waiting", "Calls that wait for a session", MetricType::Gauge, |now| {
         now.waiting as u64
     }),
+    ("tms_graph_calls_left", "Callers that left the queue", MetricType::Counter, |now| now.left),
     ("tms_graph_busy_sessions", "Sessions that run", MetricType::Gauge, |now| now.running as u64),
     (
         "tms_graph_abandoned_runs",
@@ -215,6 +222,32 @@ impl Collector for Now {
         for (name, help, kind, of) in GRAPH {
             let values = self.0.graphs().iter().map(|(n, graph)| (n.as_str(), of(graph.stats())));
             family(&mut encoder, (name, help, kind), "graph", values)?;
+        }
+        self.batches(&mut encoder)
+    }
+}
+
+impl Now {
+    /// How many calls there were in each run.
+    fn batches(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Calls in one native run";
+        let mut metric =
+            encoder.encode_descriptor("tms_graph_batch", help, None, MetricType::Histogram)?;
+        for (name, graph) in self.0.graphs() {
+            let now = graph.stats();
+            let bound = |at: usize| match at {
+                _ if at + 1 == now.sizes.len() => f64::MAX,
+                at => f64::from(1u32 << at),
+            };
+            let buckets: Vec<_> =
+                now.sizes.iter().enumerate().map(|(at, n)| (bound(at), *n)).collect();
+            let labels = [("graph", name.as_str())];
+            metric.encode_family(&labels)?.encode_histogram::<NoLabels>(
+                now.calls as f64,
+                now.runs,
+                &buckets,
+                None,
+            )?;
         }
         Ok(())
     }

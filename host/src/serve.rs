@@ -112,16 +112,16 @@ pub async fn serve(
         allow_remote_stop: settings.allow_remote_stop,
         max_message: settings.max_message,
     });
+    let registry = Arc::new(metrics.registry(app.catalogue.clone()));
+    for listener in page {
+        tokio::spawn(grpc::page::serve(listener, registry.clone()));
+    }
     ready(Ready {
         addresses,
         models: app.catalogue.ready().count(),
         failed: app.catalogue.failed().count(),
         workers: settings.workers,
     });
-    let registry = Arc::new(metrics.registry(app.catalogue.clone()));
-    for listener in page {
-        tokio::spawn(grpc::page::serve(listener, registry.clone()));
-    }
     let sweeping = async {
         let (mut discarded, mut swept) = (0, Instant::now());
         loop {

@@ -87,6 +87,26 @@ def main():
     steps.append(node("Identity", ["t64"], ["y"]))
     save("slow", steps, [tensor("x", shape=("n", "n"))], [tensor("y", shape=("n", "n"))])
 
+    # The same a row: each is multiplied by a matrix of 512x512 64 times, and gets its word's number
+    # added. Rows leave each other alone, so calls can be batched; an unknown word fails the run.
+    fill = h.make_tensor("fill", T.FLOAT, [1], [1 / 512])
+    one = h.make_tensor("one", T.FLOAT, [1], [1.0])
+    rows = [node("ConstantOfShape", ["wide"], ["ones"], value=one), node("MatMul", ["x", "ones"], ["t0"]),
+            node("ConstantOfShape", ["square"], ["matrix"], value=fill)]
+    rows += [node("MatMul", [f"t{i}", "matrix"], [f"t{i + 1}"]) for i in range(64)]
+    rows += [node("ReduceMean", ["t64"], ["mean"], axes=[1], keepdims=1),
+             node("Gather", ["words", "word"], ["number"]), node("Add", ["mean", "number"], ["y"])]
+    save("rows", rows, [tensor("x", shape=("n", 1)), tensor("word", T.INT64, ("n", 1))],
+         [tensor("y", shape=("n", 1))],
+         [h.make_tensor("wide", T.INT64, [2], [1, 512]), h.make_tensor("square", T.INT64, [2], [512, 512]),
+          h.make_tensor("words", T.FLOAT, [10], [100.0 * i for i in range(10)])])
+    # Rows that influence each other: by their mean, and by a scale that all of them share.
+    save("mixed_rows", [node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1), node("Sub", ["x", "mean"], ["y"])],
+         [tensor("x", shape=("n", 4))], [tensor("y", shape=("n", 4))])
+    save("rows_of_one_scale",
+         [node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]), node("DequantizeLinear", ["q", "scale", "zero"], ["y"])],
+         [tensor("x", shape=("n", 64))], [tensor("y", shape=("n", 64))])
+
 
 if __name__ == "__main__":
     main()

@@ -4,11 +4,13 @@
 //! - [`server`]: the real server on it: start, log, signals, exit
 //! - [`client`]: gRPC clients and the messages they send
 //! - [`oip`]: the messages of the Open Inference Protocol
+//! - [`metrics`]: the metrics page
 //! - [`raw`]: gRPC without a client library, for what a client would not send
 //! - [`guests`]: builds the guests once
 
 pub mod client;
 pub mod guests;
+pub mod metrics;
 pub mod oip;
 pub mod raw;
 pub mod server;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bytesize::ByteSize;
 use serde::Deserialize;
 
 use crate::limits::LimitSettings;
@@ -22,11 +23,14 @@ pub struct Manifest {
     /// Lowers the operator's limits.
     #[serde(default)]
     pub limits: LimitSettings,
-    // The next four are for all graphs of the model.
+    // The next seven are for all graphs of the model.
     pub device: Option<String>,
     pub fallback: Option<String>,
     pub backend: Option<String>,
     pub sessions: Option<usize>,
+    pub batch: Option<bool>,
+    pub max_batch: Option<usize>,
+    pub max_batch_memory: Option<ByteSize>,
     /// For one graph, by name.
     #[serde(default)]
     pub graphs: BTreeMap<String, GraphSettings>,
@@ -67,6 +71,12 @@ pub struct GraphSettings {
     pub backend: Option<String>,
     /// Native sessions: so many runs of the graph go on at once.
     pub sessions: Option<usize>,
+    /// Several calls become one native run; checked at start.
+    pub batch: Option<bool>,
+    /// Rows of one run, over all its calls.
+    pub max_batch: Option<usize>,
+    /// Bytes of all inputs of one run.
+    pub max_batch_memory: Option<ByteSize>,
 }
 
 impl Manifest {
@@ -77,6 +87,9 @@ impl Manifest {
             fallback: self.fallback.clone(),
             backend: self.backend.clone(),
             sessions: self.sessions,
+            batch: self.batch,
+            max_batch: self.max_batch,
+            max_batch_memory: self.max_batch_memory,
         }
     }
 }
@@ -89,6 +102,9 @@ impl GraphSettings {
             fallback: self.fallback.clone().or_else(|| base.fallback.clone()),
             backend: self.backend.clone().or_else(|| base.backend.clone()),
             sessions: self.sessions.or(base.sessions),
+            batch: self.batch.or(base.batch),
+            max_batch: self.max_batch.or(base.max_batch),
+            max_batch_memory: self.max_batch_memory.or(base.max_batch_memory),
         }
     }
 }

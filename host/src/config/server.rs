@@ -117,6 +117,8 @@ pub struct ModelSettings {
     /// Graphs of other models that this one may open, as "model/graph".
     #[serde(default)]
     pub graphs: Vec<String>,
+    /// Its share of the CPU beside other models, when there is not enough [default: 1].
+    pub weight: Option<u32>,
     /// How this model's graphs are served; overrides its model.toml.
     #[serde(default)]
     pub graph: GraphSettings,

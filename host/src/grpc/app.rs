@@ -21,6 +21,9 @@ use super::{status, too_large};
 /// How much earlier than the caller's deadline an answer is ready, at most.
 const TRAVEL: Duration = Duration::from_millis(5);
 
+/// A reply's header: how many calls were in the largest native run that this one was in.
+const BATCH_SIZE: &str = "tms-batch-size";
+
 pub struct App {
     pub catalogue: Arc<Catalogue>,
     pub workers: Arc<Workers>,
@@ -96,12 +99,22 @@ impl App {
         self.catalogue.get(name).map_err(|unready| status::unready(name, unready, &self.catalogue))
     }
 
-    /// A reply, if it is not too large: tonic would find that out too late to name the setting.
-    pub fn reply<M: prost::Message>(&self, message: M) -> Result<Response<M>, Status> {
-        match message.encoded_len() > self.max_message {
-            true => Err(Status::resource_exhausted(too_large::message("reply", self.max_message))),
-            false => Ok(Response::new(message)),
+    /// A reply, if it is not too large: tonic would find that out too late to name the setting. With
+    /// the number of calls that shared a native run with this one, where its graphs are batched.
+    pub fn reply<M: prost::Message>(
+        &self,
+        message: M,
+        batch: Option<usize>,
+    ) -> Result<Response<M>, Status> {
+        if message.encoded_len() > self.max_message {
+            let message = too_large::message("reply", self.max_message);
+            return Err(Status::resource_exhausted(message));
         }
+        let mut response = Response::new(message);
+        if let Some(batch) = batch {
+            response.metadata_mut().insert(BATCH_SIZE, batch.into());
+        }
+        Ok(response)
     }
 }
 

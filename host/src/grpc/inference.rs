@@ -122,20 +122,22 @@ impl GrpcInferenceService for InferenceService {
             .run(model, Input::Tensors(inputs), &wanted, caller.call(model, &args))
             .await
             .map_err(|e| status::run(&model.name, e))?;
+        let batch = output.batch;
         let outputs = select(output.tensors, &wanted)?;
         let (outputs, raw_output_contents) = tensors::to_proto(outputs, typed);
         let json = output.json.map(|json| {
             let parameter_choice = Some(ParameterChoice::StringParam(json));
             ("json".to_owned(), InferParameter { parameter_choice })
         });
-        self.0.reply(ModelInferResponse {
+        let reply = ModelInferResponse {
             model_name: model.name.clone(),
             model_version: VERSION.into(),
             id: request.id,
             parameters: json.into_iter().collect(),
             outputs,
             raw_output_contents,
-        })
+        };
+        self.0.reply(reply, batch)
     }
 }
 

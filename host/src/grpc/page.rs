@@ -20,11 +20,15 @@ const READERS: usize = 16;
 /// The longest that a reader may take from connecting to its reply.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Answers until it is dropped.
-pub async fn serve(listener: TcpListener, registry: Arc<Registry>) {
+/// Says where the page is, and answers until it is dropped.
+pub fn serve(listener: TcpListener, registry: Arc<Registry>) -> impl Future<Output = ()> {
     if let Ok(address) = listener.local_addr() {
         tracing::info!("metrics on http://{address}/metrics");
     }
+    answers(listener, registry)
+}
+
+async fn answers(listener: TcpListener, registry: Arc<Registry>) {
     let readers = Arc::new(Semaphore::new(READERS));
     loop {
         // The semaphore is never closed.

@@ -30,13 +30,9 @@ impl ServerService {
         let call = caller.call(model, arguments(args)?);
         let output = self.0.catalogue.run(model, input, &[], call).await;
         let output = output.map_err(|e| status::run(&model.name, e))?;
-        let (data, parts) = split(output);
-        self.0.reply(Response {
-            data,
-            image: parts.image,
-            tensors: parts.tensors,
-            batch: Vec::new(),
-        })
+        let batch = output.batch;
+        let (data, Parts { image, tensors }) = split(output);
+        self.0.reply(Response { data, image, tensors, batch: Vec::new() }, batch)
     }
 
     async fn run_batch(
@@ -51,15 +47,13 @@ impl ServerService {
         let call = caller.call(model, arguments(args)?);
         let outputs = self.0.catalogue.run_batch(model, kind, inputs, call).await;
         let outputs = outputs.map_err(|e| status::run(&model.name, e))?;
+        let largest = outputs.iter().filter_map(|output| output.batch).max();
         let (data, mut batch): (Vec<_>, Vec<_>) = outputs.into_iter().map(split).unzip();
         if batch.iter().all(|parts| *parts == Parts::default()) {
             batch.clear();
         }
-        self.0.reply(Response {
-            data: format!("[{}]", data.join(",")),
-            batch,
-            ..Response::default()
-        })
+        let data = format!("[{}]", data.join(","));
+        self.0.reply(Response { data, batch, ..Response::default() }, largest)
     }
 }
 

@@ -49,7 +49,7 @@ pub fn run(model: &str, error: RunError) -> Status {
         },
         RunError::Graph(error) => match error {
             NnError::InvalidInput(_) => Code::InvalidArgument,
-            NnError::Runtime(_) => Code::Internal,
+            NnError::Runtime(_) | NnError::Broken(_) => Code::Internal,
             NnError::Busy(_) => Code::ResourceExhausted,
             NnError::Cancelled => Code::Cancelled,
         },

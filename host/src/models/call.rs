@@ -8,7 +8,7 @@ use std::{
 use crate::{
     data::{Input, Kind, Output},
     metrics::Outcome,
-    nn::{Graph, NnError},
+    nn::{Computed, Graph, NnError},
     sandbox::{CallError, Guest},
     schedule::{Lease, Pool, PoolError, WorkerId},
 };
@@ -53,7 +53,7 @@ impl RunError {
             Self::Refused(_) => Outcome::Unavailable,
             Self::Graph(NnError::InvalidInput(_)) => Outcome::Caller,
             Self::Graph(NnError::Cancelled) => Outcome::Cancelled,
-            Self::Graph(NnError::Runtime(_)) => Outcome::Graph,
+            Self::Graph(NnError::Runtime(_) | NnError::Broken(_)) => Outcome::Graph,
         }
     }
 }
@@ -129,7 +129,7 @@ impl Catalogue {
         let (args, deadline) = (call.args.to_owned(), call.deadline);
         let work = work(self.clone(), lease, job, args, deadline);
         let workers = pool.workers();
-        let result = workers.run(call.home, worker, work).await;
+        let result = workers.run(call.home, worker, pool.member(), work).await;
         let result = result.unwrap_or(Err(RunError::Lost));
         if pool.factory().fresh() {
             let pool = pool.clone();
@@ -220,9 +220,9 @@ async fn compute(
         // `check` let only tensors through.
         Input::Text(_) | Input::Image(_) => Vec::new(),
     };
-    let run = graph.compute(tensors, outputs);
+    let run = graph.compute_by(tensors, outputs, deadline);
     match tokio::time::timeout_at(deadline.into(), run).await {
-        Ok(Ok(tensors)) => Ok(Output { json: None, tensors }),
+        Ok(Ok(Computed { tensors, batch })) => Ok(Output { json: None, tensors, batch }),
         Ok(Err(error)) => Err(RunError::Graph(error)),
         Err(_) => Err(RunError::GraphLate),
     }

@@ -29,25 +29,21 @@ pub fn scan(models: &Path) -> io::Result<Vec<Folder>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(models)? {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
-            tracing::warn!("{} is passed over: its name is not UTF-8", path.display());
-            continue;
-        };
-        if name.starts_with('.') || !path.is_dir() {
-            continue;
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.is_dir() {
+            folders.extend(read(&path)?);
         }
-        let folder = read(name, &path)?;
-        if folder.component.is_none() && folder.graphs.is_empty() && !folder.has_source {
-            tracing::debug!("{} is passed over: it holds no model", path.display());
-            continue;
-        }
-        folders.push(folder);
     }
     folders.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(folders)
 }
 
-fn read(name: &str, path: &Path) -> io::Result<Folder> {
+/// A folder, if it is a model's.
+pub fn read(path: &Path) -> io::Result<Option<Folder>> {
+    let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
+        tracing::warn!("{} is passed over: its name is not UTF-8", path.display());
+        return Ok(None);
+    };
     let mut graphs = BTreeMap::new();
     for entry in fs::read_dir(path)? {
         let file = entry?.path();
@@ -60,14 +56,19 @@ fn read(name: &str, path: &Path) -> io::Result<Folder> {
         }
     }
     let there = |file: &str| Some(path.join(file)).filter(|file| file.is_file());
-    Ok(Folder {
+    let folder = Folder {
         name: name.to_owned(),
         component: there("model.wasm"),
         graphs,
         has_source: there("Cargo.toml").is_some(),
         manifest: there("model.toml"),
         path: path.to_owned(),
-    })
+    };
+    if folder.component.is_none() && folder.graphs.is_empty() && !folder.has_source {
+        tracing::debug!("{} is passed over: it holds no model", path.display());
+        return Ok(None);
+    }
+    Ok(Some(folder))
 }
 
 impl Folder {

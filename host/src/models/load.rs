@@ -13,7 +13,7 @@ use crate::{
     data::Description,
     limits::Limits,
     metrics::Metrics,
-    nn::{self, Device, Graph, GraphOptions},
+    nn::{self, BatchOptions, Device, Graph, GraphOptions},
     sandbox::{CodeCache, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox, inspect},
     schedule::{Breaker, Pool, PoolLimits, WorkerId, Workers},
 };
@@ -31,21 +31,27 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Sessions of one graph.
 const MAX_SESSIONS: usize = 64;
 
+/// The largest share of a model beside one of weight 1.
+const MAX_WEIGHT: u32 = 1000;
+
+/// Rows of one run of a batched graph.
+const MAX_BATCH: usize = 1024;
+
 /// What keeps the whole server from starting.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub String);
 
 /// A folder with what its files and the settings say, before anything is compiled.
-struct Plan {
-    folder: Folder,
+pub struct Plan {
+    pub folder: Folder,
     manifest: Manifest,
     settings: ModelSettings,
     limits: Limits,
     decided: Decided,
     snapshot: bool,
     /// The component's bytes and what an instance takes.
-    component: Option<(Vec<u8>, Footprint)>,
+    pub component: Option<(Vec<u8>, Footprint)>,
 }
 
 /// Loads every model in the folder of models.
@@ -112,7 +118,8 @@ fn plan_all(settings: &Settings, catalogue: &mut Catalogue) -> Result<Vec<Plan>,
     Ok(plans)
 }
 
-fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
+/// Reads what a folder and the settings say. Fails where it cannot be served.
+pub fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
     if let Some(problem) = folder.problem() {
         return Err(problem);
     }
@@ -130,6 +137,11 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
         }
     }
     let own = settings.model.get(&folder.name).cloned().unwrap_or_default();
+    if let Some(weight) = own.weight
+        && !(1..=MAX_WEIGHT).contains(&weight)
+    {
+        return Err(format!("weight = {weight} is not between 1 and {MAX_WEIGHT}"));
+    }
     let limits = Limits::default().set(&settings.limits).set(&own.limits).lower(&manifest.limits);
     let decided = grants::decide(&manifest.asks, &own.grants)?;
     let snapshot = own.snapshot.or(manifest.snapshot).unwrap_or(false);
@@ -189,7 +201,7 @@ fn load_graphs(
 }
 
 /// The operator's word on a graph, then the author's, then the default.
-fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
+pub fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
     let unset = GraphSettings::default();
     let manifest = &plan.manifest;
     let own = manifest.graphs.get(graph).unwrap_or(&unset);
@@ -214,12 +226,34 @@ fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
         }
         options.sessions = sessions;
     }
+    options.batch = batch(&chosen)?;
     options.fallback_cpu = match chosen.fallback.as_deref() {
         None => false,
         Some("cpu") => true,
         Some(other) => return Err(format!("`{other}` is not a fallback: cpu")),
     };
     Ok(options)
+}
+
+/// How calls are put together, where they are to be.
+fn batch(chosen: &GraphSettings) -> Result<Option<BatchOptions>, String> {
+    if !chosen.batch.unwrap_or(false) {
+        return match chosen.max_batch.is_some() || chosen.max_batch_memory.is_some() {
+            true => Err("max_batch and max_batch_memory need batch = true".into()),
+            false => Ok(None),
+        };
+    }
+    let mut batch = BatchOptions::default();
+    if let Some(rows) = chosen.max_batch {
+        if !(2..=MAX_BATCH).contains(&rows) {
+            return Err(format!("max_batch = {rows} is not between 2 and {MAX_BATCH}"));
+        }
+        batch.rows = rows;
+    }
+    if let Some(memory) = chosen.max_batch_memory {
+        batch.memory = usize::try_from(memory.as_u64()).unwrap_or(usize::MAX);
+    }
+    Ok(Some(batch))
 }
 
 /// The engine, with room for every instance that the permits allow.
@@ -320,7 +354,11 @@ async fn load_one(
         instance.describe(deadline).await.map_err(|e| format!("describe failed: {e}"))?;
     let input_shape =
         instance.input_shape(deadline).await.map_err(|e| format!("get-input-shape failed: {e}"))?;
-    let limits = PoolLimits { instances: limits.max_instances.max(1), queue: limits.max_queue };
+    let limits = PoolLimits {
+        instances: limits.max_instances,
+        queue: limits.max_queue,
+        weight: plan.settings.weight.unwrap_or(1),
+    };
     let pool = Pool::new(guest, workers.clone(), limits);
     if reuse == Reuse::Serial {
         pool.stock(WorkerId(0), instance);

@@ -9,6 +9,9 @@ pub enum NnError {
     /// The native run failed.
     #[error("{0}")]
     Runtime(String),
+    /// The native code broke down, in this run or one before: the graph is closed.
+    #[error("{0}")]
+    Broken(String),
     /// The graph's queue is full.
     #[error("{0}")]
     Busy(String),

@@ -1,15 +1,20 @@
 //! A loaded graph, and a call to it.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
 use super::{
     NnError, Tensor, TensorInfo,
     backend::Loaded,
+    batch::Batching,
     check::Signature,
-    queue::{Cancel, Job, Queue, QueueStats},
+    queue::{Answer, Cancel, Job, Queue, QueueStats},
 };
+use crate::edf::Ticket;
 
 /// A graph that is ready to compute. Clones share it; with the last one its sessions end.
 #[derive(Clone)]
@@ -22,8 +27,20 @@ struct Inner {
     device: String,
     /// Elements of all inputs of one run.
     max_elements: usize,
+    batching: Batching,
     queue: Arc<Queue>,
 }
+
+/// A call's outputs.
+#[derive(Debug)]
+pub struct Computed {
+    pub tensors: Vec<(String, Tensor)>,
+    /// Calls in the same native run, this one included; None where the graph is not batched.
+    pub batch: Option<usize>,
+}
+
+/// The deadline of callers that name none.
+const FAR: Duration = Duration::from_secs(24 * 3600);
 
 impl Graph {
     pub(super) fn new(
@@ -31,11 +48,12 @@ impl Graph {
         loaded: Loaded,
         backend: &'static str,
         max_elements: usize,
+        batching: Batching,
         queue: Arc<Queue>,
     ) -> Graph {
         let Loaded { signature, device, .. } = loaded;
         let name = name.to_string();
-        Graph(Arc::new(Inner { name, signature, backend, device, max_elements, queue }))
+        Graph(Arc::new(Inner { name, signature, backend, device, max_elements, batching, queue }))
     }
 
     pub fn name(&self) -> &str {
@@ -68,24 +86,41 @@ impl Graph {
         &self.0.device
     }
 
-    /// Runs the graph on one of its session threads. `outputs` names those that are wanted, in
-    /// the order wanted; none means all.
-    ///
-    /// Dropping the future takes the call back: a waiting one never runs, a run that is under way
-    /// is stopped where the backend can.
+    /// Rows that one native run takes of several calls; 1 where the graph is not batched.
+    pub fn max_batch(&self) -> usize {
+        self.0.batching.rows
+    }
+
+    /// [`Graph::compute_by`] without a deadline, and the outputs only.
     pub async fn compute(
         &self,
         inputs: Vec<(String, Tensor)>,
         outputs: &[String],
     ) -> Result<Vec<(String, Tensor)>, NnError> {
-        let Inner { signature, queue, max_elements, .. } = &*self.0;
+        Ok(self.compute_by(inputs, outputs, Instant::now() + FAR).await?.tensors)
+    }
+
+    /// Runs the graph on one of its session threads, before calls with later deadlines. `outputs`
+    /// names those that are wanted, in the order wanted; none means all.
+    ///
+    /// Dropping the future takes the call back, and so should its owner do at the deadline: a
+    /// waiting one never runs, a run that is under way is stopped where the backend can, and where no
+    /// other call is in it.
+    pub async fn compute_by(
+        &self,
+        inputs: Vec<(String, Tensor)>,
+        outputs: &[String],
+        deadline: Instant,
+    ) -> Result<Computed, NnError> {
+        let Inner { signature, queue, max_elements, batching, .. } = &*self.0;
         let elements = inputs.iter().fold(0usize, |n, (_, t)| n.saturating_add(t.elements()));
         if elements > *max_elements {
             return Err(NnError::InvalidInput(format!(
                 "the inputs hold {elements} elements, the limit is {max_elements} (max_elements)"
             )));
         }
-        let inputs = signature.check_inputs(inputs)?;
+        let mut inputs = signature.check_inputs(inputs)?;
+        inputs.sort_by_key(|(position, _)| *position);
         let outputs = signature.check_outputs(outputs)?;
         let names =
             outputs.iter().filter_map(|&i| signature.outputs.get(i)).map(|info| info.name.clone());
@@ -93,15 +128,17 @@ impl Graph {
 
         let (reply, answer) = oneshot::channel();
         let cancel = Arc::<Cancel>::default();
-        queue.push(Job { inputs, outputs, reply, cancel: cancel.clone() })?;
-        let mut caller = Caller { queue, cancel, waiting: true };
+        let job = Job { inputs, outputs, reply, cancel: cancel.clone() };
+        let ticket = queue.push(deadline, job)?;
+        let mut caller = Caller { queue, ticket, cancel, waiting: true };
         let result = answer.await;
         caller.waiting = false;
-        let tensors = result.unwrap_or_else(|_| {
+        let Answer { tensors, batch } = result.unwrap_or_else(|_| {
             let name = self.name();
             Err(NnError::Runtime(format!("the session of graph `{name}` ended before it replied")))
         })?;
-        Ok(names.into_iter().zip(tensors).collect())
+        let batch = (batching.rows > 1).then_some(batch);
+        Ok(Computed { tensors: names.into_iter().zip(tensors).collect(), batch })
     }
 }
 
@@ -114,6 +151,7 @@ impl Drop for Inner {
 /// Takes the call back if its future is dropped before the reply.
 struct Caller<'a> {
     queue: &'a Queue,
+    ticket: Ticket,
     cancel: Arc<Cancel>,
     waiting: bool,
 }
@@ -121,7 +159,7 @@ struct Caller<'a> {
 impl Drop for Caller<'_> {
     fn drop(&mut self) {
         if self.waiting {
-            self.queue.forget(&self.cancel);
+            self.queue.forget(&self.ticket);
             self.cancel.cancel();
         }
     }

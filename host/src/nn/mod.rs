@@ -8,14 +8,17 @@
 //! - [`graph`]: a loaded graph and a call to it.
 //! - [`check`]: names, types and shapes, before native code sees them.
 //! - [`queue`], [`session`]: the waiting jobs of a graph and the threads that run them.
+//! - [`batch`]: several jobs as one run; [`probe`]: whether a graph allows that, and what it gains.
 //! - [`backend`]: one file for each inference library.
 
 mod backend;
+mod batch;
 mod check;
 mod dtype;
 mod error;
 mod graph;
 mod options;
+mod probe;
 mod queue;
 mod runtime;
 mod session;
@@ -23,8 +26,9 @@ mod tensor;
 
 pub use dtype::DType;
 pub use error::{LoadError, NnError, StartError};
-pub use graph::Graph;
-pub use options::{BackendChoice, Device, GraphOptions, Options};
+pub use graph::{Computed, Graph};
+pub use options::{BackendChoice, BatchOptions, Device, GraphOptions, Options};
+pub use probe::Gain;
 pub use queue::QueueStats;
 pub use runtime::Runtime;
 pub use tensor::{Tensor, TensorError, TensorInfo};

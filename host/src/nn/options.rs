@@ -28,6 +28,23 @@ pub struct GraphOptions {
     pub queue: usize,
     /// Elements of all inputs of one run.
     pub max_elements: usize,
+    /// Several calls as one run, where they can be.
+    pub batch: Option<BatchOptions>,
+}
+
+/// How far calls are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchOptions {
+    /// Rows of one run: calls, where each has one.
+    pub rows: usize,
+    /// Bytes of all inputs of one run.
+    pub memory: usize,
+}
+
+impl Default for BatchOptions {
+    fn default() -> Self {
+        Self { rows: 32, memory: 64 << 20 }
+    }
 }
 
 impl Default for GraphOptions {
@@ -35,7 +52,15 @@ impl Default for GraphOptions {
         let (backend, device) = (BackendChoice::Auto, Device::Cpu);
         let limits = Limits::default();
         let (queue, max_elements) = (limits.max_queue, limits.max_elements);
-        GraphOptions { backend, device, fallback_cpu: false, sessions: 1, queue, max_elements }
+        GraphOptions {
+            backend,
+            device,
+            fallback_cpu: false,
+            sessions: 1,
+            queue,
+            max_elements,
+            batch: None,
+        }
     }
 }
 

@@ -1,20 +1,31 @@
-//! The calls that wait for a graph, and how a caller who leaves takes its call back.
+//! The calls that wait for a graph, earliest deadline first, and how a caller who leaves takes its
+//! call back.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
 
-use super::{NnError, Tensor};
+use super::{NnError, Tensor, batch::Batching};
+use crate::edf::{Edf, Ticket};
 
 /// One call of a graph: checked inputs and outputs, by their positions.
 pub struct Job {
+    /// In the order of their positions.
     pub inputs: Vec<(usize, Tensor)>,
     pub outputs: Vec<usize>,
-    pub reply: oneshot::Sender<Result<Vec<Tensor>, NnError>>,
+    pub reply: oneshot::Sender<Result<Answer, NnError>>,
     pub cancel: Arc<Cancel>,
+}
+
+/// What a call gets.
+#[derive(Debug)]
+pub struct Answer {
+    pub tensors: Vec<Tensor>,
+    /// Calls that were in the same native run, this one included.
+    pub batch: usize,
 }
 
 /// A bounded queue between callers and the session threads of one graph.
@@ -25,13 +36,17 @@ pub struct Queue {
     capacity: usize,
 }
 
-#[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: Edf<Job>,
     /// Jobs that session threads have taken and not finished.
     running: Vec<Arc<Cancel>>,
-    /// Jobs taken so far.
+    /// Native runs begun so far, and the jobs in them.
+    runs: u64,
     taken: u64,
+    /// Jobs taken back by their callers before a session took them.
+    left: u64,
+    /// Runs by the number of their jobs, rounded up to a power of two: 1, 2, 4, …
+    sizes: [u64; SIZES],
     /// Set when no job will be taken any more, with the reason for callers.
     closed: Option<NnError>,
 }
@@ -43,43 +58,68 @@ pub struct QueueStats {
     pub running: usize,
     /// Of those that run: the caller has left, and the backend cannot be stopped or has not yet.
     pub abandoned: usize,
-    /// Runs begun so far.
+    /// Runs begun so far, and the calls in them.
     pub runs: u64,
+    pub calls: u64,
+    /// Calls whose callers left while they waited.
+    pub left: u64,
+    /// Runs by the number of their calls: up to 1, 2, 4, …; the last for all that are larger.
+    pub sizes: [u64; SIZES],
 }
+
+/// Numbers of calls in a run that are told apart: up to 1, 2, 4, … 512, and more.
+pub const SIZES: usize = 11;
 
 impl Queue {
     pub fn new(capacity: usize) -> Queue {
-        Queue { state: Mutex::default(), arrived: Condvar::new(), capacity: capacity.max(1) }
+        let capacity = capacity.max(1);
+        let state = State {
+            jobs: Edf::new(capacity),
+            running: Vec::new(),
+            runs: 0,
+            taken: 0,
+            left: 0,
+            sizes: [0; SIZES],
+            closed: None,
+        };
+        Queue { state: Mutex::new(state), arrived: Condvar::new(), capacity }
     }
 
     /// Adds a job, or says why not.
-    pub fn push(&self, job: Job) -> Result<(), NnError> {
+    pub fn push(&self, deadline: Instant, job: Job) -> Result<Ticket, NnError> {
         let mut state = self.lock();
         if let Some(reason) = &state.closed {
             return Err(reason.clone());
         }
-        if state.jobs.len() >= self.capacity {
-            return Err(NnError::Busy(format!(
-                "{} calls already wait for this graph",
-                self.capacity
-            )));
-        }
-        state.jobs.push_back(job);
+        let pushed = state.jobs.push(deadline, job);
         drop(state);
-        self.arrived.notify_one();
-        Ok(())
+        match pushed {
+            Ok(ticket) => {
+                self.arrived.notify_one();
+                Ok(ticket)
+            }
+            Err(_) => {
+                Err(NnError::Busy(format!("{} calls already wait for this graph", self.capacity)))
+            }
+        }
     }
 
-    /// Waits for jobs and moves up to `most` of them into `taken`. False once the queue is closed.
-    pub fn take(&self, most: usize, taken: &mut Vec<Job>) -> bool {
+    /// Waits for jobs and moves those of the next native run into `taken`, which is empty. False once
+    /// the queue is closed.
+    pub fn take(&self, batching: &Batching, taken: &mut Vec<Job>) -> bool {
         let mut state = self.lock();
         loop {
-            if !state.jobs.is_empty() {
-                let n = most.min(state.jobs.len());
-                let State { jobs, running, .. } = &mut *state;
-                running.extend(jobs.iter().take(n).map(|job| job.cancel.clone()));
-                taken.extend(jobs.drain(..n));
-                state.taken += n as u64;
+            // Callers take back what is too late.
+            let now = Instant::now();
+            let jobs = state.jobs.iter(now).map(|(ticket, job)| (*ticket, job));
+            let chosen = batching.choose(jobs);
+            if !chosen.is_empty() {
+                taken.extend(chosen.iter().filter_map(|ticket| state.jobs.remove(ticket)));
+                state.running.extend(taken.iter().map(|job| job.cancel.clone()));
+                state.runs += 1;
+                let size = chosen.len().next_power_of_two().ilog2() as usize;
+                state.sizes[size.min(SIZES - 1)] += 1;
+                state.taken += chosen.len() as u64;
                 return true;
             }
             if state.closed.is_some() {
@@ -90,19 +130,17 @@ impl Queue {
     }
 
     /// Takes a job back whose caller has left, so that its inputs are freed at once.
-    pub fn forget(&self, cancel: &Arc<Cancel>) {
+    pub fn forget(&self, ticket: &Ticket) {
         let mut state = self.lock();
-        if let Some(i) = state.jobs.iter().position(|job| Arc::ptr_eq(&job.cancel, cancel)) {
-            let job = state.jobs.remove(i);
-            drop(state); // The inputs may be large: free them outside of the lock.
-            drop(job);
-        }
+        let job = state.jobs.remove(ticket);
+        state.left += u64::from(job.is_some());
+        drop(state); // The inputs may be large: they are freed outside of the lock.
     }
 
     /// Ends the session threads; callers still waiting get `reason`.
     pub fn close(&self, reason: NnError) {
         let mut state = self.lock();
-        let waiting = std::mem::take(&mut state.jobs);
+        let waiting = state.jobs.drain();
         state.closed.get_or_insert_with(|| reason.clone());
         drop(state);
         self.arrived.notify_all();
@@ -111,9 +149,10 @@ impl Queue {
         }
     }
 
-    /// A job that was taken has ended.
-    pub fn finished(&self, cancel: &Arc<Cancel>) {
-        self.lock().running.retain(|running| !Arc::ptr_eq(running, cancel));
+    /// Jobs that were taken together have ended.
+    pub fn finished(&self, ended: &[Arc<Cancel>]) {
+        let is = |one: &Arc<Cancel>| ended.iter().any(|other| Arc::ptr_eq(one, other));
+        self.lock().running.retain(|running| !is(running));
     }
 
     pub fn stats(&self) -> QueueStats {
@@ -122,7 +161,10 @@ impl Queue {
             waiting: state.jobs.len(),
             running: state.running.len(),
             abandoned: state.running.iter().filter(|cancel| cancel.is_cancelled()).count(),
-            runs: state.taken,
+            runs: state.runs,
+            calls: state.taken,
+            left: state.left,
+            sizes: state.sizes,
         }
     }
 

@@ -1,30 +1,54 @@
 //! Tests of the queue: capacity, order, leaving and closing.
 
+use std::time::Duration;
+
 use super::*;
 
 /// Where a job's reply comes.
-type Answer = oneshot::Receiver<Result<Vec<Tensor>, NnError>>;
+type Reply = oneshot::Receiver<Result<Answer, NnError>>;
 
-fn job() -> (Job, Answer, Arc<Cancel>) {
+fn job() -> (Job, Reply, Arc<Cancel>) {
     let (reply, answer) = oneshot::channel();
     let cancel = Arc::<Cancel>::default();
     (Job { inputs: vec![], outputs: vec![], reply, cancel: cancel.clone() }, answer, cancel)
 }
 
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+#[test]
+fn the_earliest_deadline_is_taken_first() {
+    let (queue, now) = (Queue::new(8), Instant::now());
+    let mut wanted = Vec::new();
+    for seconds in [30, 10, 20] {
+        let (job, _answer, cancel) = job();
+        queue.push(now + Duration::from_secs(seconds), job).unwrap();
+        wanted.push((seconds, cancel));
+    }
+    wanted.sort_by_key(|(seconds, _)| *seconds);
+    for (_, cancel) in wanted {
+        let mut taken = Vec::new();
+        assert!(queue.take(&Batching::NONE, &mut taken));
+        assert!(taken.len() == 1 && Arc::ptr_eq(&taken[0].cancel, &cancel));
+    }
+}
+
 #[test]
 fn a_full_queue_refuses_and_a_caller_who_leaves_makes_room() {
     let queue = Queue::new(2);
-    let (first, _a, cancel) = job();
-    queue.push(first).unwrap();
+    let (first, _a, _) = job();
+    let ticket = queue.push(soon(), first).unwrap();
     let (second, _b, _) = job();
-    queue.push(second).unwrap();
+    queue.push(soon(), second).unwrap();
     let (third, _c, _) = job();
-    assert!(matches!(queue.push(third), Err(NnError::Busy(_))));
-    queue.forget(&cancel);
+    assert!(matches!(queue.push(soon(), third), Err(NnError::Busy(_))));
+    queue.forget(&ticket);
+    assert_eq!(queue.stats().left, 1);
     let (third, _c, last) = job();
-    queue.push(third).unwrap();
+    queue.push(soon(), third).unwrap();
     let mut taken = Vec::new();
-    assert!(queue.take(8, &mut taken));
+    assert!(queue.take(&Batching::NONE, &mut taken) && queue.take(&Batching::NONE, &mut taken));
     assert_eq!(taken.len(), 2);
     assert!(Arc::ptr_eq(&taken[1].cancel, &last));
 }
@@ -33,23 +57,23 @@ fn a_full_queue_refuses_and_a_caller_who_leaves_makes_room() {
 fn a_closed_queue_tells_everybody_why() {
     let queue = Queue::new(8);
     let (waiting, mut answer, _) = job();
-    queue.push(waiting).unwrap();
+    queue.push(soon(), waiting).unwrap();
     queue.close(NnError::Runtime("broken".into()));
     assert_eq!(answer.try_recv().unwrap().unwrap_err().to_string(), "broken");
-    assert_eq!(queue.push(job().0).unwrap_err().to_string(), "broken");
-    assert!(!queue.take(1, &mut Vec::new()));
+    assert_eq!(queue.push(soon(), job().0).unwrap_err().to_string(), "broken");
+    assert!(!queue.take(&Batching::NONE, &mut Vec::new()));
 }
 
 #[test]
 fn runs_whose_callers_have_left_are_counted_until_they_end() {
     let queue = Queue::new(8);
     let (first, _answer, cancel) = job();
-    queue.push(first).unwrap();
-    queue.take(1, &mut Vec::new());
+    queue.push(soon(), first).unwrap();
+    queue.take(&Batching::NONE, &mut Vec::new());
     cancel.cancel();
     let stats = queue.stats();
     assert_eq!((stats.waiting, stats.running, stats.abandoned, stats.runs), (0, 1, 1, 1));
-    queue.finished(&cancel);
+    queue.finished(&[cancel]);
     let stats = queue.stats();
     assert_eq!((stats.running, stats.abandoned, stats.runs), (0, 0, 1));
 }

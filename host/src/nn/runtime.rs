@@ -3,11 +3,13 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    BackendChoice, Graph, GraphOptions, LoadError, Options, StartError,
+    BackendChoice, Graph, GraphOptions, LoadError, Options, StartError, TensorInfo,
     backend::{Backend, Loaded, Session, onnxruntime::OnnxRuntime},
+    batch::Batching,
     check::{describe, unusable},
+    probe::{Batchable, Gain},
     queue::Queue,
-    session::{native_thread, panic_message, serve},
+    session::{LOADING, native_thread, panic_message, serve},
 };
 
 /// A library, or why it is not there.
@@ -57,20 +59,25 @@ impl Runtime {
             return Err(LoadError(format!("there is no file `{}`", path.display())));
         }
         let (backend, why) = self.choose(options)?;
-        let (loaded, sessions) = read(backend.clone(), path, options)?;
+        let (loaded, sessions, batching) = read(name, backend.clone(), path, options)?;
         let (signature, device) = (loaded.signature.clone(), loaded.device.clone());
 
         let queue = Arc::new(Queue::new(options.queue));
         // Made before the threads, so that an early return ends those that have started.
-        let graph = Graph::new(name, loaded, backend.name(), options.max_elements, queue.clone());
+        let graph =
+            Graph::new(name, loaded, backend.name(), options.max_elements, batching, queue.clone());
         let count = sessions.len();
         for session in sessions {
-            serve(name, session, queue.clone())
+            serve(name, session, queue.clone(), batching)
                 .map_err(|e| LoadError(format!("a session thread cannot start: {e}")))?;
         }
+        let batches = match batching.rows {
+            1 => String::new(),
+            rows => format!("; batches: up to {rows} rows"),
+        };
         tracing::info!(
             graph = name,
-            "{} serves it on {device} ({why}; sessions: {count}); takes {}; gives {}",
+            "{} serves it on {device} ({why}; sessions: {count}{batches}); takes {}; gives {}",
             backend.name(),
             describe(&signature.inputs),
             describe(&signature.outputs),
@@ -79,6 +86,27 @@ impl Runtime {
             tracing::warn!(graph = name, "{}", unusable(output, kind));
         }
         Ok(graph)
+    }
+
+    /// Whether calls of a graph could be batched, and how long runs of 1, 2, 4, … up to `rows` rows
+    /// take. Blocks; fails where the graph cannot be read.
+    pub fn try_batches(
+        &self,
+        path: &Path,
+        options: &GraphOptions,
+        rows: usize,
+    ) -> Result<Result<Vec<Gain>, String>, LoadError> {
+        let (backend, _) = self.choose(options)?;
+        let (path, options) = (path.to_path_buf(), GraphOptions { batch: None, ..options.clone() });
+        on_native_thread(move || {
+            let loaded = backend.load(&path, &options)?;
+            let (mut session, signature) = (loaded.model.session()?, &loaded.signature);
+            let session = session.as_mut();
+            let powers = powers_of_two(rows);
+            Ok(Batchable::verify(session, signature).and_then(|batchable| {
+                powers.map(|rows| batchable.measure(session, signature, rows)).collect()
+            }))
+        })
     }
 
     /// The backend for a graph, and why it is this one.
@@ -109,20 +137,57 @@ impl Runtime {
     }
 }
 
-/// Reads a graph and makes its sessions on a thread fit for native code.
+/// A graph that was read, its sessions, and how its calls are put together.
+type Read = (Loaded, Vec<Box<dyn Session>>, Batching);
+
+/// Reads a graph, makes its sessions, and sees whether it can be batched where it is to be.
 fn read(
+    name: &str,
     backend: Arc<dyn Backend>,
     path: &Path,
     options: &GraphOptions,
-) -> Result<(Loaded, Vec<Box<dyn Session>>), LoadError> {
-    let (path, options) = (path.to_path_buf(), options.clone());
-    let work = move || {
+) -> Result<Read, LoadError> {
+    let (name, path, options) = (name.to_owned(), path.to_path_buf(), options.clone());
+    on_native_thread(move || {
         let loaded = backend.load(&path, &options)?;
-        let sessions: Result<_, LoadError> =
+        let sessions: Result<Vec<_>, LoadError> =
             (0..options.sessions.max(1)).map(|_| loaded.model.session()).collect();
-        Ok((loaded, sessions?))
-    };
-    let thread = native_thread("nn-load", work)
+        let mut sessions = sessions?;
+        let (Some(batch), Some(session)) = (options.batch, sessions.first_mut()) else {
+            return Ok((loaded, sessions, Batching::NONE));
+        };
+        let (signature, powers) = (&loaded.signature, backend.prepares_shapes());
+        let open = |info: &TensorInfo| info.shape.iter().skip(1).any(|dim| *dim < 0);
+        if powers && signature.inputs.iter().any(open) {
+            tracing::warn!(
+                graph = name,
+                "its calls are not batched: {} prepares itself for every shape, and this graph has \
+                 many",
+                backend.name()
+            );
+            return Ok((loaded, sessions, Batching::NONE));
+        }
+        let unfit = |e| LoadError(format!("its calls cannot be batched (batch = true): {e}"));
+        let session = session.as_mut();
+        let batchable = Batchable::verify(session, signature).map_err(unfit)?;
+        for rows in powers_of_two(batch.rows).filter(|_| powers) {
+            batchable.warm(session, signature, rows).map_err(unfit)?;
+        }
+        let batching = Batching { rows: batch.rows, bytes: batch.memory, powers };
+        Ok((loaded, sessions, batching))
+    })
+}
+
+/// 1, 2, 4, … up to `most`.
+fn powers_of_two(most: usize) -> impl Iterator<Item = usize> {
+    (0..usize::BITS).map(|n| 1 << n).take_while(move |n| *n <= most)
+}
+
+/// Runs what may need the stack of native code, and may panic.
+fn on_native_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    let thread = native_thread(LOADING, work)
         .map_err(|e| LoadError(format!("a thread cannot start: {e}")))?;
     thread.join().unwrap_or_else(|panic| {
         Err(LoadError(format!("the graph cannot be read: {}", panic_message(panic.as_ref()))))

@@ -1,4 +1,5 @@
-//! The threads of a graph. Each owns one native session and runs one job after another.
+//! The threads of a graph. Each owns one native session and runs one job after another, or several
+//! as one.
 //!
 //! Native code needs real threads: a guest's stack is small, and an overflow there aborts the
 //! process.
@@ -7,18 +8,25 @@ use std::{
     any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{Builder, JoinHandle},
 };
 
 use super::{
-    NnError,
+    NnError, Tensor,
     backend::Session,
-    queue::{Job, Queue},
+    batch::{self, Batching},
+    queue::{Answer, Cancel, Job, Queue, Stop},
 };
 
 /// Enough for deep recursion in graph loaders and kernels.
 const STACK_BYTES: usize = 8 << 20;
+
+/// The name of threads that load graphs and try them.
+pub const LOADING: &str = "nn-load";
 
 /// Starts a thread fit for native code.
 pub fn native_thread<T: Send + 'static>(
@@ -29,38 +37,109 @@ pub fn native_thread<T: Send + 'static>(
 }
 
 /// Serves jobs of `queue` with `session` until the queue is closed.
-pub fn serve(graph: &str, session: Box<dyn Session>, queue: Arc<Queue>) -> io::Result<()> {
+pub fn serve(
+    graph: &str,
+    session: Box<dyn Session>,
+    queue: Arc<Queue>,
+    batching: Batching,
+) -> io::Result<()> {
     let graph = graph.to_string();
     let worker = move || {
-        let mut session = session;
+        let mut runner = Runner { graph, session, queue };
         let mut jobs = Vec::new();
-        while queue.take(1, &mut jobs) {
-            for job in jobs.drain(..) {
-                let cancel = job.cancel.clone();
-                run(&graph, session.as_mut(), &queue, job);
-                queue.finished(&cancel);
-            }
+        while runner.queue.take(&batching, &mut jobs) {
+            let taken: Vec<_> = jobs.iter().map(|job| job.cancel.clone()).collect();
+            runner.serve(std::mem::take(&mut jobs));
+            runner.queue.finished(&taken);
         }
     };
     native_thread("nn-session", worker).map(drop)
 }
 
-/// Runs one job and replies. A panic is the end of the graph: what it left behind, in the session
-/// or in the library, may be broken.
-fn run(graph: &str, session: &mut dyn Session, queue: &Queue, job: Job) {
-    if job.cancel.is_cancelled() {
-        return;
+struct Runner {
+    graph: String,
+    session: Box<dyn Session>,
+    queue: Arc<Queue>,
+}
+
+impl Runner {
+    /// Runs jobs that go together and replies.
+    fn serve(&mut self, mut jobs: Vec<Job>) {
+        jobs.retain(|job| !job.cancel.is_cancelled());
+        if jobs.len() < 2 {
+            jobs.into_iter().for_each(|job| self.serve_alone(job));
+            return;
+        }
+        match self.run_together(&jobs) {
+            Ok(parts) => {
+                let batch = jobs.len();
+                for (job, tensors) in jobs.into_iter().zip(parts) {
+                    reply(job, Ok(Answer { tensors, batch }));
+                }
+            }
+            Err(error @ (NnError::Cancelled | NnError::Broken(_))) => {
+                jobs.into_iter().for_each(|job| reply(job, Err(error.clone())));
+            }
+            // One of them may be why; it fails alone.
+            Err(_) => jobs.into_iter().for_each(|job| self.serve_alone(job)),
+        }
     }
-    let result =
-        catch_unwind(AssertUnwindSafe(|| session.run(&job.inputs, &job.outputs, &job.cancel)));
-    let result = result.unwrap_or_else(|panic| {
-        let what = panic_message(panic.as_ref());
-        tracing::error!(graph, "failed until the next start: the native run panicked: {what}");
-        let failed = NnError::Runtime(format!("graph `{graph}` failed: its native run broke down"));
-        queue.close(failed.clone());
-        Err(failed)
-    });
-    // Free the inputs before the caller goes on, so that memory counted is memory in use.
+
+    fn serve_alone(&mut self, job: Job) {
+        let result = self.run(&job.inputs, &job.outputs, &job.cancel);
+        reply(job, result.map(|tensors| Answer { tensors, batch: 1 }));
+    }
+
+    /// One native run for all; it is stopped when the last of their callers has left.
+    fn run_together(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Tensor>>, NnError> {
+        let inputs = batch::join(jobs)?;
+        let outputs = jobs.first().map(|job| job.outputs.clone()).unwrap_or_default();
+        let whole = Arc::<Cancel>::default();
+        let left = Arc::new(AtomicUsize::new(jobs.len()));
+        let stop: Stop = {
+            let whole = whole.clone();
+            Arc::new(move || {
+                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    whole.cancel();
+                }
+            })
+        };
+        let mut members = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match job.cancel.running(&stop) {
+                Ok(member) => members.push(member),
+                // It left just now.
+                Err(_) => stop(),
+            }
+        }
+        let outputs = self.run(&inputs, &outputs, &whole)?;
+        drop(members);
+        batch::split(&outputs, jobs)
+    }
+
+    /// A panic is the end of the graph: what it left behind, in the session or in the library, may
+    /// be broken.
+    fn run(
+        &mut self,
+        inputs: &[(usize, Tensor)],
+        outputs: &[usize],
+        cancel: &Cancel,
+    ) -> Result<Vec<Tensor>, NnError> {
+        let session = self.session.as_mut();
+        let run = AssertUnwindSafe(|| session.run(inputs, outputs, cancel));
+        catch_unwind(run).unwrap_or_else(|panic| {
+            let (graph, what) = (&self.graph, panic_message(panic.as_ref()));
+            tracing::error!(graph, "failed until the next start: the native run panicked: {what}");
+            let failed =
+                NnError::Broken(format!("graph `{graph}` failed: its native run broke down"));
+            self.queue.close(failed.clone());
+            Err(failed)
+        })
+    }
+}
+
+fn reply(job: Job, result: Result<Answer, NnError>) {
+    // The inputs are freed before the caller goes on, so that memory counted is memory in use.
     drop(job.inputs);
     let _ = job.reply.send(result);
 }

@@ -14,7 +14,7 @@ use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker,
 };
 
-use super::{CodeCache, Footprint, LoadError, bindings::Model, grants, state::State};
+use super::{CodeCache, Footprint, LoadError, bindings::Model, grants, state::State, tensors};
 
 /// How long a guest runs before it is asked whether it may go on, and others get their turn.
 const TICK: Duration = Duration::from_millis(1);
@@ -88,6 +88,7 @@ impl Sandbox {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(context("linking WASI"))?;
         grants::restrict_lookup(&mut linker).map_err(context("linking WASI"))?;
         Model::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)
+            .and_then(|()| tensors::lend_bytes(&mut linker))
             .map_err(context("linking tms:model"))?;
         let ticker = Ticker::start(engine.clone());
         Ok(Self {

@@ -43,9 +43,12 @@ impl State {
             charges.push(charge);
             tensors.push((name, tensor));
         }
-        let result = graph.compute(tensors, outputs).await;
+        let result = graph.compute_by(tensors, outputs, self.deadline).await;
         drop(charges);
-        Ok(result)
+        Ok(result.map(|computed| {
+            self.batch = self.batch.max(computed.batch);
+            computed.tensors
+        }))
     }
 
     /// Makes tensors this instance's, counted against its memory.

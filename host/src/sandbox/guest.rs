@@ -136,6 +136,7 @@ impl Maker {
             deadline: Instant::now() + limits.init,
             cpu: limits.init,
             clock: Arc::default(),
+            batch: None,
         };
         let mut store = Store::new(&self.engine, state);
         // Copying does not yield: so much takes a tenth of a second, all of it would take half of one.

@@ -174,7 +174,7 @@ impl Instance {
         {
             return Err(CallError::Model(format!("the model's result is not JSON: {e}")));
         }
-        Ok(Output { json: output.json, tensors })
+        Ok(Output { json: output.json, tensors, batch: state.batch })
     }
 }
 

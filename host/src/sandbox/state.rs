@@ -88,6 +88,8 @@ pub struct State {
     /// CPU time that the current call may take, and what it has taken.
     pub cpu: Duration,
     pub clock: Arc<CpuClock>,
+    /// The most calls that were in one native run with the current one.
+    pub batch: Option<usize>,
 }
 
 impl State {
@@ -95,6 +97,7 @@ impl State {
     pub fn begin(&mut self, deadline: Instant) {
         self.deadline = deadline;
         self.cpu = self.limits.cpu;
+        self.batch = None;
         self.log.renew(&self.limits);
     }
 

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wasmtime::{Result, component::Resource, format_err};
+use wasmtime::{
+    Result, StoreContextMut,
+    component::{Linker, Resource},
+    format_err,
+};
 
 use crate::nn::{DType, Tensor, TensorInfo};
 
@@ -27,6 +31,41 @@ impl HostTensor {
     /// Another tensor on the same bytes.
     fn view(&self, tensor: Tensor) -> Self {
         Self::new(tensor, self.charge.clone())
+    }
+}
+
+/// Puts functions that lend a tensor's bytes in place of those generated from the WIT, which would
+/// copy them to a list first: so they are copied once, into the guest.
+pub fn lend_bytes(linker: &mut Linker<State>) -> Result<()> {
+    type Read = (Resource<HostTensor>, u64, u64);
+    let read = |store: StoreContextMut<'_, State>, (this, offset, length): Read| {
+        Ok((store.data().bytes(&this, offset, length)?,))
+    };
+    let data = |store: StoreContextMut<'_, State>, (this,): (Resource<HostTensor>,)| {
+        Ok((store.data().table.get(&this)?.tensor.data().clone(),))
+    };
+    linker.allow_shadowing(true);
+    linker.instance("tms:model/tensors@0.1.0")?.func_wrap("[method]tensor.read", read)?;
+    linker
+        .instance("wasi:nn/tensor@0.2.0-rc-2024-10-28")?
+        .func_wrap("[method]tensor.data", data)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+impl State {
+    /// A part of a tensor's bytes.
+    fn bytes(&self, this: &Resource<HostTensor>, offset: u64, length: u64) -> Result<Bytes> {
+        let data = self.table.get(this)?.tensor.data();
+        let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
+        let range = range.and_then(|(offset, length)| Some(offset..offset.checked_add(length)?));
+        match range.filter(|range| range.end <= data.len()) {
+            Some(range) => Ok(data.slice(range)),
+            None => Err(format_err!(
+                "read of {length} bytes at {offset} in a tensor of {} bytes",
+                data.len()
+            )),
+        }
     }
 }
 
@@ -59,18 +98,9 @@ impl tensors::HostTensor for State {
         Ok(self.table.get(&this)?.tensor.data().len() as u64)
     }
 
+    /// Not called: [`lend_bytes`] is linked in its place.
     fn read(&mut self, this: Resource<HostTensor>, offset: u64, length: u64) -> Result<Vec<u8>> {
-        let data = self.table.get(&this)?.tensor.data();
-        let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
-        range
-            .and_then(|(offset, length)| data.get(offset..offset.checked_add(length)?))
-            .map(<[u8]>::to_vec)
-            .ok_or_else(|| {
-                format_err!(
-                    "read of {length} bytes at {offset} in a tensor of {} bytes",
-                    data.len()
-                )
-            })
+        Ok(self.bytes(&this, offset, length)?.to_vec())
     }
 
     fn share(&mut self, this: Resource<HostTensor>) -> Result<Resource<HostTensor>> {

@@ -68,6 +68,7 @@ impl tensor::HostTensor for State {
         })
     }
 
+    /// Not called: `tensors::lend_bytes` is linked in its place.
     fn data(&mut self, this: Resource<HostTensor>) -> Result<Vec<u8>> {
         Ok(self.table.get(&this)?.tensor.data().to_vec())
     }

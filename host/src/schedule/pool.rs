@@ -1,19 +1,22 @@
-//! A model's instances on all workers. A call first gets a permit, in order of arrival, and then a
-//! place on its home worker, or on the least busy one where home is at work. Instances are made on
-//! demand, kept for the next call, and dropped when they have long been idle.
+//! A model's instances on all workers. A call takes a place on its home worker, or on the least busy
+//! one where home is at work; where all are taken it waits in the model's queue, earliest deadline
+//! first. Instances are made on demand, kept for the next call, and dropped when they have long been
+//! idle.
 
 use std::{
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
-use super::{WorkerId, Workers, workers::Load};
+use crate::edf::{Edf, Ticket};
+
+use super::{Member, WorkerId, Workers, workers::Load};
 
 /// Makes instances: the sandbox in the server, something simpler in tests.
 pub trait Factory: Send + Sync + 'static {
@@ -30,6 +33,8 @@ pub struct PoolLimits {
     pub instances: usize,
     /// Calls that wait for one of them; further ones are refused at once.
     pub queue: usize,
+    /// Its share of the CPU beside other models.
+    pub weight: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +49,19 @@ pub struct Pool<F: Factory> {
     factory: F,
     limits: PoolLimits,
     workers: Arc<Workers>,
-    permits: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    shelves: Mutex<Vec<Shelf<F::Instance>>>,
+    member: Member,
+    state: Mutex<State<F>>,
+    /// Calls whose callers left while they waited.
+    left: AtomicU64,
 }
+
+struct State<F: Factory> {
+    shelves: Vec<Shelf<F::Instance>>,
+    queue: Edf<Waiter<F>>,
+}
+
+/// A call that waits: its home, and where its lease is to come.
+type Waiter<F> = (WorkerId, oneshot::Sender<Lease<F>>);
 
 /// One worker's instances.
 struct Shelf<I> {
@@ -61,76 +75,89 @@ struct Shelf<I> {
 
 impl<F: Factory> Pool<F> {
     pub fn new(factory: F, workers: Arc<Workers>, limits: PoolLimits) -> Arc<Self> {
+        let limits = PoolLimits { instances: limits.instances.max(1), ..limits };
         let shelf = || Shelf { busy: 0, idle: Vec::new(), spare: 0 };
-        let permits = limits.instances.saturating_mul(workers.count());
+        let shelves = workers.ids().map(|_| shelf()).collect();
         Arc::new(Self {
             factory,
             limits,
-            permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
-            waiting: AtomicUsize::new(0),
-            shelves: Mutex::new(workers.ids().map(|_| shelf()).collect()),
+            member: workers.join(limits.weight),
             workers,
+            state: Mutex::new(State { shelves, queue: Edf::new(limits.queue) }),
+            left: AtomicU64::new(0),
         })
     }
 
-    /// A place for one call on one of the workers, as soon as there is a permit. To be used on
-    /// that worker.
+    /// A place for one call on one of the workers, as soon as there is one. To be used on that
+    /// worker. Fails at once where the queue is full, and at the deadline.
     pub async fn lease(
         self: &Arc<Self>,
         home: WorkerId,
         deadline: Instant,
     ) -> Result<Lease<F>, PoolError> {
-        let permit = match self.permits.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => self.wait(deadline).await?,
+        let (lease, ticket) = {
+            let mut state = self.state();
+            if let Some(lease) = self.place(&mut state, home) {
+                return Ok(lease);
+            }
+            let (sender, lease) = oneshot::channel();
+            let ticket = state.queue.push(deadline, (home, sender));
+            (lease, ticket.map_err(|_| PoolError::Full(self.limits.queue))?)
         };
-        let mut shelves = self.shelves();
-        // The permit says that one of the workers has room.
-        let room = |worker: WorkerId| shelves[worker.0].busy < self.limits.instances;
-        let worker = self.workers.choose(home, room);
-        let shelf = &mut shelves[worker.0];
+        let waiting = Waiting { pool: self, ticket: Some(ticket) };
+        let lease = tokio::time::timeout_at(deadline.into(), lease).await;
+        waiting.ended();
+        match lease {
+            Ok(Ok(lease)) => Ok(lease),
+            // The sender is dropped with the pool only; a time-out is what is left.
+            Ok(Err(_)) | Err(_) => Err(PoolError::Late),
+        }
+    }
+
+    /// A place on one of the workers, where there is room.
+    fn place(self: &Arc<Self>, state: &mut State<F>, home: WorkerId) -> Option<Lease<F>> {
+        let room = |worker: WorkerId| state.shelves[worker.0].busy < self.limits.instances;
+        let worker = self.workers.choose(home, room)?;
+        let shelf = &mut state.shelves[worker.0];
         shelf.busy += 1;
         let instance = shelf.idle.pop();
         shelf.spare = shelf.spare.min(shelf.idle.len());
-        Ok(Lease {
-            pool: self.clone(),
-            worker,
-            instance,
-            _load: self.workers.enter(worker),
-            _permit: permit,
-        })
+        let load = self.workers.enter(worker);
+        Some(Lease { pool: self.clone(), worker, instance, load: Some(load) })
+    }
+
+    /// A call has left `worker`: its place goes to the next that waits.
+    fn release(self: &Arc<Self>, worker: WorkerId, instance: Option<F::Instance>) {
+        let mut state = self.state();
+        let shelf = &mut state.shelves[worker.0];
+        shelf.busy -= 1;
+        shelf.idle.extend(instance);
+        let next = match state.queue.is_empty() {
+            true => None,
+            false => state.queue.pop(Instant::now()),
+        };
+        let Some((home, waiter)) = next else { return };
+        let lease = self.place(&mut state, home);
+        drop(state);
+        if let Some(lease) = lease {
+            // One that has just left drops its lease here, which serves the next.
+            let _ = waiter.send(lease);
+        }
     }
 
     pub fn workers(&self) -> &Workers {
         &self.workers
     }
 
-    async fn wait(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, PoolError> {
-        /// Counts a waiting call for as long as it waits, however it ends.
-        struct Waiting<'a>(&'a AtomicUsize);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
-        if before >= self.limits.queue {
-            return Err(PoolError::Full(before));
-        }
-        let permit = self.permits.clone().acquire_owned();
-        match tokio::time::timeout_at(deadline.into(), permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            // The semaphore is never closed; a time-out is what is left.
-            Ok(Err(_)) | Err(_) => Err(PoolError::Late),
-        }
+    /// The model among those that share the workers.
+    pub fn member(&self) -> Member {
+        self.member
     }
 
     /// Makes an instance for the next call, where none waits for it: a model that never uses one
     /// twice has its fresh one ready.
     pub async fn prepare(&self, worker: WorkerId) {
-        let ready = self.shelves().get(worker.0).is_none_or(|shelf| !shelf.idle.is_empty());
+        let ready = self.state().shelves.get(worker.0).is_none_or(|shelf| !shelf.idle.is_empty());
         if !ready && let Ok(instance) = self.factory.create().await {
             self.stock(worker, instance);
         }
@@ -138,8 +165,8 @@ impl<F: Factory> Pool<F> {
 
     /// Puts an instance made elsewhere on a worker's shelf.
     pub fn stock(&self, worker: WorkerId, instance: F::Instance) {
-        let mut shelves = self.shelves();
-        if let Some(shelf) = shelves.get_mut(worker.0) {
+        let mut state = self.state();
+        if let Some(shelf) = state.shelves.get_mut(worker.0) {
             shelf.idle.push(instance);
         }
     }
@@ -163,7 +190,7 @@ impl<F: Factory> Pool<F> {
     }
 
     fn evict(&self, which: impl FnMut(&mut Shelf<F::Instance>) -> Vec<F::Instance>) {
-        let old: Vec<_> = self.shelves().iter_mut().flat_map(which).collect();
+        let old: Vec<_> = self.state().shelves.iter_mut().flat_map(which).collect();
         // Dropped here, after the lock.
         drop(old);
     }
@@ -172,36 +199,67 @@ impl<F: Factory> Pool<F> {
         &self.factory
     }
 
-    /// Calls that wait for a permit.
+    /// Calls that wait for a place.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.state().queue.len()
+    }
+
+    /// Calls whose callers left while they waited, so far.
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// Instances lent out, on all workers.
     pub fn busy(&self) -> usize {
-        self.shelves().iter().map(|shelf| shelf.busy).sum()
+        self.state().shelves.iter().map(|shelf| shelf.busy).sum()
     }
 
     /// Instances kept for the next call, on all workers.
     pub fn idle(&self) -> usize {
-        self.shelves().iter().map(|shelf| shelf.idle.len()).sum()
+        self.state().shelves.iter().map(|shelf| shelf.idle.len()).sum()
     }
 
-    fn shelves(&self) -> MutexGuard<'_, Vec<Shelf<F::Instance>>> {
+    fn state(&self) -> MutexGuard<'_, State<F>> {
         // Nothing between lock and unlock can leave it half changed.
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An instance lent to one call, together with its permit. Dropping it throws the instance away,
-/// which is right for a call that failed or was given up; [`Lease::keep`] gives it back.
+/// A call in the queue. Its caller may leave before it is served.
+struct Waiting<'a, F: Factory> {
+    pool: &'a Pool<F>,
+    ticket: Option<Ticket>,
+}
+
+impl<F: Factory> Waiting<'_, F> {
+    /// It was served, or its deadline has passed.
+    fn ended(mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            let waiter = self.pool.state().queue.remove(&ticket);
+            drop(waiter);
+        }
+    }
+}
+
+impl<F: Factory> Drop for Waiting<'_, F> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.pool.left.fetch_add(1, Ordering::Relaxed);
+            let waiter = self.pool.state().queue.remove(&ticket);
+            drop(waiter);
+        }
+    }
+}
+
+/// A place lent to one call, with an instance. Dropping it throws the instance away, which is right
+/// for a call that failed or was given up; [`Lease::keep`] gives it back.
 pub struct Lease<F: Factory> {
     pool: Arc<Pool<F>>,
     worker: WorkerId,
     /// None until the first use where no idle one was there.
     instance: Option<F::Instance>,
-    _load: Load,
-    _permit: OwnedSemaphorePermit,
+    /// None once the place has been given back.
+    load: Option<Load>,
 }
 
 impl<F: Factory> Lease<F> {
@@ -220,26 +278,27 @@ impl<F: Factory> Lease<F> {
 
     /// Gives the instance back for the next call.
     pub fn keep(mut self) {
-        if let Some(instance) = self.instance.take() {
-            self.pool.stock(self.worker, instance);
-        }
+        let instance = self.instance.take();
+        self.load = None;
+        self.pool.release(self.worker, instance);
     }
 }
 
 impl<F: Factory> Drop for Lease<F> {
     fn drop(&mut self) {
-        // The instance goes first, so that whoever gets the permit finds its room free.
+        // The instance goes first, so that whoever gets the place finds its room free.
         drop(self.instance.take());
-        if let Some(shelf) = self.pool.shelves().get_mut(self.worker.0) {
-            shelf.busy -= 1;
+        if self.load.take().is_some() {
+            self.pool.release(self.worker, None);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{convert::Infallible, sync::atomic::AtomicUsize, time::Duration};
+
     use super::*;
-    use std::{convert::Infallible, time::Duration};
 
     /// Numbers its instances.
     #[derive(Default)]
@@ -258,7 +317,7 @@ mod tests {
 
     fn pool(workers: usize, instances: usize, queue: usize) -> Arc<Pool<Counter>> {
         let workers = Workers::start(workers).unwrap();
-        let limits = PoolLimits { instances, queue };
+        let limits = PoolLimits { instances, queue, weight: 1 };
         Pool::new(Counter::default(), workers, limits)
     }
 
@@ -328,7 +387,7 @@ mod tests {
         let (held, _) = used(&pool).await;
         let other = pool.clone();
         let waits = tokio::spawn(async move { other.lease(HOME, soon()).await.map(Lease::keep) });
-        while pool.waiting.load(Ordering::Relaxed) == 0 {
+        while pool.waiting() == 0 {
             tokio::task::yield_now().await;
         }
         let refused = pool.lease(HOME, soon()).await;
@@ -345,7 +404,70 @@ mod tests {
         let late = pool.lease(HOME, deadline).await;
         assert!(matches!(late, Err(PoolError::Late)));
         assert!(Instant::now() >= deadline);
-        assert_eq!(pool.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(pool.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_earliest_deadline_is_served_first() {
+        let pool = pool(1, 1, 3);
+        let (held, _) = used(&pool).await;
+        let (sender, mut served) = tokio::sync::mpsc::unbounded_channel();
+        for minutes in [3, 1, 2] {
+            let (pool, sender, before) = (pool.clone(), sender.clone(), pool.waiting());
+            let deadline = Instant::now() + Duration::from_secs(60 * minutes);
+            let waiting = pool.clone();
+            tokio::spawn(async move {
+                let lease = pool.lease(HOME, deadline).await.unwrap();
+                sender.send(minutes).unwrap();
+                lease.keep();
+            });
+            while waiting.waiting() == before {
+                tokio::task::yield_now().await;
+            }
+        }
+        held.keep();
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            order.push(served.recv().await.unwrap());
+        }
+        assert_eq!(order, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn callers_that_leave_are_passed_over_and_counted() {
+        let pool = pool(1, 1, 2);
+        let (held, number) = used(&pool).await;
+        {
+            let leaves = pool.lease(HOME, soon());
+            let mut leaves = std::pin::pin!(leaves);
+            assert!(futures_util::poll!(&mut leaves).is_pending());
+            assert_eq!(pool.waiting(), 1);
+        }
+        assert_eq!((pool.waiting(), pool.left()), (0, 1));
+        let stays = pool.lease(HOME, soon());
+        let mut stays = std::pin::pin!(stays);
+        assert!(futures_util::poll!(&mut stays).is_pending());
+        held.keep();
+        let mut lease = stays.await.unwrap();
+        assert_eq!(*lease.instance().await.unwrap(), number);
+        assert_eq!(pool.left(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_place_that_nobody_takes_goes_to_the_next() {
+        let pool = pool(1, 1, 2);
+        let (held, _) = used(&pool).await;
+        let mut next = std::pin::pin!(pool.lease(HOME, soon() + Duration::from_secs(1)));
+        {
+            let leaves = pool.lease(HOME, soon());
+            let mut leaves = std::pin::pin!(leaves);
+            assert!(futures_util::poll!(&mut leaves).is_pending());
+            assert!(futures_util::poll!(&mut next).is_pending());
+            // Its lease is there, and it leaves without looking.
+            held.keep();
+        }
+        assert!(next.await.is_ok());
+        assert_eq!(pool.busy(), 0);
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
     },
     task::Poll,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
@@ -20,6 +20,8 @@ use tokio::{
     sync::watch,
 };
 use tokio_util::task::AbortOnDropHandle;
+
+use super::turns::{Member, Turn, Turns};
 
 /// A call that has computed for so long goes on in the background, where short calls do not wait
 /// for it.
@@ -37,17 +39,26 @@ pub struct Workers {
     workers: Vec<Worker>,
     /// The next connection's home.
     next: AtomicUsize,
+    /// Models that compute on them.
+    members: AtomicUsize,
     /// Every thread ends with the first change, or when this is gone.
     running: watch::Sender<()>,
 }
 
 #[derive(Debug)]
 struct Worker {
-    runtime: Handle,
+    brief: Thread,
     /// A thread of lower priority, for calls that compute for long.
-    background: Handle,
+    background: Thread,
     /// Calls on it, suspended ones included.
     load: AtomicUsize,
+}
+
+/// A thread with a runtime of its own, and the turns that models take on it.
+#[derive(Debug)]
+struct Thread {
+    runtime: Handle,
+    turns: Arc<Turns>,
 }
 
 impl Workers {
@@ -65,16 +76,21 @@ impl Workers {
                     // A change or the sender's end: both mean stop. Tasks end with their runtime.
                     let _ = runtime.block_on(stopped.changed());
                 })?;
-                io::Result::Ok(handle)
+                io::Result::Ok(Thread { runtime: handle, turns: Arc::default() })
             };
             Ok(Worker {
-                runtime: thread(format!("tms-worker-{index}"), 0)?,
+                brief: thread(format!("tms-worker-{index}"), 0)?,
                 background: thread(format!("tms-long-{index}"), NICE)?,
                 load: AtomicUsize::new(0),
             })
         };
         let workers = (0..count.max(1)).map(worker).collect::<io::Result<_>>()?;
-        Ok(Arc::new(Self { workers, next: AtomicUsize::new(0), running }))
+        Ok(Arc::new(Self {
+            workers,
+            next: AtomicUsize::new(0),
+            members: AtomicUsize::new(0),
+            running,
+        }))
     }
 
     pub fn count(&self) -> usize {
@@ -84,6 +100,11 @@ impl Workers {
     /// All of them, from 0.
     pub fn ids(&self) -> impl Iterator<Item = WorkerId> {
         (0..self.count()).map(WorkerId)
+    }
+
+    /// A model joins those that share the workers.
+    pub fn join(&self, weight: u32) -> Member {
+        Member { index: self.members.fetch_add(1, Ordering::Relaxed), weight }
     }
 
     /// The home of a new connection: n connections in a row see n workers.
@@ -101,24 +122,31 @@ impl Workers {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        let worker = &self.workers[worker.0 % self.count()];
-        AbortOnDropHandle::new(worker.runtime.spawn(task))
+        AbortOnDropHandle::new(self.worker(worker).brief.runtime.spawn(task))
     }
 
-    /// Runs a call that came on worker `home` on `worker`; in the background of that one once it
-    /// has computed for long. None where the worker has ended.
-    pub async fn run<F>(&self, home: WorkerId, worker: WorkerId, call: F) -> Option<F::Output>
+    /// Runs a call of `member` that came on worker `home` on `worker`, in turn with other models; in
+    /// the background of that one once it has computed for long. None where the worker has ended.
+    pub async fn run<F>(
+        &self,
+        home: WorkerId,
+        worker: WorkerId,
+        member: Member,
+        call: F,
+    ) -> Option<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
     {
+        let Worker { brief, background, .. } = self.worker(worker);
         let mut call = Box::pin(call);
+        let turns = brief.turns.clone();
         if worker == home {
-            if let Some(output) = brief(&mut call).await {
+            if let Some(output) = computing(&mut call, turns, member, BRIEF).await {
                 return Some(output);
             }
         } else {
             let there = self.spawn(worker, async move {
-                let output = brief(&mut call).await;
+                let output = computing(&mut call, turns, member, BRIEF).await;
                 (call, output)
             });
             let output;
@@ -127,26 +155,30 @@ impl Workers {
                 return output;
             }
         }
-        let background = &self.workers[worker.0 % self.count()].background;
-        AbortOnDropHandle::new(background.spawn(call)).await.ok()
+        let turns = background.turns.clone();
+        let long = async move { computing(&mut call, turns, member, Duration::MAX).await };
+        AbortOnDropHandle::new(background.runtime.spawn(long)).await.ok()?
+    }
+
+    fn worker(&self, worker: WorkerId) -> &Worker {
+        &self.workers[worker.0 % self.count()]
     }
 
     /// Where a call runs: at home if that has nothing to do, else on the least busy worker that
-    /// has `room`, the nearest to home where several are.
-    pub fn choose(&self, home: WorkerId, room: impl Fn(WorkerId) -> bool) -> WorkerId {
+    /// has `room`, the nearest to home where several are. None where none has room.
+    pub fn choose(&self, home: WorkerId, room: impl Fn(WorkerId) -> bool) -> Option<WorkerId> {
         if self.load(home) == 0 && room(home) {
-            return home;
+            return Some(home);
         }
         let count = self.count();
         (0..count)
             .map(|step| WorkerId((home.0 + step) % count))
             .filter(|worker| room(*worker))
             .min_by_key(|worker| self.load(*worker))
-            .unwrap_or(home)
     }
 
     fn load(&self, worker: WorkerId) -> usize {
-        self.workers[worker.0].load.load(Ordering::Relaxed)
+        self.worker(worker).load.load(Ordering::Relaxed)
     }
 
     /// Counts a call on a worker until the value is dropped.
@@ -162,16 +194,21 @@ impl Workers {
     }
 }
 
-/// Runs a call until it ends, or until it has computed for long: then None.
-async fn brief<F: Future>(call: &mut Pin<Box<F>>) -> Option<F::Output> {
+/// Runs a call, when it is its turn, until it ends or has computed for `most`: then None.
+async fn computing<F: Future>(
+    call: &mut Pin<Box<F>>,
+    turns: Arc<Turns>,
+    member: Member,
+    most: Duration,
+) -> Option<F::Output> {
+    let mut turn = Turn::new(turns, member);
     let mut computed = Duration::ZERO;
     poll_fn(|context| {
-        let started = Instant::now();
-        let polled = call.as_mut().poll(context);
-        computed += started.elapsed();
+        let (polled, spent) = turn.poll(context, |context| call.as_mut().poll(context));
+        computed = computed.saturating_add(spent);
         match polled {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if computed >= BRIEF => Poll::Ready(None),
+            Poll::Pending if computed >= most => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     })

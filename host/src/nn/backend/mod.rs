@@ -14,6 +14,12 @@ pub trait Backend: Send + Sync {
     /// Its name for logs.
     fn name(&self) -> &'static str;
 
+    /// Whether it prepares itself for every shape that it meets, which takes long: then batches have
+    /// 1, 2, 4, … rows, and each is prepared at load.
+    fn prepares_shapes(&self) -> bool {
+        false
+    }
+
     /// Reads a graph. Called on a thread fit for native code; a panic fails the load.
     fn load(&self, path: &Path, options: &GraphOptions) -> Result<Loaded, LoadError>;
 }

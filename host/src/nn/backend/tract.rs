@@ -29,6 +29,10 @@ impl Backend for Tract {
         "tract"
     }
 
+    fn prepares_shapes(&self) -> bool {
+        true
+    }
+
     fn load(&self, path: &Path, options: &GraphOptions) -> Result<Loaded, LoadError> {
         let file = path.display();
         if options.device != Device::Cpu {
@@ -255,9 +259,13 @@ impl Session for TractSession {
         outputs: &[usize],
         _: &Cancel,
     ) -> Result<Vec<Tensor>, NnError> {
-        self.0
-            .run(inputs, outputs)
-            .map_err(|e| NnError::Runtime(format!("the graph failed: {}", one_line(&e))))
+        // It panics where an index is out of range. It is safe Rust, and a run's state is its own, so
+        // nothing is left half changed.
+        let run = catch_unwind(AssertUnwindSafe(|| self.0.run(inputs, outputs)));
+        let run = run.unwrap_or_else(|panic| {
+            Err(TractError::msg(panic_message(panic.as_ref()).to_string()))
+        });
+        run.map_err(|e| NnError::Runtime(format!("the graph failed: {}", one_line(&e))))
     }
 }
 

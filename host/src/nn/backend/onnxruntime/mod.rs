@@ -24,7 +24,7 @@ use ort::{
 
 use self::{session::OrtModel, signature::signature};
 use super::{Backend, Loaded};
-use crate::nn::{Device, GraphOptions, LoadError, Options, StartError};
+use crate::nn::{Device, GraphOptions, LoadError, Options, StartError, session::LOADING};
 
 /// The library and its environment. A process can have only one, and it must outlive every session,
 /// so it is kept here for good.
@@ -141,8 +141,12 @@ fn open(path: &Path, threads: Option<usize>) -> Result<Environment, String> {
 /// ONNX Runtime's own messages. Warnings are for developers of graphs, and some repeat for each run
 /// at a caller's will, so they are hidden by default.
 fn log(level: LogLevel, _category: &str, _id: &str, _location: &str, message: &str) {
+    // While a graph is loaded and tried, what fails comes back as an error to whoever tries.
+    let tries = std::thread::current().name() == Some(LOADING);
     match level {
-        LogLevel::Error | LogLevel::Fatal => tracing::warn!(target: "onnxruntime", "{message}"),
+        LogLevel::Error | LogLevel::Fatal if !tries => {
+            tracing::warn!(target: "onnxruntime", "{message}")
+        }
         _ => tracing::debug!(target: "onnxruntime", "{message}"),
     }
 }
