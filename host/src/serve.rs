@@ -143,8 +143,9 @@ pub async fn serve(
         // The drain ends `serving` below.
         std::future::pending::<()>().await
     };
-    let (max_message, drain) = (settings.max_message, settings.drain_timeout);
-    let serving = grpc::serve::serve(app.clone(), listeners, max_message, drain);
+    let Settings { max_message, window, .. } = settings;
+    let wire = grpc::serve::Wire { max_message, window };
+    let serving = grpc::serve::serve(app.clone(), listeners, wire, settings.drain_timeout);
     tokio::select! {
         result = serving => Ok(result?),
         () = sweeping => Ok(()),

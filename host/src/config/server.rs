@@ -47,6 +47,10 @@ pub struct ServeArgs {
     #[arg(long, env = "TMS_MAX_MESSAGE")]
     pub max_message: Option<ByteSize>,
 
+    /// Bytes of a call that its caller may send ahead [default: 256KiB]
+    #[arg(long, env = "TMS_WINDOW")]
+    pub window: Option<ByteSize>,
+
     /// How long calls in flight may take when the server stops [default: 4s]
     #[arg(long, env = "TMS_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
     pub drain_timeout: Option<Duration>,
@@ -86,6 +90,7 @@ pub(super) struct File {
     host: Vec<IpAddr>,
     workers: Option<usize>,
     max_message: Option<ByteSize>,
+    window: Option<ByteSize>,
     #[serde(default, with = "humantime_serde::option")]
     drain_timeout: Option<Duration>,
     allow_remote_stop: Option<bool>,
@@ -144,6 +149,7 @@ pub struct Settings {
     pub host: Vec<IpAddr>,
     pub workers: usize,
     pub max_message: usize,
+    pub window: u32,
     pub drain_timeout: Duration,
     pub allow_remote_stop: bool,
     pub cache: Option<PathBuf>,
@@ -172,6 +178,7 @@ impl Settings {
             host,
             workers: within("workers", args.workers.or(file.workers).unwrap_or(cores))?,
             max_message: bytes(args.max_message.or(file.max_message), 64 << 20),
+            window: window(bytes(args.window.or(file.window), 256 << 10))?,
             drain_timeout: args
                 .drain_timeout
                 .or(file.drain_timeout)
@@ -190,6 +197,17 @@ impl Settings {
 
 fn bytes(size: Option<ByteSize>, default: usize) -> usize {
     size.map_or(default, |size| usize::try_from(size.as_u64()).unwrap_or(usize::MAX))
+}
+
+/// As HTTP/2 has it.
+fn window(size: usize) -> Result<u32, ConfigError> {
+    match u32::try_from(size) {
+        Ok(size) if (64 << 10..=1 << 30).contains(&size) => Ok(size),
+        _ => {
+            let problem = format!("{size} bytes are not between 64 KiB and 1 GiB");
+            Err(ConfigError { file: "window".to_owned(), problem })
+        }
+    }
 }
 
 /// Every instance that runs has one.

@@ -38,8 +38,11 @@ use super::{
 
 /// The name under which the original's client asks for health.
 const HEALTH_NAME: &str = "TinyModelServer";
-/// HTTP/2 windows: an image fits without waiting for the peer's updates.
-const WINDOW: u32 = 16 << 20;
+/// What a connection's callers may send ahead, together.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// The largest HTTP/2 frame that callers may send. Those that do, as gRPC's own libraries, save most of
+/// the system calls of a large message.
+const FRAME: u32 = 256 << 10;
 /// How often a model that is refused is looked at, to say that it serves again.
 const FOLLOW: Duration = Duration::from_millis(50);
 
@@ -54,12 +57,23 @@ pub enum ServeError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
+/// What callers may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Wire {
+    /// Bytes of a message.
+    pub max_message: usize,
+    /// Bytes of a call that may be under way before they are read. Small, so that a message goes
+    /// through the processor's cache on its way from the socket to its buffer: see
+    /// docs/performance.md.
+    pub window: u32,
+}
+
 /// Serves on `listeners` until `app.stop` is cancelled, then lets the calls in flight end for at
 /// most `drain`. Each worker serves its own connections.
 pub async fn serve(
     app: Arc<App>,
     listeners: Vec<TcpListener>,
-    max_message: usize,
+    wire: Wire,
     drain: Duration,
 ) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -71,7 +85,7 @@ pub async fn serve(
         let (home, connections) = mpsc::unbounded_channel();
         homes.push(home);
         let (health, end) = (health_service.clone(), drained.clone().cancelled_owned());
-        let server = serve_worker(&app, worker, health, connections, max_message, end)?;
+        let server = serve_worker(&app, worker, health, connections, wire, end)?;
         serving.push(app.workers.spawn(worker, server));
     }
     let mut serving = try_join_all(serving);
@@ -110,15 +124,17 @@ fn serve_worker<H: Health>(
     worker: WorkerId,
     health: HealthServer<H>,
     connections: UnboundedReceiver<std::net::TcpStream>,
-    max_message: usize,
+    wire: Wire,
     end: impl Future<Output = ()> + Send + 'static,
 ) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, ServeError> {
+    let Wire { max_message, window } = wire;
     let mark = move |request| Arrived::mark::<Body>(request, worker);
     let name_setting = move |reply| too_large::name_setting::<Body>(reply, max_message);
     let router = Transport::builder()
         .tcp_nodelay(true)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window.max(CONNECTION_WINDOW))
+        .max_frame_size(FRAME)
         .layer(MapRequestLayer::new(mark))
         .layer(MapResponseLayer::new(name_setting))
         .add_routes(services(app, max_message)?)
