@@ -157,7 +157,7 @@ type OfModel = fn(&Model) -> Option<u64>;
 /// A metric of each graph.
 type OfGraph = fn(QueueStats) -> u64;
 
-const MODEL: [(&str, &str, MetricType, OfModel); 9] = [
+const MODEL: [(&str, &str, MetricType, OfModel); 10] = [
     ("tms_calls_in_flight", "Calls that have an instance", MetricType::Gauge, |model| {
         Some(pool(model)?.busy() as u64)
     }),
@@ -178,6 +178,9 @@ const MODEL: [(&str, &str, MetricType, OfModel); 9] = [
     }),
     ("tms_tensor_bytes", "Bytes of tensors that instances hold", MetricType::Gauge, |model| {
         Some(usage(model)?.tensor_bytes.load(Relaxed) as u64)
+    }),
+    ("tms_tensor_bytes_read", "Bytes copied into guests", MetricType::Counter, |model| {
+        Some(usage(model)?.bytes_read.load(Relaxed))
     }),
     ("tms_log_lines_dropped", "Log lines over a call's limit", MetricType::Counter, |model| {
         Some(usage(model)?.log_lines_dropped.load(Relaxed))

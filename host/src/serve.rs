@@ -56,6 +56,8 @@ pub enum ServeError {
 #[derive(Clone, Debug)]
 pub struct Ready {
     pub addresses: Vec<SocketAddr>,
+    /// Where the metrics page is.
+    pub metrics: Option<SocketAddr>,
     pub models: usize,
     pub failed: usize,
     pub workers: usize,
@@ -112,12 +114,14 @@ pub async fn serve(
         allow_remote_stop: settings.allow_remote_stop,
         max_message: settings.max_message,
     });
+    let page_address = page.first().and_then(|listener| listener.local_addr().ok());
     let registry = Arc::new(metrics.registry(app.catalogue.clone()));
     for listener in page {
         tokio::spawn(grpc::page::serve(listener, registry.clone()));
     }
     ready(Ready {
         addresses,
+        metrics: page_address,
         models: app.catalogue.ready().count(),
         failed: app.catalogue.failed().count(),
         workers: settings.workers,

@@ -11,7 +11,11 @@ use super::Server;
 pub fn metrics(server: &Server) -> Vec<(String, f64)> {
     let log = server.log();
     let (_, address) = log.split_once("metrics on http://").expect("the address of the metrics");
-    let address = address.split('/').next().unwrap();
+    samples(address.split('/').next().unwrap())
+}
+
+/// The samples of the page at this address.
+pub fn samples(address: &str) -> Vec<(String, f64)> {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
     let mut page = String::new();

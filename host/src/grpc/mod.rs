@@ -1,6 +1,7 @@
 //! The transport ring: gRPC in and out. The only folder that names tonic.
 //!
 //! - [`proto`]: generated from proto/
+//! - [`codec`]: messages in buffers that fit
 //! - [`listen`]: addresses, connections and their home workers
 //! - [`serve`]: all services on one port, until told to stop
 //! - [`app`]: what the services share
@@ -11,6 +12,7 @@
 //! - [`too_large`]: says which setting a message was too large for
 
 pub mod app;
+pub mod codec;
 mod images;
 mod inference;
 pub mod listen;

@@ -30,6 +30,8 @@ const LARGE: usize = 16 << 20;
 pub struct Usage {
     /// Host-side bytes of all tensors.
     pub tensor_bytes: AtomicUsize,
+    /// Bytes of tensors that guests have read: each is a copy into a guest.
+    pub bytes_read: AtomicU64,
     pub log_lines_dropped: AtomicU64,
     pub instances_created: AtomicU64,
     pub instances_discarded: AtomicU64,
@@ -53,6 +55,11 @@ impl Account {
 
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// The guest reads so many bytes of a tensor.
+    pub fn read(&self, bytes: usize) {
+        self.usage.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Adds `bytes` unless that exceeds `limit`.

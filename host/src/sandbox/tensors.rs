@@ -42,7 +42,8 @@ pub fn lend_bytes(linker: &mut Linker<State>) -> Result<()> {
         Ok((store.data().bytes(&this, offset, length)?,))
     };
     let data = |store: StoreContextMut<'_, State>, (this,): (Resource<HostTensor>,)| {
-        Ok((store.data().table.get(&this)?.tensor.data().clone(),))
+        let length = store.data().table.get(&this)?.tensor.byte_length();
+        Ok((store.data().bytes(&this, 0, length as u64)?,))
     };
     linker.allow_shadowing(true);
     linker.instance("tms:model/tensors@0.1.0")?.func_wrap("[method]tensor.read", read)?;
@@ -60,7 +61,10 @@ impl State {
         let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
         let range = range.and_then(|(offset, length)| Some(offset..offset.checked_add(length)?));
         match range.filter(|range| range.end <= data.len()) {
-            Some(range) => Ok(data.slice(range)),
+            Some(range) => {
+                self.account.read(range.len());
+                Ok(data.slice(range))
+            }
             None => Err(format_err!(
                 "read of {length} bytes at {offset} in a tensor of {} bytes",
                 data.len()
