@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,10 +53,18 @@ def command(
     return [find(), *duration, *shape, "-d", str(frame), *HEADERS, *more, url]
 
 
-def measure(pid: int, url: str, frame: Path, connections: int, streams: int, seconds: float) -> Run:
+def measure(
+    pid: int,
+    url: str,
+    frame: Path,
+    connections: int,
+    streams: int,
+    seconds: float,
+    settle: Callable[[int], None] = cpu.settle,
+) -> Run:
     """Loads the server `pid` for so many seconds, after a warm-up that does not count."""
     load = (url, frame, connections, streams)
-    warm_up(pid, *load)
+    warm_up(pid, *load, settle)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "requests"
         account = cpu.Account(pid)
@@ -66,11 +75,18 @@ def measure(pid: int, url: str, frame: Path, connections: int, streams: int, sec
             text=True,
         )
         spent = account.close()
-        cpu.settle(pid)
+        settle(pid)
         return read(done.stdout, log, *spent)
 
 
-def warm_up(pid: int, url: str, frame: Path, connections: int, streams: int) -> None:
+def warm_up(
+    pid: int,
+    url: str,
+    frame: Path,
+    connections: int,
+    streams: int,
+    settle: Callable[[int], None],
+) -> None:
     """Fills caches for a moment, then gives each caller an instance.
 
     The end of the first breaks off what is in flight, and `tms` throws the instances of such calls
@@ -81,7 +97,7 @@ def warm_up(pid: int, url: str, frame: Path, connections: int, streams: int) -> 
     counted = [moment[0], *few, *moment[3:]]
     for one in (moment, counted):
         subprocess.run(one, check=True, stdout=subprocess.DEVNULL)
-        cpu.settle(pid)
+        settle(pid)
 
 
 def read(text: str, log: Path, server: list[float], generator: float, busy: float) -> Run:
