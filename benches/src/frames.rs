@@ -108,8 +108,8 @@ pub fn picture(file: &Path) -> anyhow::Result<NumpyImage> {
     Ok(of_pixels(image::open(file)?.into_rgb8()))
 }
 
-/// 1080p with ten faces: the picture of people three times, each of another size, so that no two
-/// faces are alike.
+/// 1080p with 14 faces: the picture of people five times, each of another size, so that no two faces
+/// are alike.
 fn crowd(file: &Path) -> anyhow::Result<NumpyImage> {
     let people = image::open(file)?.into_rgb8();
     let mut crowd = RgbImage::from_pixel(1920, 1080, image::Rgb([90, 100, 110]));
