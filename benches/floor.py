@@ -55,7 +55,7 @@ def judge(name: str, runs: list[dict], calibration: dict) -> str:
             f" {cpu.CORES} cores do {most:,.0f}/s at most"
         )
         if most >= low * (1 - WITHIN):
-            reasons.append("the cores are as fast as before, but were not free")
+            reasons.append("with all of them at work all the time that would be within reach")
     else:
         reasons.append(
             f"a byte between two idle runtimes and back takes {calibration['epoll_us']:.0f} µs"
