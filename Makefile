@@ -49,9 +49,9 @@ run_tests: test
 fuzz:
 	@$(PREPARE) && scripts/build.sh && exec scripts/fuzz.sh
 
-## measure; writes benches/runs/
+## measure, for 40 minutes; writes benches/runs/
 bench: build
-	@scripts/python.sh && .venv/bin/python benches/run.py && exec .venv/bin/python benches/sandbox.py
+	@scripts/python.sh bench && .venv/bin/python benches/run.py && exec .venv/bin/python benches/sandbox.py
 
 ## compare the classifier on the first GPU with the CPU
 gpu-test:

@@ -1,18 +1,17 @@
-"""One run of the load generator: h2load's rate and times, and what the server's CPUs spent."""
+"""One run of the load generator: h2load's rate and times, and what CPU it took of whom."""
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cpu
+
 HEADERS = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-# A second before a run would be a run itself; this fills caches and makes instances.
-WARM_UP = 0.3
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -26,9 +25,15 @@ class Run:
     reply_bytes: float
     """Data of a reply, with its five bytes of prefix. An error has none: it is all headers."""
     cpu_us: float
-    """CPU time of the server a call."""
+    """CPU time of the server a call, of all its processes."""
+    generator_us: float
+    """CPU time of the load generator a call."""
     others: float
     """Share of the machine's CPU that neither the server nor the generator had."""
+    idle: float
+    """Share of the machine's CPU that nobody had."""
+    unused: int
+    """Processes of the server that had nothing to do: no connection came to them."""
 
 
 def find() -> str:
@@ -48,26 +53,54 @@ def command(
     return [find(), *duration, *shape, "-d", str(frame), *HEADERS, *more, url]
 
 
-def measure(pid: int, url: str, frame: Path, connections: int, streams: int, seconds: float) -> Run:
+def measure(
+    pid: int,
+    url: str,
+    frame: Path,
+    connections: int,
+    streams: int,
+    seconds: float,
+    settle: Callable[[int], None] = cpu.settle,
+) -> Run:
     """Loads the server `pid` for so many seconds, after a warm-up that does not count."""
     load = (url, frame, connections, streams)
-    subprocess.run(command(*load, min(seconds, WARM_UP)), check=True, stdout=subprocess.DEVNULL)
+    warm_up(pid, *load, settle)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "requests"
-        cpu, busy, spent = cpu_time(pid), busy_time(), children_time()
+        account = cpu.Account(pid)
         done = subprocess.run(
             command(*load, seconds, f"--log-file={log}"),
             check=True,
             stdout=subprocess.PIPE,
             text=True,
         )
-        cpu = cpu_time(pid) - cpu
-        busy = busy_time() - busy
-        spent = children_time() - spent
-        return read(done.stdout, log, cpu, busy, busy - cpu - spent)
+        spent = account.close()
+        settle(pid)
+        return read(done.stdout, log, *spent)
 
 
-def read(text: str, log: Path, cpu: float, busy: float, others: float) -> Run:
+def warm_up(
+    pid: int,
+    url: str,
+    frame: Path,
+    connections: int,
+    streams: int,
+    settle: Callable[[int], None],
+) -> None:
+    """Fills caches for a moment, then gives each caller an instance.
+
+    The end of the first breaks off what is in flight, and `tms` throws the instances of such calls
+    away; the second ends when all its calls are answered, so that theirs stay.
+    """
+    moment = command(url, frame, connections, streams, 0.3)
+    few = ["-n", str(2 * connections * streams)]
+    counted = [moment[0], *few, *moment[3:]]
+    for one in (moment, counted):
+        subprocess.run(one, check=True, stdout=subprocess.DEVNULL)
+        settle(pid)
+
+
+def read(text: str, log: Path, server: list[float], generator: float, busy: float) -> Run:
     """The figures in what h2load printed and logged. Fails unless all requests succeeded."""
     counts = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored", text)
     data = re.search(r"\((\d+)\) data", text)
@@ -75,42 +108,24 @@ def read(text: str, log: Path, cpu: float, busy: float, others: float) -> Run:
     if not counts or not data or not took:
         raise RuntimeError(f"h2load printed something else:\n{text}")
     calls, succeeded, failed, errored = map(int, counts.groups())
-    if calls == 0 or succeeded != calls or failed or errored:
+    if calls == 0:
+        sys.exit("benches/run.py: no call ended in time: give more --seconds")
+    if succeeded != calls or failed or errored:
         raise RuntimeError(f"requests failed:\n{text}")
     # A line a request: when it started, its HTTP status, and its microseconds.
     times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
     seconds = float(took[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1}[took[2]]
+    spent, available = sum(server), seconds * cpu.CORES
     return Run(
         calls=calls,
         rate=float(took[3]),
         p50_us=times[len(times) // 2],
         p99_us=times[len(times) * 99 // 100],
         reply_bytes=int(data[1]) / calls,
-        cpu_us=cpu / calls * 1e6,
-        others=max(0.0, others) / (seconds * (os.cpu_count() or 1)),
+        cpu_us=spent / calls * 1e6,
+        generator_us=generator / calls * 1e6,
+        others=max(0.0, busy - spent - generator) / available,
+        idle=max(0.0, 1 - busy / available),
+        # A process that starts others and waits for them is the first.
+        unused=sum(one < 0.02 * spent for one in server[1:]),
     )
-
-
-def cpu_time(pid: int) -> float:
-    """Seconds of CPU that the threads of a process had, to the nanosecond."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            total += int((task / "schedstat").read_text().split()[0])
-        except OSError:
-            pass  # A thread that ended meanwhile.
-    return total / 1e9
-
-
-def busy_time() -> float:
-    """Seconds that the machine's CPUs did not idle, those that the hypervisor took included."""
-    user, nice, system, _idle, _wait, irq, soft, steal = (
-        int(n) for n in Path("/proc/stat").read_text().split()[1:9]
-    )
-    return (user + nice + system + irq + soft + steal) / TICK
-
-
-def children_time() -> float:
-    """Seconds of CPU that ended children of this process had."""
-    times = os.times()
-    return times.children_user + times.children_system

@@ -1,103 +1,128 @@
-"""The table of a run: medians, spread, and the budgets beside them."""
+"""The tables of a run: medians, spread, and the budgets beside them."""
 
 from statistics import median
 
-from cases import CASES, SESSIONS, Budget, Case, added, ratio
+import floor
+import open_report
+from cases import Budget, Case
+from groups import GROUPS, SESSIONS
+from tables import row, spread
 
-HEAD = "| call | load | `tms` | beside it | ratio of rates | added to the p50 | budget | |"
-RULE = "| --- | --- | --- | --- | --- | --- | --- | --- |"
+TITLES = {
+    "floor": "The echo alone",
+    "native": "Beside the same without a sandbox",
+    "python": "Beside the Python server",
+    "mlp": "A small network, 64 callers",
+    "classification": "Classification",
+    "embedding": "A sentence's embedding",
+    "faces": "Faces: a cascade of three networks",
+    "open": "At a rate",
+}
+HEAD = [
+    "call", "load", "server", "calls a second", "p50, µs", "p99, µs", "server CPU a call, µs",
+    "`tms` against it", "budget", "",
+]  # fmt: skip
 
 
-def summary(record: dict) -> str:
-    """A run's record as markdown."""
-    machine, runs = record["machine"], record["runs"]
-    others = median(run["others"] for run in runs if "others" in run)
-    load = machine["load_at_start"][0]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+def summary(groups: dict[str, dict]) -> str:
+    """Groups as markdown, in the order in which they are run."""
+    about = next(iter(groups.values()))["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
-        f"# {machine['date']}, {machine['cpu']}, {machine['cores']} cores",
+        f"# {about['date'][:10]}, {about['cpu']}, {about['cores']} cores",
         "",
-        f"{machine['memory_gib']} GiB, Linux {machine['kernel']}; {versions}.",
+        f"{about['memory_gib']} GiB, Linux {about['kernel']}; {versions}.",
         "",
-        f"{record['rounds']} interleaved runs of {record['seconds']} s. Figures are medians; in"
-        " brackets the lowest and highest run. Load average at the start"
-        f" {load:.1f}; other processes had {others:.0%} of the CPU during the median run.",
-        "",
-        HEAD,
-        RULE,
-        *(row(case, runs) for case in CASES),
-        "",
-        "| the network alone | runs a second | p50 |",
-        "| --- | --- | --- |",
-        *(session_row(callers, runs) for callers in SESSIONS),
-        "",
-        "| server CPU a call | `tms` | beside it | more |",
-        "| --- | --- | --- | --- |",
-        *(cpu_row(case, runs) for case in CASES),
+        "Figures are medians; in brackets the lowest and highest run. Ratios are of neighbours in"
+        " time, then the median of those. `python` is the Python server with a process for every"
+        " other core, `python-cores` with one a core.",
     ]
+    for name, title in TITLES.items():
+        if name in groups:
+            lines += [
+                "",
+                f"## {title}",
+                "",
+                opening(groups[name]),
+                "",
+                *section(name, groups[name]),
+            ]
     return "\n".join(lines) + "\n"
 
 
-def row(case: Case, runs: list[dict]) -> str:
-    """A case's line. Ratios and differences are of neighbours in time, then the median of those."""
-    pairs = pairs_of(case, runs)
-    alone = case.budget.metric == "added"
-    shown = time if alone else rate
-    ours, others = (shown([pair[side] for pair in pairs]) for side in (0, 1))
-    verdict = "met" if met(case.budget, pairs) else "**missed**"
-    cells = [
-        case.name,
-        f"{case.connections}x{case.streams}",
-        ours,
-        f"{others} ({case.other})",
-        spread([ratio(*pair) for pair in pairs], "{:.2f}"),
-        spread([added(*pair) for pair in pairs], "{:+.0f}") + " µs" if alone else "",
-        str(case.budget),
-        verdict,
+def opening(group: dict) -> str:
+    """How a group was run."""
+    others = [run["others"] for run in group["runs"] if "others" in run]
+    busy = f"; other processes had {median(others):.0%} of the CPU" if others else ""
+    return (
+        f"`benches/run.py --only {group['name']}`, {group['machine']['date']}: {group['rounds']}"
+        f" rounds of {group['seconds']:g} s, {group['took']:.0f} s in all; load average at the"
+        f" start {group['machine']['load_at_start'][0]:.1f}{busy}."
+    )
+
+
+def section(name: str, group: dict) -> list[str]:
+    """A group's tables."""
+    runs = group["runs"]
+    if name == "open":
+        return open_report.lines(runs)
+    lines = [f"Skipped: {skipped}.\n" for skipped in group.get("skipped", [])]
+    measured = {run["case"] for run in runs}
+    lines += [row(HEAD), row(["---"] * len(HEAD))]
+    for case in GROUPS[name]:
+        if case.name in measured:
+            lines += case_rows(case, runs)
+    if name == "native":
+        lines += ["", "| the network alone | runs a second | p50, µs |", "| --- | --- | --- |"]
+        lines += [session_row(callers, runs) for callers in SESSIONS]
+    if name == "floor":
+        lines += ["", *floor.lines(group)]
+    return lines
+
+
+def case_rows(case: Case, runs: list[dict]) -> list[str]:
+    """A line for each server."""
+    by_server: dict[str, list[dict]] = {}
+    for run in runs:
+        if run["case"] == case.name:
+            by_server.setdefault(run["server"], []).append(run)
+    # Ours is another where this `tms` cannot batch.
+    ours = case.ours if case.ours in by_server else "tms"
+    order = [ours, *(name for name in case.against if name in by_server and name != ours)]
+    lines = []
+    for name in order:
+        own = by_server[name]
+        first = [case.name, case.load] if name == ours else ["", ""]
+        against = [""] * 3
+        if name != ours:
+            against = compared(by_server[ours], own, case.against[name])
+        lines.append(row([*first, name, *figures(own), *against]))
+    return lines
+
+
+def figures(runs: list[dict]) -> list[str]:
+    """Rate, times, CPU."""
+    rates = [run["rate"] for run in runs]
+    return [
+        spread(rates, "{:,.0f}" if median(rates) >= 10 else "{:.1f}"),
+        spread([run["p50_us"] for run in runs], "{:,.0f}"),
+        spread([run["p99_us"] for run in runs], "{:,.0f}"),
+        spread([run["cpu_us"] for run in runs], "{:,.0f}"),
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
-def met(budget: Budget, pairs: list[tuple[dict, dict]]) -> bool:
-    """Whether the median keeps to the budget."""
-    return budget.met(median(budget.of(*pair) for pair in pairs))
+def compared(ours: list[dict], others: list[dict], budget: Budget | None) -> list[str]:
+    """Ratio or difference, the budget, and whether the median keeps to it."""
+    measured = budget or Budget("ratio", 0)
+    found = [measured.of(*pair) for pair in zip(ours, others, strict=True)]
+    shown = spread(found, "{:.2f}") if measured.metric == "ratio" else spread(found, "{:+.0f} µs")
+    if budget is None:
+        return [shown, "", ""]
+    return [shown, str(budget), "met" if budget.met(median(found)) else "**missed**"]
 
 
 def session_row(callers: int, runs: list[dict]) -> str:
     """The line of the network alone."""
     own = [run for run in runs if run["case"] == f"session, {callers} callers"]
-    return f"| {callers} at once | {rate(own)} | {time(own)} |"
-
-
-def cpu_row(case: Case, runs: list[dict]) -> str:
-    """What a call costs the server: less troubled by neighbours than a rate is."""
-    pairs = pairs_of(case, runs)
-    ours, others = (median(pair[side]["cpu_us"] for pair in pairs) for side in (0, 1))
-    name = f"{case.name}, {case.connections}x{case.streams}"
-    return f"| {name} | {ours:.0f} µs | {others:.0f} µs | {ours - others:+.0f} µs |"
-
-
-def pairs_of(case: Case, runs: list[dict]) -> list[tuple[dict, dict]]:
-    """The runs of `tms` and of the other, by round."""
-    own = [run for run in runs if run["case"] == case.name]
-    ours = [run for run in own if run["server"] == "tms"]
-    others = [run for run in own if run["server"] != "tms"]
-    return list(zip(ours, others, strict=True))
-
-
-def rate(runs: list[dict]) -> str:
-    """Calls a second."""
-    return spread([run["rate"] for run in runs], "{:,.0f}") + "/s"
-
-
-def time(runs: list[dict]) -> str:
-    """The p50 in µs."""
-    return spread([run["p50_us"] for run in runs], "{:,.0f}") + " µs"
-
-
-def spread(figures: list[float], form: str) -> str:
-    """The median, and the lowest and highest where there are several."""
-    shown = form.format(median(figures))
-    if len(figures) > 1:
-        shown += f" [{form.format(min(figures))}, {form.format(max(figures))}]"
-    return shown
+    shown = [spread([run[key] for run in own], "{:,.0f}") for key in ("rate", "p50_us")]
+    return row([f"{callers} at once", *shown])

@@ -119,7 +119,10 @@ def attacks(chosen: list[str], rounds: int, seconds: float) -> list[dict]:
                     command = load.command(url, file, CALLERS, 1, 3600)
                     attacker = subprocess.Popen(command, stdout=subprocess.DEVNULL)
                     try:
-                        beside = load.measure(server.pid, url, neighbour, 1, 1, seconds)
+                        # The server has no rest while it is attacked: it is not waited for.
+                        beside = load.measure(
+                            server.pid, url, neighbour, 1, 1, seconds, settle=lambda _: None
+                        )
                     finally:
                         attacker.kill()
                         attacker.wait()

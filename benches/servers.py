@@ -1,31 +1,34 @@
-"""Starts the servers that are measured and what they serve, and asks them for an answer."""
+"""The servers that are measured, and how they are started."""
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
+
+import cpu
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 TMS = BUILT / "tms"
 BENCH = BUILT / "tms-bench"
-PICTURE = ROOT / "models/efficientnet_lite0/tests/chelsea.png"
-MODELS = [
-    *(ROOT / "models" / name for name in ("example_text", "example_image", "efficientnet_lite0")),
-    ROOT / "tests/guests/pixels",
-]
+SERVICES = {"ModelInfer": "inference.GRPCInferenceService"}
 
 
 class Server:
-    """A process that serves until it is stopped."""
+    """A process, and those that it started, that serve until they are stopped."""
 
-    def __init__(self, name: str, *arguments: str | Path) -> None:
+    def __init__(self, name: str, *arguments: str | Path, stderr: IO[str] | None = None) -> None:
         self.name = name
         self.command = [str(argument) for argument in arguments]
         self.process = subprocess.Popen(
-            self.command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
+            self.command,
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
         )
         assert self.process.stdout
         ready = self.process.stdout.readline()
@@ -42,16 +45,7 @@ class Server:
 
     def url(self, call: str) -> str:
         """Where a call is posted to."""
-        return f"http://{self.address}/server.Server/{call}"
-
-    def answer(self, call: str, model: str) -> str:
-        """A model's answer, through a real client that checks the status."""
-        given = ["--text", "text"] if call == "RunText" else ["--image", str(PICTURE)]
-        asked = [str(TMS), "call", "--address", self.address, *given, model]
-        done = subprocess.run(asked, stdout=subprocess.PIPE, text=True)
-        if done.returncode != 0:
-            sys.exit(f"benches/run.py: {self.name} gives no answer for {model}")
-        return done.stdout
+        return f"http://{self.address}/{SERVICES.get(call, 'server.Server')}/{call}"
 
     def stop(self) -> None:
         """Ends the process."""
@@ -60,35 +54,49 @@ class Server:
 
 
 def environment() -> dict[str, str]:
-    """The environment, with the ONNX Runtime that `make` fetched."""
+    """The environment, with the ONNX Runtime that `make` fetched, and warnings only."""
     fetched = ROOT / ".onnxruntime"
     known = {"TMS_ONNXRUNTIME": str(fetched)} if fetched.is_dir() else {}
-    return known | dict(os.environ)
+    return {"TMS_LOG": "warn"} | known | dict(os.environ)
 
 
-def prepare(folder: Path) -> None:
-    """Puts the requests and the models that are served into a folder."""
-    missing = [path for path in (TMS, BENCH) if not path.exists()]
-    if missing:
-        sys.exit(f"benches/run.py: run make build first: no {missing[0].name}")
-    subprocess.run([TMS, "build", *MODELS], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    subprocess.run([BENCH, "frames", folder / "frames"], check=True, cwd=ROOT)
-    for model in MODELS:
-        copy = folder / "models" / model.name
-        copy.mkdir(parents=True)
-        for file in [*model.glob("model.*")]:
-            shutil.copy(file, copy)
+def commands(folder: Path) -> dict[str, list[str | Path]]:
+    """How each server is started, on a free port; models and weights are in `folder`."""
 
+    def tms(models: str) -> list[str | Path]:
+        served = ["--models", folder / models, "--cache", folder / "cache"]
+        return [TMS, "serve", "--host", "127.0.0.1", "--port", "0", *served]
 
-def start(folder: Path) -> dict[str, Server]:
-    """All servers, each on a free port. An idle one costs the others nothing."""
-    served = ["--models", folder / "models", "--cache", folder / "cache"]
+    weights = ["--port", "0", "--weights", folder / "models"]
+    python = [sys.executable, ROOT / "benches/python_server", *weights]
     return {
-        "tms": Server("tms", TMS, "serve", "--host", "127.0.0.1", "--port", "0", *served),
-        "echo": Server("echo", BENCH, "echo"),
-        "resize": Server("resize", BENCH, "echo", "--work", "resize"),
-        "classify": Server("classify", BENCH, "classify"),
+        "tms": tms("models"),
+        "tms-batching": tms("batching"),
+        "echo": [BENCH, "echo"],
+        "resize": [BENCH, "echo", "--work", "resize"],
+        "classify": [BENCH, "classify"],
+        "python": python,
+        "python-cores": [*python, "--processes", str(cpu.CORES)],
     }
+
+
+def start(names: set[str], folder: Path) -> dict[str, Server]:
+    """Those servers. An idle one costs the others nothing."""
+    known = commands(folder)
+    started: dict[str, Server] = {}
+    try:
+        for name in sorted(names):
+            started[name] = Server(name, *known[name])
+    except BaseException:
+        stop(started)
+        raise
+    return started
+
+
+def stop(started: dict[str, Server]) -> None:
+    """Ends them."""
+    for server in started.values():
+        server.stop()
 
 
 def session(callers: int, seconds: float) -> list[str]:

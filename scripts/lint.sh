@@ -13,8 +13,8 @@ else
     skip "shellcheck is not installed: apt-get install -y shellcheck"
 fi
 say "ruff and mypy"
-"$PYTHON" -m ruff check --quiet clients/python tests/clients tests/docs
-"$PYTHON" -m ruff format --check --quiet clients/python tests/clients tests/docs
+"$PYTHON" -m ruff check --quiet clients/python tests/clients tests/docs benches
+"$PYTHON" -m ruff format --check --quiet clients/python tests/clients tests/docs benches
 (cd clients/python && "$PYTHON" -m mypy)
 say "clippy (2 to 4 minutes the first time)"
 cargo clippy --release --locked --workspace --all-targets -- -D warnings

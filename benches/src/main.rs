@@ -8,12 +8,18 @@
 //! - [`classify`]: the classifier without a sandbox
 //! - [`session`]: the classifier's network alone
 //! - [`instances`]: what fresh, used, limited and idle instances cost
-//! - [`frames`]: the requests, as files for the load generator
+//! - [`frames`]: the requests, as files for the load generators
+//! - [`load`]: a load generator that keeps its pace, over [`client`]'s connections, at [`arrivals`]
+//! - [`calibrate`]: what the machine takes for what a small call is made of
 
+mod arrivals;
+mod calibrate;
 mod classify;
+mod client;
 mod echo;
 mod frames;
 mod instances;
+mod load;
 mod serve;
 mod service;
 mod session;
@@ -37,8 +43,12 @@ enum Command {
     Session(session::Args),
     /// Measure what instances cost, without gRPC
     Instances(instances::Args),
-    /// Write the requests as files for h2load
+    /// Write the requests as files for the load generators
     Frames(frames::Args),
+    /// Post a request at a rate, or in a closed loop, and print the times
+    Load(load::Args),
+    /// Measure the machine: system calls, wake-ups, loopback, memory
+    Calibrate(calibrate::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -49,5 +59,7 @@ fn main() -> anyhow::Result<()> {
         Command::Session(args) => session::run(args),
         Command::Instances(args) => instances::run(args),
         Command::Frames(args) => frames::run(args),
+        Command::Load(args) => load::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
     }
 }
