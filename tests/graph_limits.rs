@@ -52,6 +52,7 @@ async fn a_graphs_queue_is_bounded() {
     let setup = Setup::new()
         .onnxruntime()
         .graph("slow", "slow")
+        .file("slow/model.toml", "sessions = 1")
         .guest("echo")
         .workers(1)
         .config("[model.slow.limits]\nmax_queue = 1\ntimeout = '10m'");

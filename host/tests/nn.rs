@@ -286,8 +286,11 @@ async fn a_caller_who_leaves_stops_the_run() {
 #[tokio::test]
 async fn a_full_queue_refuses_callers() {
     for (_, runtime) in runtimes() {
-        let graph =
-            load_with(&runtime, "slow", &GraphOptions { queue: 1, ..GraphOptions::default() });
+        let graph = load_with(
+            &runtime,
+            "slow",
+            &GraphOptions { queue: 1, sessions: Some(1), ..GraphOptions::default() },
+        );
         let x = floats(&[200, 200], &[0.; 40_000]);
         // Polled one after another on this thread: at most one can be running and one waiting.
         let inputs = [("x", x)];
@@ -308,7 +311,7 @@ async fn a_hundred_calls_at_once_get_their_own_answers() {
         let graph = load_with(
             &runtime,
             "two_inputs",
-            &GraphOptions { sessions: 3, ..GraphOptions::default() },
+            &GraphOptions { sessions: Some(3), ..GraphOptions::default() },
         );
         let calls: Vec<_> = (0..100u16)
             .map(|i| {

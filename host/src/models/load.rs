@@ -224,7 +224,7 @@ pub fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
                  the weights"
             ));
         }
-        options.sessions = sessions;
+        options.sessions = Some(sessions);
     }
     options.batch = batch(&chosen)?;
     options.fallback_cpu = match chosen.fallback.as_deref() {

@@ -9,10 +9,11 @@ use tokio::sync::oneshot;
 
 use super::{
     NnError, Tensor, TensorInfo,
-    backend::Loaded,
+    backend::{Loaded, Model},
     batch::Batching,
     check::Signature,
     queue::{Answer, Cancel, Job, Queue, QueueStats},
+    session,
 };
 use crate::edf::Ticket;
 
@@ -29,6 +30,9 @@ struct Inner {
     max_elements: usize,
     batching: Batching,
     queue: Arc<Queue>,
+    /// What further sessions are made from, and their threads.
+    model: Arc<dyn Model>,
+    threads: usize,
 }
 
 /// A call's outputs.
@@ -49,11 +53,20 @@ impl Graph {
         backend: &'static str,
         max_elements: usize,
         batching: Batching,
-        queue: Arc<Queue>,
+        (queue, threads): (Arc<Queue>, usize),
     ) -> Graph {
-        let Loaded { signature, device, .. } = loaded;
-        let name = name.to_string();
-        Graph(Arc::new(Inner { name, signature, backend, device, max_elements, batching, queue }))
+        let Loaded { signature, device, model } = loaded;
+        Graph(Arc::new(Inner {
+            name: name.to_string(),
+            signature,
+            backend,
+            device,
+            max_elements,
+            batching,
+            queue,
+            model,
+            threads,
+        }))
     }
 
     pub fn name(&self) -> &str {
@@ -129,7 +142,10 @@ impl Graph {
         let (reply, answer) = oneshot::channel();
         let cancel = Arc::<Cancel>::default();
         let job = Job { inputs, outputs, reply, cancel: cancel.clone() };
-        let ticket = queue.push(deadline, job)?;
+        let (ticket, grow) = queue.push(deadline, job)?;
+        if grow {
+            session::grow(self.name(), self.0.model.clone(), self.0.threads, queue.clone());
+        }
         let mut caller = Caller { queue, ticket, cancel, waiting: true };
         let result = answer.await;
         caller.waiting = false;

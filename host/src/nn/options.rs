@@ -22,8 +22,9 @@ pub struct GraphOptions {
     pub device: Device,
     /// Serve on the CPU where `device` cannot be used, with a warning, rather than not at all.
     pub fallback_cpu: bool,
-    /// Runs at the same time. Each session holds its own copy of the weights.
-    pub sessions: usize,
+    /// Runs at the same time. A session beside the first holds a copy of the weights, and is made
+    /// when there is work for it. None: as many as threads, within 1 GiB of copies, where that helps.
+    pub sessions: Option<usize>,
     /// Calls that may wait; more are refused.
     pub queue: usize,
     /// Elements of all inputs of one run.
@@ -56,7 +57,7 @@ impl Default for GraphOptions {
             backend,
             device,
             fallback_cpu: false,
-            sessions: 1,
+            sessions: None,
             queue,
             max_elements,
             batch: None,

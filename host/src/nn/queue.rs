@@ -28,11 +28,23 @@ pub struct Answer {
     pub batch: usize,
 }
 
+/// The two kinds of session of a graph. A run that is alone uses all threads and is over soonest;
+/// runs beside each other do more in all with a part of the threads each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// There is one, which runs where no narrow one does.
+    Wide,
+    /// As many as are needed, made when there is more to do at once.
+    Narrow,
+}
+
 /// A bounded queue between callers and the session threads of one graph.
 pub struct Queue {
     state: Mutex<State>,
-    /// Signalled when a job arrives and when the queue closes.
-    arrived: Condvar,
+    /// Signalled when there may be work for the wide session, or for a narrow one, and when the
+    /// queue closes.
+    wide: Condvar,
+    narrow: Condvar,
     capacity: usize,
 }
 
@@ -40,6 +52,7 @@ struct State {
     jobs: Edf<Job>,
     /// Jobs that session threads have taken and not finished.
     running: Vec<Arc<Cancel>>,
+    sessions: Sessions,
     /// Native runs begun so far, and the jobs in them.
     runs: u64,
     taken: u64,
@@ -51,12 +64,44 @@ struct State {
     closed: Option<NnError>,
 }
 
+/// A graph's sessions, by number.
+#[derive(Default)]
+struct Sessions {
+    /// Runs at the same time.
+    most: usize,
+    /// Narrow ones that there are, and that there may be.
+    narrow: usize,
+    most_narrow: usize,
+    /// One is being made.
+    growing: bool,
+    /// Those that run, and the narrow ones among them.
+    busy: usize,
+    narrow_busy: usize,
+}
+
+impl Sessions {
+    /// Whether a session of this kind is to run one of so many jobs that wait.
+    fn may(&self, kind: Kind, waiting: usize) -> bool {
+        match kind {
+            Kind::Wide => self.narrow_busy == 0,
+            Kind::Narrow => self.busy < self.most && (self.busy > 0 || waiting > 1),
+        }
+    }
+
+    /// Whether another one would have something to do while so many jobs wait.
+    fn lacking(&self, waiting: usize) -> bool {
+        let idle = usize::from(self.busy == 0) + self.narrow - self.narrow_busy;
+        waiting > idle && !self.growing && self.narrow < self.most_narrow
+    }
+}
+
 /// What goes on at a graph.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueueStats {
     pub waiting: usize,
-    pub running: usize,
-    /// Of those that run: the caller has left, and the backend cannot be stopped or has not yet.
+    /// Sessions that run.
+    pub busy: usize,
+    /// Calls that run and whose callers have left: the backend cannot be stopped or has not yet.
     pub abandoned: usize,
     /// Runs begun so far, and the calls in them.
     pub runs: u64,
@@ -71,32 +116,44 @@ pub struct QueueStats {
 pub const SIZES: usize = 11;
 
 impl Queue {
-    pub fn new(capacity: usize) -> Queue {
+    /// For so many runs at the same time.
+    pub fn new(capacity: usize, sessions: usize) -> Queue {
         let capacity = capacity.max(1);
         let state = State {
             jobs: Edf::new(capacity),
             running: Vec::new(),
+            sessions: Sessions {
+                most: sessions,
+                most_narrow: if sessions > 1 { sessions } else { 0 },
+                ..Sessions::default()
+            },
             runs: 0,
             taken: 0,
             left: 0,
             sizes: [0; SIZES],
             closed: None,
         };
-        Queue { state: Mutex::new(state), arrived: Condvar::new(), capacity }
+        let (wide, narrow) = (Condvar::new(), Condvar::new());
+        Queue { state: Mutex::new(state), wide, narrow, capacity }
     }
 
-    /// Adds a job, or says why not.
-    pub fn push(&self, deadline: Instant, job: Job) -> Result<Ticket, NnError> {
+    /// Adds a job, or says why not. Also whether a further session is to be made, which is then
+    /// expected: see [`Queue::grown`].
+    pub fn push(&self, deadline: Instant, job: Job) -> Result<(Ticket, bool), NnError> {
         let mut state = self.lock();
         if let Some(reason) = &state.closed {
             return Err(reason.clone());
         }
         let pushed = state.jobs.push(deadline, job);
+        let alone = state.sessions.busy == 0 && state.jobs.len() == 1;
+        let wide = alone || state.sessions.narrow == 0;
+        let grow = pushed.is_ok() && state.sessions.lacking(state.jobs.len());
+        state.sessions.growing |= grow;
         drop(state);
         match pushed {
             Ok(ticket) => {
-                self.arrived.notify_one();
-                Ok(ticket)
+                if wide { &self.wide } else { &self.narrow }.notify_one();
+                Ok((ticket, grow))
             }
             Err(_) => {
                 Err(NnError::Busy(format!("{} calls already wait for this graph", self.capacity)))
@@ -106,13 +163,18 @@ impl Queue {
 
     /// Waits for jobs and moves those of the next native run into `taken`, which is empty. False once
     /// the queue is closed.
-    pub fn take(&self, batching: &Batching, taken: &mut Vec<Job>) -> bool {
+    pub fn take(&self, kind: Kind, batching: &Batching, taken: &mut Vec<Job>) -> bool {
         let mut state = self.lock();
         loop {
-            // Callers take back what is too late.
-            let now = Instant::now();
-            let jobs = state.jobs.iter(now).map(|(ticket, job)| (*ticket, job));
-            let chosen = batching.choose(jobs);
+            let may = state.sessions.may(kind, state.jobs.len());
+            let chosen = match may {
+                // Callers take back what is too late.
+                true => {
+                    let jobs = state.jobs.iter(Instant::now());
+                    batching.choose(jobs.map(|(ticket, job)| (*ticket, job)))
+                }
+                false => Vec::new(),
+            };
             if !chosen.is_empty() {
                 taken.extend(chosen.iter().filter_map(|ticket| state.jobs.remove(ticket)));
                 state.running.extend(taken.iter().map(|job| job.cancel.clone()));
@@ -120,12 +182,22 @@ impl Queue {
                 let size = chosen.len().next_power_of_two().ilog2() as usize;
                 state.sizes[size.min(SIZES - 1)] += 1;
                 state.taken += chosen.len() as u64;
+                state.sessions.busy += 1;
+                state.sessions.narrow_busy += usize::from(kind == Kind::Narrow);
                 return true;
             }
             if state.closed.is_some() {
                 return false;
             }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let (own, other) = match kind {
+                Kind::Wide => (&self.wide, &self.narrow),
+                Kind::Narrow => (&self.narrow, &self.wide),
+            };
+            if !may && !state.jobs.is_empty() {
+                // Not for this session, but perhaps for another one that was not told.
+                other.notify_one();
+            }
+            state = own.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -143,23 +215,43 @@ impl Queue {
         let waiting = state.jobs.drain();
         state.closed.get_or_insert_with(|| reason.clone());
         drop(state);
-        self.arrived.notify_all();
+        self.wide.notify_all();
+        self.narrow.notify_all();
         for job in waiting {
             let _ = job.reply.send(Err(reason.clone()));
         }
     }
 
-    /// Jobs that were taken together have ended.
-    pub fn finished(&self, ended: &[Arc<Cancel>]) {
+    /// A session has ended the run of jobs that it had taken.
+    pub fn finished(&self, kind: Kind, ended: &[Arc<Cancel>]) {
         let is = |one: &Arc<Cancel>| ended.iter().any(|other| Arc::ptr_eq(one, other));
-        self.lock().running.retain(|running| !is(running));
+        let mut state = self.lock();
+        state.running.retain(|running| !is(running));
+        state.sessions.busy -= 1;
+        state.sessions.narrow_busy -= usize::from(kind == Kind::Narrow);
+    }
+
+    /// The session that was to be made is there, or cannot be made: then there will be no more.
+    /// Whether yet another one is to be made.
+    pub fn grown(&self, there: bool) -> bool {
+        let mut state = self.lock();
+        let waiting = state.jobs.len();
+        let sessions = &mut state.sessions;
+        sessions.growing = false;
+        sessions.narrow += usize::from(there);
+        if !there {
+            sessions.most_narrow = sessions.narrow;
+        }
+        let more = sessions.lacking(waiting);
+        sessions.growing = more;
+        more
     }
 
     pub fn stats(&self) -> QueueStats {
         let state = self.lock();
         QueueStats {
             waiting: state.jobs.len(),
-            running: state.running.len(),
+            busy: state.sessions.busy,
             abandoned: state.running.iter().filter(|cancel| cancel.is_cancelled()).count(),
             runs: state.runs,
             calls: state.taken,

@@ -19,7 +19,7 @@ fn soon() -> Instant {
 
 #[test]
 fn the_earliest_deadline_is_taken_first() {
-    let (queue, now) = (Queue::new(8), Instant::now());
+    let (queue, now) = (Queue::new(8, 1), Instant::now());
     let mut wanted = Vec::new();
     for seconds in [30, 10, 20] {
         let (job, _answer, cancel) = job();
@@ -29,16 +29,16 @@ fn the_earliest_deadline_is_taken_first() {
     wanted.sort_by_key(|(seconds, _)| *seconds);
     for (_, cancel) in wanted {
         let mut taken = Vec::new();
-        assert!(queue.take(&Batching::NONE, &mut taken));
+        assert!(queue.take(Kind::Wide, &Batching::NONE, &mut taken));
         assert!(taken.len() == 1 && Arc::ptr_eq(&taken[0].cancel, &cancel));
     }
 }
 
 #[test]
 fn a_full_queue_refuses_and_a_caller_who_leaves_makes_room() {
-    let queue = Queue::new(2);
+    let queue = Queue::new(2, 1);
     let (first, _a, _) = job();
-    let ticket = queue.push(soon(), first).unwrap();
+    let (ticket, _) = queue.push(soon(), first).unwrap();
     let (second, _b, _) = job();
     queue.push(soon(), second).unwrap();
     let (third, _c, _) = job();
@@ -48,34 +48,37 @@ fn a_full_queue_refuses_and_a_caller_who_leaves_makes_room() {
     let (third, _c, last) = job();
     queue.push(soon(), third).unwrap();
     let mut taken = Vec::new();
-    assert!(queue.take(&Batching::NONE, &mut taken) && queue.take(&Batching::NONE, &mut taken));
+    assert!(
+        queue.take(Kind::Wide, &Batching::NONE, &mut taken)
+            && queue.take(Kind::Wide, &Batching::NONE, &mut taken)
+    );
     assert_eq!(taken.len(), 2);
     assert!(Arc::ptr_eq(&taken[1].cancel, &last));
 }
 
 #[test]
 fn a_closed_queue_tells_everybody_why() {
-    let queue = Queue::new(8);
+    let queue = Queue::new(8, 1);
     let (waiting, mut answer, _) = job();
     queue.push(soon(), waiting).unwrap();
     queue.close(NnError::Runtime("broken".into()));
     assert_eq!(answer.try_recv().unwrap().unwrap_err().to_string(), "broken");
     assert_eq!(queue.push(soon(), job().0).unwrap_err().to_string(), "broken");
-    assert!(!queue.take(&Batching::NONE, &mut Vec::new()));
+    assert!(!queue.take(Kind::Wide, &Batching::NONE, &mut Vec::new()));
 }
 
 #[test]
 fn runs_whose_callers_have_left_are_counted_until_they_end() {
-    let queue = Queue::new(8);
+    let queue = Queue::new(8, 1);
     let (first, _answer, cancel) = job();
     queue.push(soon(), first).unwrap();
-    queue.take(&Batching::NONE, &mut Vec::new());
+    queue.take(Kind::Wide, &Batching::NONE, &mut Vec::new());
     cancel.cancel();
     let stats = queue.stats();
-    assert_eq!((stats.waiting, stats.running, stats.abandoned, stats.runs), (0, 1, 1, 1));
-    queue.finished(&[cancel]);
+    assert_eq!((stats.waiting, stats.busy, stats.abandoned, stats.runs), (0, 1, 1, 1));
+    queue.finished(Kind::Wide, &[cancel]);
     let stats = queue.stats();
-    assert_eq!((stats.running, stats.abandoned, stats.runs), (0, 0, 1));
+    assert_eq!((stats.busy, stats.abandoned, stats.runs), (0, 0, 1));
 }
 
 #[test]
@@ -93,4 +96,33 @@ fn a_run_is_stopped_only_while_it_lasts() {
     assert!(matches!(cancel.running(&stop), Err(NnError::Cancelled)));
     cancel.cancel();
     assert_eq!(*stopped.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_run_that_is_alone_is_wide_and_runs_beside_each_other_are_narrow() {
+    let queue = Queue::new(8, 2);
+    let take = |kind| {
+        let mut taken = Vec::new();
+        // The other kind does not wait here: it would never be told.
+        let waiting = queue.stats().waiting;
+        let may = queue.lock().sessions.may(kind, waiting);
+        may.then(|| queue.take(kind, &Batching::NONE, &mut taken)).map(|_| taken.remove(0).cancel)
+    };
+    let push = || queue.push(soon(), job().0).unwrap().1;
+    assert!(!push(), "one session is enough for one call");
+    assert!(take(Kind::Narrow).is_none(), "it is left to the wide one");
+    let first = take(Kind::Wide).unwrap();
+    assert!(push(), "a second call at once is what a second session is for");
+    assert!(!push(), "which is expected now");
+    queue.grown(true);
+    let second = take(Kind::Narrow).unwrap();
+    assert!(take(Kind::Narrow).is_none(), "two runs are the most");
+    queue.finished(Kind::Wide, &[first]);
+    assert!(take(Kind::Wide).is_none(), "not beside a narrow one");
+    let third = take(Kind::Narrow).unwrap();
+    assert_eq!(queue.stats().busy, 2);
+    queue.finished(Kind::Narrow, &[second]);
+    queue.finished(Kind::Narrow, &[third]);
+    push();
+    assert!(take(Kind::Narrow).is_none() && take(Kind::Wide).is_some(), "alone again");
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    BackendChoice, Graph, GraphOptions, LoadError, Options, StartError, TensorInfo,
+    BackendChoice, Device, Graph, GraphOptions, LoadError, Options, StartError, TensorInfo,
     backend::{Backend, Loaded, Session, onnxruntime::OnnxRuntime},
     batch::Batching,
     check::{describe, unusable},
@@ -21,6 +21,8 @@ pub struct Runtime {
     /// In order of preference, each with why it is there or not.
     backends: Vec<(BackendChoice, Found)>,
     preferred: BackendChoice,
+    /// Threads that share the work of all runs.
+    threads: usize,
 }
 
 impl Runtime {
@@ -45,7 +47,9 @@ impl Runtime {
         }
         let backends =
             vec![(BackendChoice::OnnxRuntime, onnxruntime), (BackendChoice::Tract, tract)];
-        Ok(Runtime { backends, preferred: options.backend })
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let threads = options.threads.unwrap_or(cores);
+        Ok(Runtime { backends, preferred: options.backend, threads })
     }
 
     /// Reads a graph and starts its sessions. Blocks; `name` is for logs and messages.
@@ -59,25 +63,24 @@ impl Runtime {
             return Err(LoadError(format!("there is no file `{}`", path.display())));
         }
         let (backend, why) = self.choose(options)?;
-        let (loaded, sessions, batching) = read(name, backend.clone(), path, options)?;
+        let (loaded, session, batching) = read(name, backend.clone(), path, options)?;
         let (signature, device) = (loaded.signature.clone(), loaded.device.clone());
 
-        let queue = Arc::new(Queue::new(options.queue));
-        // Made before the threads, so that an early return ends those that have started.
-        let graph =
-            Graph::new(name, loaded, backend.name(), options.max_elements, batching, queue.clone());
-        let count = sessions.len();
-        for session in sessions {
-            serve(name, session, queue.clone(), batching)
-                .map_err(|e| LoadError(format!("a session thread cannot start: {e}")))?;
-        }
+        let sessions = self.sessions(path, options, &loaded, batching);
+        let queue = Arc::new(Queue::new(options.queue, sessions));
+        let threads = (self.threads / sessions).max(1);
+        serve(name, session, queue.clone(), batching)
+            .map_err(|e| LoadError(format!("a session thread cannot start: {e}")))?;
+        let max_elements = options.max_elements;
+        let served = (queue, threads);
+        let graph = Graph::new(name, loaded, backend.name(), max_elements, batching, served);
         let batches = match batching.rows {
             1 => String::new(),
             rows => format!("; batches: up to {rows} rows"),
         };
         tracing::info!(
             graph = name,
-            "{} serves it on {device} ({why}; sessions: {count}{batches}); takes {}; gives {}",
+            "{} serves it on {device} ({why}; sessions: {sessions}{batches}); takes {}; gives {}",
             backend.name(),
             describe(&signature.inputs),
             describe(&signature.outputs),
@@ -100,13 +103,34 @@ impl Runtime {
         let (path, options) = (path.to_path_buf(), GraphOptions { batch: None, ..options.clone() });
         on_native_thread(move || {
             let loaded = backend.load(&path, &options)?;
-            let (mut session, signature) = (loaded.model.session()?, &loaded.signature);
+            let (mut session, signature) = (loaded.model.session(None)?, &loaded.signature);
             let session = session.as_mut();
             let powers = powers_of_two(rows);
             Ok(Batchable::verify(session, signature).and_then(|batchable| {
                 powers.map(|rows| batchable.measure(session, signature, rows)).collect()
             }))
         })
+    }
+
+    /// Runs of a graph at the same time.
+    fn sessions(
+        &self,
+        path: &Path,
+        options: &GraphOptions,
+        loaded: &Loaded,
+        batching: Batching,
+    ) -> usize {
+        /// For the copies of a graph's weights that nobody asked for, in bytes.
+        const COPIES: u64 = 1 << 30;
+        const MOST: usize = 64;
+        let weights = path.metadata().map_or(COPIES, |file| file.len()).max(1);
+        let alone = batching.rows > 1 || loaded.device != Device::Cpu.to_string();
+        let default = match alone {
+            // A batch, like a device, is one run for many.
+            true => 1,
+            false => self.threads.min(MOST).min((COPIES / weights) as usize).max(1),
+        };
+        options.sessions.unwrap_or(default).max(1)
     }
 
     /// The backend for a graph, and why it is this one.
@@ -137,10 +161,10 @@ impl Runtime {
     }
 }
 
-/// A graph that was read, its sessions, and how its calls are put together.
-type Read = (Loaded, Vec<Box<dyn Session>>, Batching);
+/// A graph that was read, its first session, and how its calls are put together.
+type Read = (Loaded, Box<dyn Session>, Batching);
 
-/// Reads a graph, makes its sessions, and sees whether it can be batched where it is to be.
+/// Reads a graph, makes its first session, and sees whether it can be batched where it is to be.
 fn read(
     name: &str,
     backend: Arc<dyn Backend>,
@@ -150,11 +174,9 @@ fn read(
     let (name, path, options) = (name.to_owned(), path.to_path_buf(), options.clone());
     on_native_thread(move || {
         let loaded = backend.load(&path, &options)?;
-        let sessions: Result<Vec<_>, LoadError> =
-            (0..options.sessions.max(1)).map(|_| loaded.model.session()).collect();
-        let mut sessions = sessions?;
-        let (Some(batch), Some(session)) = (options.batch, sessions.first_mut()) else {
-            return Ok((loaded, sessions, Batching::NONE));
+        let mut session = loaded.model.session(None)?;
+        let Some(batch) = options.batch else {
+            return Ok((loaded, session, Batching::NONE));
         };
         let (signature, powers) = (&loaded.signature, backend.prepares_shapes());
         let open = |info: &TensorInfo| info.shape.iter().skip(1).any(|dim| *dim < 0);
@@ -165,16 +187,16 @@ fn read(
                  many",
                 backend.name()
             );
-            return Ok((loaded, sessions, Batching::NONE));
+            return Ok((loaded, session, Batching::NONE));
         }
         let unfit = |e| LoadError(format!("its calls cannot be batched (batch = true): {e}"));
-        let session = session.as_mut();
-        let batchable = Batchable::verify(session, signature).map_err(unfit)?;
+        let tried = session.as_mut();
+        let batchable = Batchable::verify(tried, signature).map_err(unfit)?;
         for rows in powers_of_two(batch.rows).filter(|_| powers) {
-            batchable.warm(session, signature, rows).map_err(unfit)?;
+            batchable.warm(tried, signature, rows).map_err(unfit)?;
         }
         let batching = Batching { rows: batch.rows, bytes: batch.memory, powers };
-        Ok((loaded, sessions, batching))
+        Ok((loaded, session, batching))
     })
 }
 

@@ -16,10 +16,10 @@ use std::{
 };
 
 use super::{
-    NnError, Tensor,
-    backend::Session,
+    LoadError, NnError, Tensor,
+    backend::{Model, Session},
     batch::{self, Batching},
-    queue::{Answer, Cancel, Job, Queue, Stop},
+    queue::{Answer, Cancel, Job, Kind, Queue, Stop},
 };
 
 /// Enough for deep recursion in graph loaders and kernels.
@@ -36,24 +36,41 @@ pub fn native_thread<T: Send + 'static>(
     Builder::new().name(name.to_string()).stack_size(STACK_BYTES).spawn(work)
 }
 
-/// Serves jobs of `queue` with `session` until the queue is closed.
+/// Serves jobs of `queue` with the wide `session` until the queue is closed.
 pub fn serve(
     graph: &str,
     session: Box<dyn Session>,
     queue: Arc<Queue>,
     batching: Batching,
 ) -> io::Result<()> {
-    let graph = graph.to_string();
+    let mut runner = Runner { graph: graph.to_string(), session, queue };
+    native_thread("nn-session", move || runner.serve_all(Kind::Wide, batching)).map(drop)
+}
+
+/// Makes a narrow session of `threads` threads for `queue`, and serves with it. The queue expects it.
+pub fn grow(graph: &str, model: Arc<dyn Model>, threads: usize, queue: Arc<Queue>) {
+    let (name, waiting) = (graph.to_string(), queue.clone());
     let worker = move || {
-        let mut runner = Runner { graph, session, queue };
-        let mut jobs = Vec::new();
-        while runner.queue.take(&batching, &mut jobs) {
-            let taken: Vec<_> = jobs.iter().map(|job| job.cancel.clone()).collect();
-            runner.serve(std::mem::take(&mut jobs));
-            runner.queue.finished(&taken);
+        let made = catch_unwind(AssertUnwindSafe(|| model.session(Some(threads))));
+        let made = made.unwrap_or_else(|panic| {
+            Err(LoadError(format!("it broke down: {}", panic_message(panic.as_ref()))))
+        });
+        let more = queue.grown(made.is_ok());
+        match made {
+            Ok(session) => {
+                if more {
+                    grow(&name, model, threads, queue.clone());
+                }
+                tracing::debug!(graph = name, "a further session, of {threads} threads");
+                Runner { graph: name, session, queue }.serve_all(Kind::Narrow, Batching::NONE);
+            }
+            Err(e) => tracing::warn!(graph = name, "no further session can be made: {e}"),
         }
     };
-    native_thread("nn-session", worker).map(drop)
+    if let Err(e) = native_thread("nn-session", worker) {
+        waiting.grown(false);
+        tracing::warn!(graph, "no further session can be made: {e}");
+    }
 }
 
 struct Runner {
@@ -63,6 +80,15 @@ struct Runner {
 }
 
 impl Runner {
+    fn serve_all(&mut self, kind: Kind, batching: Batching) {
+        let mut jobs = Vec::new();
+        while self.queue.take(kind, &batching, &mut jobs) {
+            let taken: Vec<_> = jobs.iter().map(|job| job.cancel.clone()).collect();
+            self.serve(std::mem::take(&mut jobs));
+            self.queue.finished(kind, &taken);
+        }
+    }
+
     /// Runs jobs that go together and replies.
     fn serve(&mut self, mut jobs: Vec<Job>) {
         jobs.retain(|job| !job.cancel.is_cancelled());

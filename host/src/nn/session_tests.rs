@@ -34,7 +34,7 @@ async fn call(queue: &Queue, inputs: Vec<(usize, Tensor)>) -> Result<Answer, NnE
 
 #[tokio::test]
 async fn a_panic_fails_the_graph_for_all_callers() {
-    let queue = Arc::new(Queue::new(8));
+    let queue = Arc::new(Queue::new(8, 1));
     serve("fragile", Box::new(FragileSession), queue.clone(), Batching::NONE).unwrap();
     let good = vec![(0, Tensor::new(crate::nn::DType::U8, [1u64], vec![1].into()).unwrap())];
     assert!(call(&queue, good.clone()).await.is_ok());
@@ -60,7 +60,9 @@ impl Session for EndlessSession {
         cancel: &Cancel,
     ) -> Result<Vec<Tensor>, NnError> {
         let (stop, stopped) = std::sync::mpsc::channel();
-        let stop: Stop = Arc::new(move || drop(stop.send(())));
+        let stop: Stop = Arc::new(move || {
+            let _ = stop.send(());
+        });
         let _running = cancel.running(&stop)?;
         self.rows.lock().unwrap().push(inputs[0].1.shape()[0]);
         stopped.recv().unwrap();
@@ -77,7 +79,7 @@ async fn until(condition: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_run_of_several_is_stopped_when_the_last_has_left() {
-    let (session, queue) = (EndlessSession::default(), Arc::new(Queue::new(8)));
+    let (session, queue) = (EndlessSession::default(), Arc::new(Queue::new(8, 1)));
     let batching = Batching { rows: 8, bytes: 1000, powers: false };
     serve("endless", Box::new(session.clone()), queue.clone(), batching).unwrap();
     let job = || {
@@ -103,6 +105,6 @@ async fn a_run_of_several_is_stopped_when_the_last_has_left() {
     members[2].0.cancel();
     assert_eq!((session.stopped.load(Ordering::SeqCst), queue.stats().abandoned), (1, 2));
     members[1].0.cancel();
-    until(|| queue.stats().running == 0).await;
+    until(|| queue.stats().busy == 0).await;
     assert_eq!(session.stopped.load(Ordering::SeqCst), 2);
 }

@@ -5,7 +5,7 @@ pub mod onnxruntime;
 #[cfg(feature = "tract")]
 pub mod tract;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use super::{GraphOptions, LoadError, NnError, Tensor, check::Signature, queue::Cancel};
 
@@ -29,12 +29,13 @@ pub struct Loaded {
     pub signature: Signature,
     /// The device that runs it, which differs from the one asked for after a fallback.
     pub device: String,
-    pub model: Box<dyn Model>,
+    pub model: Arc<dyn Model>,
 }
 
 /// A graph from which sessions are made.
 pub trait Model: Send + Sync {
-    fn session(&self) -> Result<Box<dyn Session>, LoadError>;
+    /// A session whose runs use so many threads of their own, or those that all sessions share.
+    fn session(&self, threads: Option<usize>) -> Result<Box<dyn Session>, LoadError>;
 }
 
 /// Runs a graph, one call at a time, on the thread that owns it.

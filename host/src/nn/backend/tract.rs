@@ -84,7 +84,7 @@ impl Backend for Tract {
                 one_line(&e)
             ))
         })?;
-        let model = Box::new(TractModel(shared));
+        let model = Arc::new(TractModel(shared));
         Ok(Loaded { signature, device: Device::Cpu.to_string(), model })
     }
 }
@@ -244,7 +244,8 @@ impl Shared {
 struct TractModel(Arc<Shared>);
 
 impl Model for TractModel {
-    fn session(&self) -> Result<Box<dyn Session>, LoadError> {
+    /// Its runs have one thread each.
+    fn session(&self, _: Option<usize>) -> Result<Box<dyn Session>, LoadError> {
         Ok(Box::new(TractSession(self.0.clone())))
     }
 }

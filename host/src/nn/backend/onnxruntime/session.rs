@@ -3,8 +3,10 @@
 use std::{
     borrow::Cow,
     ops::Range,
-    path::PathBuf,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions};
@@ -23,6 +25,8 @@ use crate::nn::{
 pub struct OrtModel {
     pub runtime: OnnxRuntime,
     pub path: PathBuf,
+    /// Of the file, when it was first read.
+    pub stamp: Option<Stamp>,
     pub device: Device,
     /// Made to read the signature, and given out as the first session.
     pub first: Mutex<Option<ort::session::Session>>,
@@ -31,16 +35,28 @@ pub struct OrtModel {
     pub outputs: Arc<[String]>,
 }
 
+/// What changes when a file does: its length, its time and its place on the disk.
+pub type Stamp = (u64, SystemTime, u64);
+
+/// None where there is no such file.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let file = path.metadata().ok()?;
+    Some((file.len(), file.modified().ok()?, file.ino()))
+}
+
 impl Model for OrtModel {
-    fn session(&self) -> Result<Box<dyn Session>, LoadError> {
+    fn session(&self, threads: Option<usize>) -> Result<Box<dyn Session>, LoadError> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let session =
-            match first.map(Ok).unwrap_or_else(|| self.runtime.session(&self.path, self.device)) {
-                Ok(session) => session,
-                Err(Failure::Device(reason) | Failure::Graph(reason)) => {
-                    return Err(unreadable(&self.path, &reason));
-                }
-            };
+        if first.is_none() && stamp(&self.path) != self.stamp {
+            return Err(LoadError("the graph's file has changed since the start".into()));
+        }
+        let again = || self.runtime.session(&self.path, self.device, threads);
+        let session = match first.map(Ok).unwrap_or_else(again) {
+            Ok(session) => session,
+            Err(Failure::Device(reason) | Failure::Graph(reason)) => {
+                return Err(unreadable(&self.path, &reason));
+            }
+        };
         let all = (0..self.outputs.len()).collect();
         let selection = Selection::new(all, &self.outputs).map_err(|e| LoadError(e.to_string()))?;
         Ok(Box::new(OrtSession {
