@@ -20,15 +20,16 @@ BLOCKS = [
 SERVERS = {
     "echo": "bare tonic echo",
     "tms": "tms",
+    "python-pool": "Python, two threads a core",
     "python-cores": "Python, a process a core",
     "python": "Python, cores / 2 processes",
 }
 WIDTH, LEFT, BAR, STEP, TITLE, GAP = 720, 190, 320, 20, 24, 12
 STYLE = """
 text{font:13px system-ui,sans-serif;fill:#24292f}.t{font-weight:600}
-.echo{fill:#afb8c1}.tms{fill:#0969da}.python,.python-cores{fill:#d4a72c}
+.echo{fill:#afb8c1}.tms{fill:#0969da}.python,.python-cores,.python-pool{fill:#d4a72c}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.echo{fill:#6e7681}.tms{fill:#4493f8}
-.python,.python-cores{fill:#bb8009}}
+.python,.python-cores,.python-pool{fill:#bb8009}}
 """
 
 

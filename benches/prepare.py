@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import network
-from servers import BENCH, ROOT, TMS, Server
+from servers import BENCH, ROOT, TMS
 
 MODELS = [
     *(ROOT / "models" / name for name in ("example_text", "example_image", "efficientnet_lite0")),
@@ -14,7 +14,7 @@ MODELS = [
     *(ROOT / "tests/guests" / name for name in ("pixels", "mlp_row")),
 ]
 # What `tms` and the Python server read of a model's folder.
-FILES = ["model.wasm", "*.onnx", "labels.txt", "tokenizer.json"]
+FILES = ["model.wasm", "model.toml", "*.onnx", "labels.txt", "tokenizer.json"]
 BATCHING = "batch = true\nmax_batch = 32\n"
 
 
@@ -37,12 +37,3 @@ def prepare(folder: Path) -> None:
         network.write(folder / "models" / name / "model.onnx")
         shutil.copytree(folder / "models" / name, folder / "batching" / name)
         (folder / "batching" / name / "model.toml").write_text(BATCHING)
-
-
-def batching(folder: Path) -> bool:
-    """Whether this `tms` knows how to batch: one that does not says so when it starts."""
-    options = ["--models", folder / "batching", "--cache", folder / "cache", "--port", "0"]
-    log = folder / "batching.log"
-    with log.open("w") as stderr:
-        Server("tms-batching", TMS, "serve", *options, stderr=stderr).stop()
-    return "unknown field `batch`" not in log.read_text()

@@ -1,7 +1,7 @@
 """Where the CPU time of a call goes, a layer a line; see README.md.
 
-Samples the server with perf (cpu-clock: no hardware counters needed) while h2load calls it, and puts
-each sample's function into a layer. Prints microseconds of server CPU a call.
+Samples the server with perf (cpu-clock: no hardware counters needed) while h2load calls it, and
+puts each sample's function into a layer. Prints microseconds of server CPU a call.
 """
 
 import argparse
@@ -14,15 +14,20 @@ from collections import Counter
 from pathlib import Path
 
 import load
+import prepare
 import servers
-from cases import CASES
+from cases import Case
+from groups import GROUPS
 
 # What a function belongs to, by its name and its binary: the first that matches.
 LAYERS = [
     ("kernel: sockets, copies from and to them", r"^\[k\]"),
     ("the guest's own code", r"^\[\.\] 0x|\[JIT\]|anon"),
     ("copying and filling memory", r"mem(move|cpy|set)"),
-    ("allocating", r"malloc|_int_free|^\[\.\] (cfree|free|realloc|calloc)|unlink_chunk|mi_|alloc::alloc"),
+    (
+        "allocating",
+        r"malloc|_int_free|^\[\.\] (cfree|free|realloc|calloc)|unlink_chunk|mi_",
+    ),
     ("ONNX Runtime", r"libonnxruntime|Ort|onnxruntime"),
     ("wasmtime: into the guest and back", r"wasmtime|cranelift|pulley"),
     ("HTTP/2: h2, hyper", r"h2::|hyper|httparse|http::|http_body"),
@@ -47,18 +52,17 @@ def main() -> None:
         sys.exit("benches/profile.py: perf is missing: apt-get install -y linux-perf")
     with tempfile.TemporaryDirectory(prefix="tms-bench-") as folder:
         at = Path(folder)
-        servers.prepare(at)
-        started = servers.start(at)
+        prepare.prepare(at)
+        started = servers.start({given.server}, at)
         try:
-            for case in CASES:
+            for case in GROUPS["native"]:
                 if case.name in given.cases:
                     profile(case, started[given.server], at, given)
         finally:
-            for server in started.values():
-                server.stop()
+            servers.stop(started)
 
 
-def profile(case, server: servers.Server, folder: Path, given: argparse.Namespace) -> None:
+def profile(case: Case, server: servers.Server, folder: Path, given: argparse.Namespace) -> None:
     """Samples one server under one load and prints the layers."""
     data = folder / "perf.data"
     command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "4999", "-o", data]

@@ -35,7 +35,8 @@ def summary(groups: dict[str, dict]) -> str:
         "",
         "Figures are medians; in brackets the lowest and highest run. Ratios are of neighbours in"
         " time, then the median of those. `python` is the Python server with a process for every"
-        " other core, `python-cores` with one a core.",
+        " other core, `python-cores` with one a core, `python-pool` with two threads in each of"
+        " those.",
     ]
     for name, title in TITLES.items():
         if name in groups:
@@ -66,7 +67,7 @@ def section(name: str, group: dict) -> list[str]:
     runs = group["runs"]
     if name == "open":
         return open_report.lines(runs)
-    lines = [f"Skipped: {skipped}.\n" for skipped in group.get("skipped", [])]
+    lines: list[str] = []
     measured = {run["case"] for run in runs}
     lines += [row(HEAD), row(["---"] * len(HEAD))]
     for case in GROUPS[name]:
@@ -86,8 +87,7 @@ def case_rows(case: Case, runs: list[dict]) -> list[str]:
     for run in runs:
         if run["case"] == case.name:
             by_server.setdefault(run["server"], []).append(run)
-    # Ours is another where this `tms` cannot batch.
-    ours = case.ours if case.ours in by_server else "tms"
+    ours = case.ours
     order = [ours, *(name for name in case.against if name in by_server and name != ours)]
     lines = []
     for name in order:

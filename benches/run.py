@@ -18,7 +18,7 @@ import prepare
 import record
 import report
 import servers
-from groups import GROUPS, OPEN, SESSIONS, without_batching
+from groups import GROUPS, OPEN, SESSIONS
 
 ALL = [*GROUPS, "open"]
 
@@ -41,24 +41,16 @@ def main() -> None:
     groups = {}
     with tempfile.TemporaryDirectory(prefix="tms-bench-") as folder:
         prepare.prepare(Path(folder))
-        batching = "mlp" in chosen and prepare.batching(Path(folder))
         for name in (name for name in ALL if name in chosen):
-            groups[name] = group(name, Path(folder), batching, rounds, seconds)
+            groups[name] = group(name, Path(folder), rounds, seconds)
             print(report.summary({name: groups[name]}), flush=True)
     if not given.quick:
         record.write(groups)
 
 
-def group(name: str, folder: Path, batching: bool, rounds: int, seconds: float) -> dict:
+def group(name: str, folder: Path, rounds: int, seconds: float) -> dict:
     """Everything about a group, for the record."""
-    cases, skipped = OPEN if name == "open" else GROUPS[name], []
-    if not batching:
-        skipped = [
-            f"{case.name}, batched: this tms does not know `batch` in model.toml"
-            for case in cases
-            if case.ours == "tms-batching"
-        ]
-        cases = [case for case in map(without_batching, cases) if case]
+    cases = OPEN if name == "open" else GROUPS[name]
     began = time.monotonic()
     found: dict = {
         "name": name,
@@ -66,8 +58,6 @@ def group(name: str, folder: Path, batching: bool, rounds: int, seconds: float) 
         "rounds": rounds,
         "seconds": seconds,
     }
-    if skipped:
-        found["skipped"] = skipped
     if name == "floor":
         found["calibration"] = measure.printed([str(servers.BENCH), "calibrate"])
     started = servers.start({server for case in cases for server in case.servers}, folder)

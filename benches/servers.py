@@ -77,6 +77,7 @@ def commands(folder: Path) -> dict[str, list[str | Path]]:
         "classify": [BENCH, "classify"],
         "python": python,
         "python-cores": [*python, "--processes", str(cpu.CORES)],
+        "python-pool": [*python, "--processes", str(cpu.CORES), "--threads", "2"],
     }
 
 

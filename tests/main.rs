@@ -24,6 +24,7 @@ mod text; // texts, arguments, unicode
 mod workers; // workers, their memories, connections
 
 // What keeps the server up.
+mod fairness; // models that share a worker
 mod graph_limits; // a graph's queue and deadlines
 mod hostile; // attacks, one a file, each beside a neighbour who must not notice
 mod instances; // how long an instance lives; snapshots

@@ -27,7 +27,7 @@ def main() -> None:
     arguments.add_argument(
         "--processes", type=int, default=max(1, cores // 2), help="[default: cores / 2]"
     )
-    arguments.add_argument("--threads", type=int, default=2, help="of each pool [default: 2]")
+    arguments.add_argument("--threads", type=int, default=1, help="of each pool [default: 1]")
     arguments.add_argument(
         "--weights", type=Path, default=REPOSITORY / "models", help="a folder with one a model"
     )

@@ -12,9 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// While two models have computed on a thread within this time, calls that come wait for their turn;
-/// a model that is alone there never does.
-const RECENT: Duration = Duration::from_millis(10);
+/// While two models have computed on a thread within this time, calls wait for their turns; a model that
+/// is alone there never does.
+const RECENT: Duration = Duration::from_millis(20);
+/// After one has computed for so long, the thread looks for new messages before the next one does.
+const LONG: Duration = Duration::from_micros(200);
 /// The part of a nanosecond that virtual time is counted in, so that division by a weight is exact
 /// enough.
 const SCALE: u64 = 1024;
@@ -157,21 +159,31 @@ impl Turn {
         let spent = began.elapsed();
         let mut line = self.turns.line();
         line.charge(self.member, began, spent);
-        Turns::next(&line);
+        if spent < LONG {
+            Turns::next(&line);
+        } else if !line.ready.is_empty() {
+            drop(line);
+            let turns = self.turns.clone();
+            // Woken at once, they would follow each other without end, and the runtime would hear of
+            // nobody else's call.
+            tokio::spawn(async move {
+                tokio::task::yield_now().await;
+                Turns::next(&turns.line());
+            });
+        }
         (polled, spent)
     }
 
     fn is_next(&mut self, waker: &Waker, now: Instant) -> bool {
         let model = self.member.index;
         let mut line = self.turns.line();
-        let arrives = self.call.is_none();
         let call = *self.call.get_or_insert_with(|| {
             line.next_call += 1;
             line.next_call
         });
         if !self.waits {
             let alone = line.ready.is_empty();
-            if alone && !(arrives && line.contended(model, now)) {
+            if alone && !line.contended(model, now) {
                 return true;
             }
             line.join(model, call, waker.clone());

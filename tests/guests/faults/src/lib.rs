@@ -16,6 +16,8 @@ enum Act {
     Trap,
     /// Never returns, computing.
     Loop,
+    /// Computes for so many steps, and answers.
+    Compute { steps: u64 },
     /// Calls itself until the stack is full.
     Recurse,
     /// Answers JSON of about this many bytes.
@@ -52,6 +54,11 @@ impl Model for Faults {
             Act::Panic => panic!("asked to panic"),
             Act::Trap => trap(),
             Act::Loop => spin(),
+            Act::Compute { steps } => {
+                (0..steps).for_each(|step| {
+                    black_box(step);
+                });
+            }
             Act::Recurse => return Output::json(&recurse(black_box(1))),
             Act::Reply { bytes } => return Output::json(&"x".repeat(bytes)),
             Act::CallerError => bail_caller!("the caller is to blame"),
