@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::harness::{Server, Setup};
 
 /// A millisecond or two, which is a few turns.
-const WORK: &str = r#"{"do": "compute", "steps": 1000000}"#;
+const WORK: &str = r#"{"do": "compute", "steps": 8000000}"#;
 /// Callers of the crowded model.
 const CROWD: usize = 12;
 /// Calls of the other one's only caller.
