@@ -3,8 +3,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::Duration,
@@ -102,17 +102,18 @@ impl Sandbox {
 
 /// Increments the engine's epoch while guests run; sleeps while none do.
 pub struct Ticker {
-    running: AtomicUsize,
+    /// A guest has run since the last tick, or runs.
+    ran: AtomicBool,
     asleep: AtomicBool,
-    thread: std::sync::OnceLock<thread::Thread>,
+    thread: OnceLock<thread::Thread>,
 }
 
 impl Ticker {
-    fn start(engine: Engine) -> Arc<Self> {
+    pub fn start(engine: Engine) -> Arc<Self> {
         let ticker = Arc::new(Self {
-            running: AtomicUsize::new(0),
+            ran: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
-            thread: std::sync::OnceLock::new(),
+            thread: OnceLock::new(),
         });
         let weak = Arc::downgrade(&ticker);
         let spawned = thread::Builder::new().name("tms-epoch".into()).spawn(move || {
@@ -120,9 +121,9 @@ impl Ticker {
             // Ends with the last handle on it.
             while let Some(ticker) = weak.upgrade() {
                 engine.increment_epoch();
-                idle = match ticker.running.load(Ordering::SeqCst) {
-                    0 => idle + 1,
-                    _ => 0,
+                idle = match ticker.ran.swap(false, Ordering::SeqCst) {
+                    true => 0,
+                    false => idle + 1,
                 };
                 if idle < IDLE_TICKS {
                     drop(ticker);
@@ -130,10 +131,10 @@ impl Ticker {
                     continue;
                 }
                 ticker.asleep.store(true, Ordering::SeqCst);
-                let nobody = ticker.running.load(Ordering::SeqCst) == 0;
+                let nobody = !ticker.ran.load(Ordering::SeqCst);
                 drop(ticker);
                 if nobody {
-                    // A call that comes now sees `asleep` and unparks; the time-out lets this
+                    // A guest that runs now sees `asleep` and unparks; the time-out lets this
                     // thread notice that the server is gone.
                     thread::park_timeout(Duration::from_secs(1));
                 }
@@ -152,23 +153,18 @@ impl Ticker {
         ticker
     }
 
-    /// Says that a guest runs, until the value is dropped.
-    pub fn running(self: &Arc<Self>) -> Running {
-        self.running.fetch_add(1, Ordering::SeqCst);
+    /// To be said before each poll of a guest, and at each tick that it meets. One that runs on and on
+    /// meets the next tick long before the ticker would sleep; one that waits is polled again before
+    /// it runs.
+    pub fn guest_runs(&self) {
+        // Mostly it has been said already: then the workers only read what they share.
+        if !self.ran.load(Ordering::SeqCst) {
+            self.ran.store(true, Ordering::SeqCst);
+        }
         if self.asleep.load(Ordering::SeqCst)
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
         }
-        Running(self.clone())
-    }
-}
-
-/// A guest that runs.
-pub struct Running(Arc<Ticker>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }

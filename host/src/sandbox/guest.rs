@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use super::{
     CallError, CodeCache, Grants, Instance, LoadError, Sandbox,
     bindings::{ModelPre, tms::model::log::Level},
-    clock::CpuClock,
+    clock::{CallClock, Late},
     engine::Ticker,
     instance::failure,
     log::{GuestLog, Stdio},
@@ -135,7 +135,7 @@ impl Maker {
             account: Arc::new(Account::new(self.usage.clone())),
             deadline: Instant::now() + limits.init,
             cpu: limits.init,
-            clock: Arc::default(),
+            clock: Arc::new(CallClock::new(self.ticker.clone())),
         };
         let mut store = Store::new(&self.engine, state);
         // Copying does not yield: so much takes a tenth of a second, all of it would take half of one.
@@ -163,18 +163,17 @@ impl Maker {
     /// Runs the start of an instance within the time that it may take.
     pub(super) async fn starting<T>(
         &self,
-        clock: &CpuClock,
+        clock: &CallClock,
         start: impl Future<Output = wasmtime::Result<T>>,
     ) -> Result<T, CallError> {
-        let _running = self.ticker.running();
         let limit = self.options.limits.init;
-        match tokio::time::timeout(limit, clock.measure(limit, start)).await {
+        match clock.run(Instant::now() + limit, start).await {
             Ok(Ok(started)) => Ok(started),
             Ok(Err(error)) => Err(match failure(&self.name, error, limit, limit) {
                 CallError::Timeout(_) | CallError::Cpu(_) => CallError::Start(limit),
                 other => other,
             }),
-            Err(_) => Err(CallError::Start(limit)),
+            Err(Late) => Err(CallError::Start(limit)),
         }
     }
 

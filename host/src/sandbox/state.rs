@@ -17,7 +17,7 @@ use crate::{
     nn::{Graph, Tensor},
 };
 
-use super::{Grants, clock::CpuClock, log::GuestLog, tensors::HostTensor};
+use super::{Grants, clock::CallClock, log::GuestLog, tensors::HostTensor};
 
 /// The graphs that a model may open, by name.
 pub type Graphs = Arc<BTreeMap<String, Graph>>;
@@ -87,7 +87,7 @@ pub struct State {
     pub deadline: Instant,
     /// CPU time that the current call may take, and what it has taken.
     pub cpu: Duration,
-    pub clock: Arc<CpuClock>,
+    pub clock: Arc<CallClock>,
 }
 
 impl State {
