@@ -8,17 +8,17 @@ use wasmtime::{
     Engine, Store,
     component::{Component, Linker},
 };
-use wasmtime_wasi::{ResourceTable, WasiCtxBuilder};
+use wasmtime_wasi::ResourceTable;
 
 use crate::limits::Limits;
 
 use super::{
     CallError, CodeCache, Grants, Instance, LoadError, Sandbox,
-    bindings::{ModelPre, tms::model::log::Level},
+    bindings::ModelPre,
     clock::{CallClock, Late},
     engine::Ticker,
     instance::failure,
-    log::{GuestLog, Stdio},
+    log::GuestLog,
     snapshot::snapshot,
     state::{Account, Graphs, State, Usage},
 };
@@ -115,19 +115,11 @@ impl Maker {
         let GuestOptions { limits, graphs, grants, .. } = &self.options;
         let log = GuestLog::new(self.name.clone(), self.usage.clone());
         log.renew(limits);
-        let stdio = |level| Stdio { log: log.clone(), level };
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(stdio(Level::Info)).stderr(stdio(Level::Warn));
-        wasi.max_random_size(limits.max_random as u64);
-        grants.apply(&mut wasi).map_err(|e| {
-            tracing::warn!(model = %self.name, "a grant cannot be given: {e:#}");
-            CallError::Server("a folder that it was granted cannot be opened".into())
-        })?;
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        let state = State {
+        let mut state = State {
             table,
-            wasi: wasi.build(),
+            wasi: None,
             graphs: graphs.clone(),
             grants: grants.clone(),
             log,
@@ -137,6 +129,12 @@ impl Maker {
             cpu: limits.init,
             clock: Arc::new(CallClock::new(self.ticker.clone())),
         };
+        if !grants.folders.is_empty() {
+            state.open_folders().map_err(|e| {
+                tracing::warn!(model = %self.name, "a grant cannot be given: {e:#}");
+                CallError::Server("a folder that it was granted cannot be opened".into())
+            })?;
+        }
         let mut store = Store::new(&self.engine, state);
         // Copying does not yield: so much takes a tenth of a second, all of it would take half of one.
         store.set_hostcall_fuel(limits.memory / 4);
