@@ -14,7 +14,7 @@ use tms::{
     data::Input,
     limits::Limits,
     nn::{DType, Tensor},
-    sandbox::{Grants, Guest, GuestOptions, Instance, PoolSize, Sandbox, inspect},
+    sandbox::{Footprint, Grants, Guest, GuestOptions, Instance, PoolSize, Sandbox, inspect},
 };
 
 #[derive(clap::Args)]
@@ -53,8 +53,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn measure(args: Args) -> anyhow::Result<()> {
-    let limited = Side::new(true)?;
-    let free = Side::new(false)?;
+    let limited = Side::new(true, &args.text)?;
+    let free = Side::new(false, &args.text)?;
     let text = limited.guest(&args.text, false).await?;
     let text_free = free.guest(&args.text, false).await?;
     let pixels = limited.guest(&args.pixels, false).await?;
@@ -86,20 +86,21 @@ struct Side {
 }
 
 impl Side {
-    fn new(limited: bool) -> anyhow::Result<Self> {
-        let mut largest = tms::sandbox::Footprint::default();
-        for slots in [&mut largest.core_instances, &mut largest.memories, &mut largest.tables] {
-            *slots = 16;
-        }
-        let instances = WEIGHED as u32 + 16;
-        let pool = PoolSize {
-            instances,
-            total: largest.plus(largest, instances),
-            largest,
+    fn new(limited: bool, text: &str) -> anyhow::Result<Self> {
+        let mut pool = PoolSize {
+            instances: 0,
+            total: Footprint::default(),
+            largest: Footprint::default(),
+            kept: 0,
             memory: 512 << 20,
             stack: 1 << 20,
             interruptible: limited,
         };
+        let instances = WEIGHED as u32 + 16;
+        pool.add(inspect(&component(text)?)?, instances);
+        // The others are more complex.
+        let slots = Footprint { core_instances: 16, memories: 16, tables: 16, initial: u64::MAX };
+        pool.add(slots, instances);
         let mut limits = Limits::default();
         if !limited {
             limits.cpu = Duration::MAX;
@@ -108,9 +109,7 @@ impl Side {
     }
 
     async fn guest(&self, model: &str, snapshot: bool) -> anyhow::Result<Guest> {
-        let file = Path::new(model).join("model.wasm");
-        let bytes = fs::read(&file).with_context(|| format!("no {}", file.display()))?;
-        inspect(&bytes)?;
+        let bytes = component(model)?;
         let options = GuestOptions {
             name: model.to_owned(),
             graphs: Arc::default(),
@@ -122,6 +121,11 @@ impl Side {
         };
         Ok(Guest::load(&self.sandbox, &bytes, options).await?)
     }
+}
+
+fn component(model: &str) -> anyhow::Result<Vec<u8>> {
+    let file = Path::new(model).join("model.wasm");
+    fs::read(&file).with_context(|| format!("no {}", file.display()))
 }
 
 /// What is measured, how often.

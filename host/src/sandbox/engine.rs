@@ -24,6 +24,10 @@ const IDLE_TICKS: u32 = 1000;
 const HOST_STACK: usize = 1 << 20;
 /// Elements of one table: function references, mostly.
 pub const TABLE_ELEMENTS: usize = 100_000;
+/// Memory up to this size is zeroed when its instance ends, and stays: cheaper than to give its pages
+/// back and fault them in again. A larger one has its first pages where nothing was written: Rust puts
+/// a stack of 1 MiB there, and uses its other end.
+const SMALL_MEMORY: u64 = 256 << 10;
 /// Address space is reserved for every slot (4 GiB a memory), so their number is bounded.
 const MAX_SLOTS: u32 = 8192;
 
@@ -36,12 +40,26 @@ pub struct PoolSize {
     pub total: Footprint,
     /// The largest single instance.
     pub largest: Footprint,
+    /// Bytes of an ended instance's memory that stay for the next one: see [`SMALL_MEMORY`].
+    pub kept: usize,
     /// The largest memory limit, in bytes.
     pub memory: usize,
     /// Stack of a guest's code, the same for all models, in bytes.
     pub stack: usize,
     /// Whether guests are interrupted and limited. False only for benches: nothing stops them then.
     pub interruptible: bool,
+}
+
+impl PoolSize {
+    /// Makes room for so many instances of a component.
+    pub fn add(&mut self, component: Footprint, instances: u32) {
+        self.instances = self.instances.saturating_add(instances);
+        self.total = self.total.plus(component, instances);
+        self.largest = self.largest.max(component);
+        if component.initial <= SMALL_MEMORY {
+            self.kept = self.kept.max(component.initial as usize);
+        }
+    }
 }
 
 /// The engine with all that guests are linked to.
@@ -72,8 +90,10 @@ impl Sandbox {
             .table_elements(TABLE_ELEMENTS)
             // More than 4 GiB is for tensors: no 32-bit linear memory can use it.
             .max_memory_size(pool.memory.min(1 << 32))
-            // Small guests keep their pages between instances; large ones give them back.
-            .linear_memory_keep_resident(256 << 10)
+            // wasmtime could find the pages that were written and reset only these (`pagemap_scan`),
+            // but of those it misses what is swapped out or on the move at that moment
+            // (github.com/bytecodealliance/wasmtime/pull/14357): the next guest would see it.
+            .linear_memory_keep_resident(pool.kept)
             .table_keep_resident(16 << 10);
         let mut config = Config::new();
         config
