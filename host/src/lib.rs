@@ -11,6 +11,7 @@
 //! - [`nn`]: native inference: tensors, graphs, backends
 //! - [`data`]: a request's data and a model's result, as they pass between the rings
 //! - [`limits`]: the limits of a model, and their defaults
+//! - [`memory`]: the allocator: large blocks are kept for a moment
 //! - [`metrics`]: what the server counts
 //! - [`config`]: flags, variables, tms.toml and model.toml
 //! - [`serve`]: `tms serve` from settings to exit
@@ -24,6 +25,7 @@ pub mod data;
 pub mod grpc;
 pub mod limits;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod models;
 pub mod nn;
