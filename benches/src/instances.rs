@@ -14,7 +14,7 @@ use tms::{
     data::Input,
     limits::Limits,
     nn::{DType, Tensor},
-    sandbox::{Grants, Guest, GuestOptions, Instance, PoolSize, Sandbox, inspect},
+    sandbox::{Footprint, Grants, Guest, GuestOptions, Instance, PoolSize, Sandbox, inspect},
 };
 
 #[derive(clap::Args)]
@@ -38,6 +38,10 @@ pub struct Args {
     /// Rounds; each measures both sides of every comparison once
     #[arg(long, default_value_t = 7)]
     rounds: usize,
+
+    /// Only the comparisons whose name holds this
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
 /// Instances kept at once to weigh them.
@@ -49,8 +53,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn measure(args: Args) -> anyhow::Result<()> {
-    let limited = Side::new(true)?;
-    let free = Side::new(false)?;
+    let limited = Side::new(true, &args.text)?;
+    let free = Side::new(false, &args.text)?;
     let text = limited.guest(&args.text, false).await?;
     let text_free = free.guest(&args.text, false).await?;
     let pixels = limited.guest(&args.pixels, false).await?;
@@ -58,15 +62,18 @@ async fn measure(args: Args) -> anyhow::Result<()> {
     let heavy = limited.guest(&args.heavy, false).await?;
     let heavy_snapshot = limited.guest(&args.heavy, true).await?;
     let faults = limited.guest(&args.faults, false).await?;
-    for _ in 0..args.rounds {
-        compare("a text: used instance, fresh instance", 500, reused(&text), fresh(&text)).await?;
-        let both = (calls(&text, words), calls(&text_free, words));
-        compare("a text: limits on, limits off", 2000, both.0, both.1).await?;
-        let both = (calls(&pixels, picture), calls(&pixels_free, picture));
-        compare("1080p to 224: limits on, limits off", 20, both.0, both.1).await?;
-        compare("heavy init: init, snapshot", 20, start(&heavy), start(&heavy_snapshot)).await?;
-        compare("a text: after an answer, after a trap", 200, reused(&text), trapped(&faults))
-            .await?;
+    let rounds = Rounds { rounds: args.rounds, only: args.only };
+    for _ in 0..rounds.rounds {
+        let (one, other) = (reused(&text), fresh(&text));
+        rounds.compare("a text: used instance, fresh instance", 500, one, other).await?;
+        let (one, other) = (calls(&text, words), calls(&text_free, words));
+        rounds.compare("a text: limits on, limits off", 2000, one, other).await?;
+        let (one, other) = (calls(&pixels, picture), calls(&pixels_free, picture));
+        rounds.compare("1080p to 224: limits on, limits off", 20, one, other).await?;
+        let (one, other) = (start(&heavy), start(&heavy_snapshot));
+        rounds.compare("heavy init: init, snapshot", 20, one, other).await?;
+        let (one, other) = (reused(&text), trapped(&faults));
+        rounds.compare("a text: after an answer, after a trap", 200, one, other).await?;
     }
     println!("{}", json!({"case": "idle instance", "kib": weigh(&text).await?}));
     Ok(())
@@ -79,20 +86,21 @@ struct Side {
 }
 
 impl Side {
-    fn new(limited: bool) -> anyhow::Result<Self> {
-        let mut largest = tms::sandbox::Footprint::default();
-        for slots in [&mut largest.core_instances, &mut largest.memories, &mut largest.tables] {
-            *slots = 16;
-        }
-        let instances = WEIGHED as u32 + 16;
-        let pool = PoolSize {
-            instances,
-            total: largest.plus(largest, instances),
-            largest,
+    fn new(limited: bool, text: &str) -> anyhow::Result<Self> {
+        let mut pool = PoolSize {
+            instances: 0,
+            total: Footprint::default(),
+            largest: Footprint::default(),
+            kept: 0,
             memory: 512 << 20,
             stack: 1 << 20,
             interruptible: limited,
         };
+        let instances = WEIGHED as u32 + 16;
+        pool.add(inspect(&component(text)?)?, instances);
+        // The others are more complex.
+        let slots = Footprint { core_instances: 16, memories: 16, tables: 16, initial: u64::MAX };
+        pool.add(slots, instances);
         let mut limits = Limits::default();
         if !limited {
             limits.cpu = Duration::MAX;
@@ -101,9 +109,7 @@ impl Side {
     }
 
     async fn guest(&self, model: &str, snapshot: bool) -> anyhow::Result<Guest> {
-        let file = Path::new(model).join("model.wasm");
-        let bytes = fs::read(&file).with_context(|| format!("no {}", file.display()))?;
-        inspect(&bytes)?;
+        let bytes = component(model)?;
         let options = GuestOptions {
             name: model.to_owned(),
             graphs: Arc::default(),
@@ -117,20 +123,37 @@ impl Side {
     }
 }
 
-/// Both sides, half and half in turns; prints µs a call.
-async fn compare(
-    case: &str,
-    calls: usize,
-    mut one: impl AsyncFnMut() -> anyhow::Result<()>,
-    mut other: impl AsyncFnMut() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut us = [0.0; 2];
-    for _ in 0..2 {
-        us[0] += time(calls / 2, &mut one).await? / 2.0;
-        us[1] += time(calls / 2, &mut other).await? / 2.0;
+fn component(model: &str) -> anyhow::Result<Vec<u8>> {
+    let file = Path::new(model).join("model.wasm");
+    fs::read(&file).with_context(|| format!("no {}", file.display()))
+}
+
+/// What is measured, how often.
+struct Rounds {
+    rounds: usize,
+    only: String,
+}
+
+impl Rounds {
+    /// Both sides, half and half in turns; prints µs a call.
+    async fn compare(
+        &self,
+        case: &str,
+        calls: usize,
+        mut one: impl AsyncFnMut() -> anyhow::Result<()>,
+        mut other: impl AsyncFnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        if !case.contains(&self.only) {
+            return Ok(());
+        }
+        let mut us = [0.0; 2];
+        for _ in 0..2 {
+            us[0] += time(calls / 2, &mut one).await? / 2.0;
+            us[1] += time(calls / 2, &mut other).await? / 2.0;
+        }
+        println!("{}", json!({"case": case, "us": us}));
+        Ok(())
     }
-    println!("{}", json!({"case": case, "us": us}));
-    Ok(())
 }
 
 async fn time(

@@ -262,6 +262,7 @@ fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
         instances: 0,
         total: Footprint::default(),
         largest: Footprint::default(),
+        kept: 0,
         // At least this much, so that a component over a low limit fails with the limit's words.
         memory: 256 << 20,
         stack: settings.stack,
@@ -273,9 +274,7 @@ fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
         };
         let instances = plan.limits.max_instances.max(1).saturating_mul(settings.workers);
         let instances = u32::try_from(instances).unwrap_or(u32::MAX);
-        pool.instances = pool.instances.saturating_add(instances);
-        pool.total = pool.total.plus(footprint, instances);
-        pool.largest = pool.largest.max(footprint);
+        pool.add(footprint, instances);
         pool.memory = pool.memory.max(plan.limits.memory);
     }
     let cache = settings.cache.as_deref().and_then(|folder| {

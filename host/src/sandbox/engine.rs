@@ -3,8 +3,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::Duration,
@@ -24,6 +24,10 @@ const IDLE_TICKS: u32 = 1000;
 const HOST_STACK: usize = 1 << 20;
 /// Elements of one table: function references, mostly.
 pub const TABLE_ELEMENTS: usize = 100_000;
+/// Memory up to this size is zeroed when its instance ends, and stays: cheaper than to give its pages
+/// back and fault them in again. A larger one has its first pages where nothing was written: Rust puts
+/// a stack of 1 MiB there, and uses its other end.
+const SMALL_MEMORY: u64 = 256 << 10;
 /// Address space is reserved for every slot (4 GiB a memory), so their number is bounded.
 const MAX_SLOTS: u32 = 8192;
 
@@ -36,12 +40,26 @@ pub struct PoolSize {
     pub total: Footprint,
     /// The largest single instance.
     pub largest: Footprint,
+    /// Bytes of an ended instance's memory that stay for the next one: see [`SMALL_MEMORY`].
+    pub kept: usize,
     /// The largest memory limit, in bytes.
     pub memory: usize,
     /// Stack of a guest's code, the same for all models, in bytes.
     pub stack: usize,
     /// Whether guests are interrupted and limited. False only for benches: nothing stops them then.
     pub interruptible: bool,
+}
+
+impl PoolSize {
+    /// Makes room for so many instances of a component.
+    pub fn add(&mut self, component: Footprint, instances: u32) {
+        self.instances = self.instances.saturating_add(instances);
+        self.total = self.total.plus(component, instances);
+        self.largest = self.largest.max(component);
+        if component.initial <= SMALL_MEMORY {
+            self.kept = self.kept.max(component.initial as usize);
+        }
+    }
 }
 
 /// The engine with all that guests are linked to.
@@ -72,8 +90,10 @@ impl Sandbox {
             .table_elements(TABLE_ELEMENTS)
             // More than 4 GiB is for tensors: no 32-bit linear memory can use it.
             .max_memory_size(pool.memory.min(1 << 32))
-            // Small guests keep their pages between instances; large ones give them back.
-            .linear_memory_keep_resident(256 << 10)
+            // wasmtime could find the pages that were written and reset only these (`pagemap_scan`),
+            // but of those it misses what is swapped out or on the move at that moment
+            // (github.com/bytecodealliance/wasmtime/pull/14357): the next guest would see it.
+            .linear_memory_keep_resident(pool.kept)
             .table_keep_resident(16 << 10);
         let mut config = Config::new();
         config
@@ -103,17 +123,18 @@ impl Sandbox {
 
 /// Increments the engine's epoch while guests run; sleeps while none do.
 pub struct Ticker {
-    running: AtomicUsize,
+    /// A guest has run since the last tick, or runs.
+    ran: AtomicBool,
     asleep: AtomicBool,
-    thread: std::sync::OnceLock<thread::Thread>,
+    thread: OnceLock<thread::Thread>,
 }
 
 impl Ticker {
-    fn start(engine: Engine) -> Arc<Self> {
+    pub fn start(engine: Engine) -> Arc<Self> {
         let ticker = Arc::new(Self {
-            running: AtomicUsize::new(0),
+            ran: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
-            thread: std::sync::OnceLock::new(),
+            thread: OnceLock::new(),
         });
         let weak = Arc::downgrade(&ticker);
         let spawned = thread::Builder::new().name("tms-epoch".into()).spawn(move || {
@@ -121,9 +142,9 @@ impl Ticker {
             // Ends with the last handle on it.
             while let Some(ticker) = weak.upgrade() {
                 engine.increment_epoch();
-                idle = match ticker.running.load(Ordering::SeqCst) {
-                    0 => idle + 1,
-                    _ => 0,
+                idle = match ticker.ran.swap(false, Ordering::SeqCst) {
+                    true => 0,
+                    false => idle + 1,
                 };
                 if idle < IDLE_TICKS {
                     drop(ticker);
@@ -131,10 +152,10 @@ impl Ticker {
                     continue;
                 }
                 ticker.asleep.store(true, Ordering::SeqCst);
-                let nobody = ticker.running.load(Ordering::SeqCst) == 0;
+                let nobody = !ticker.ran.load(Ordering::SeqCst);
                 drop(ticker);
                 if nobody {
-                    // A call that comes now sees `asleep` and unparks; the time-out lets this
+                    // A guest that runs now sees `asleep` and unparks; the time-out lets this
                     // thread notice that the server is gone.
                     thread::park_timeout(Duration::from_secs(1));
                 }
@@ -153,23 +174,18 @@ impl Ticker {
         ticker
     }
 
-    /// Says that a guest runs, until the value is dropped.
-    pub fn running(self: &Arc<Self>) -> Running {
-        self.running.fetch_add(1, Ordering::SeqCst);
+    /// To be said before each poll of a guest, and at each tick that it meets. One that runs on and on
+    /// meets the next tick long before the ticker would sleep; one that waits is polled again before
+    /// it runs.
+    pub fn guest_runs(&self) {
+        // Mostly it has been said already: then the workers only read what they share.
+        if !self.ran.load(Ordering::SeqCst) {
+            self.ran.store(true, Ordering::SeqCst);
+        }
         if self.asleep.load(Ordering::SeqCst)
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
         }
-        Running(self.clone())
-    }
-}
-
-/// A guest that runs.
-pub struct Running(Arc<Ticker>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -34,11 +34,16 @@ impl Grants {
         self.folders.is_empty() && self.env.is_empty() && self.hosts.is_empty()
     }
 
-    /// Puts the grants into a guest's WASI.
-    pub fn apply(&self, wasi: &mut WasiCtxBuilder) -> wasmtime::Result<()> {
+    /// Opens the granted folders for a guest's WASI.
+    pub fn open_folders(&self, wasi: &mut WasiCtxBuilder) -> wasmtime::Result<()> {
         for (guest, host) in &self.folders {
             wasi.preopened_dir(host, guest, FsPerms::ReadOnly)?;
         }
+        Ok(())
+    }
+
+    /// Puts all other grants into a guest's WASI.
+    pub fn apply(&self, wasi: &mut WasiCtxBuilder) {
         wasi.envs(&self.env).allow_udp(false).allow_tcp(!self.hosts.is_empty());
         if !self.hosts.is_empty() {
             let hosts = self.hosts.clone();
@@ -49,7 +54,6 @@ impl Grants {
                 Box::pin(async move { check.await.unwrap_or(false) })
             });
         }
-        Ok(())
     }
 
     fn names(&self, name: &str) -> bool {

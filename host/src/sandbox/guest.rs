@@ -8,17 +8,17 @@ use wasmtime::{
     Engine, Store,
     component::{Component, Linker},
 };
-use wasmtime_wasi::{ResourceTable, WasiCtxBuilder};
+use wasmtime_wasi::ResourceTable;
 
 use crate::limits::Limits;
 
 use super::{
     CallError, CodeCache, Grants, Instance, LoadError, Sandbox,
-    bindings::{ModelPre, tms::model::log::Level},
-    clock::CpuClock,
+    bindings::ModelPre,
+    clock::{CallClock, Late},
     engine::Ticker,
     instance::failure,
-    log::{GuestLog, Stdio},
+    log::GuestLog,
     snapshot::snapshot,
     state::{Account, Graphs, State, Usage},
 };
@@ -115,19 +115,11 @@ impl Maker {
         let GuestOptions { limits, graphs, grants, .. } = &self.options;
         let log = GuestLog::new(self.name.clone(), self.usage.clone());
         log.renew(limits);
-        let stdio = |level| Stdio { log: log.clone(), level };
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(stdio(Level::Info)).stderr(stdio(Level::Warn));
-        wasi.max_random_size(limits.max_random as u64);
-        grants.apply(&mut wasi).map_err(|e| {
-            tracing::warn!(model = %self.name, "a grant cannot be given: {e:#}");
-            CallError::Server("a folder that it was granted cannot be opened".into())
-        })?;
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        let state = State {
+        let mut state = State {
             table,
-            wasi: wasi.build(),
+            wasi: None,
             graphs: graphs.clone(),
             grants: grants.clone(),
             log,
@@ -135,9 +127,15 @@ impl Maker {
             account: Arc::new(Account::new(self.usage.clone())),
             deadline: Instant::now() + limits.init,
             cpu: limits.init,
-            clock: Arc::default(),
+            clock: Arc::new(CallClock::new(self.ticker.clone())),
             batch: None,
         };
+        if !grants.folders.is_empty() {
+            state.open_folders().map_err(|e| {
+                tracing::warn!(model = %self.name, "a grant cannot be given: {e:#}");
+                CallError::Server("a folder that it was granted cannot be opened".into())
+            })?;
+        }
         let mut store = Store::new(&self.engine, state);
         // Copying does not yield: so much takes a tenth of a second, all of it would take half of one.
         store.set_hostcall_fuel(limits.memory / 4);
@@ -164,18 +162,17 @@ impl Maker {
     /// Runs the start of an instance within the time that it may take.
     pub(super) async fn starting<T>(
         &self,
-        clock: &CpuClock,
+        clock: &CallClock,
         start: impl Future<Output = wasmtime::Result<T>>,
     ) -> Result<T, CallError> {
-        let _running = self.ticker.running();
         let limit = self.options.limits.init;
-        match tokio::time::timeout(limit, clock.measure(limit, start)).await {
+        match clock.run(Instant::now() + limit, start).await {
             Ok(Ok(started)) => Ok(started),
             Ok(Err(error)) => Err(match failure(&self.name, error, limit, limit) {
                 CallError::Timeout(_) | CallError::Cpu(_) => CallError::Start(limit),
                 other => other,
             }),
-            Err(_) => Err(CallError::Start(limit)),
+            Err(Late) => Err(CallError::Start(limit)),
         }
     }
 

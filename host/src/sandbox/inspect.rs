@@ -8,13 +8,17 @@ use super::LoadError;
 /// The package that this server speaks, as components name it.
 const PACKAGE: &str = "tms:model/";
 const VERSION: &str = "0.1.0";
+/// Bytes of a page of linear memory.
+const PAGE: u64 = 64 << 10;
 
-/// Slots that one instance of a component takes.
+/// What one instance of a component takes: slots, and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     pub core_instances: u32,
     pub memories: u32,
     pub tables: u32,
+    /// Bytes of its linear memories when it starts.
+    pub initial: u64,
 }
 
 impl Footprint {
@@ -25,6 +29,7 @@ impl Footprint {
             core_instances: sum(self.core_instances, other.core_instances),
             memories: sum(self.memories, other.memories),
             tables: sum(self.tables, other.tables),
+            initial: self.initial.saturating_add(other.initial.saturating_mul(count.into())),
         }
     }
 
@@ -34,6 +39,7 @@ impl Footprint {
             core_instances: self.core_instances.max(other.core_instances),
             memories: self.memories.max(other.memories),
             tables: self.tables.max(other.tables),
+            initial: self.initial.max(other.initial),
         }
     }
 }
@@ -67,6 +73,9 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
             // Counts are what the file says: nothing has checked them yet.
             Payload::MemorySection(memories) => {
                 footprint.memories = footprint.memories.saturating_add(memories.count());
+                let pages = memories.into_iter().flatten().map(|memory| memory.initial);
+                let bytes = pages.fold(0, u64::saturating_add).saturating_mul(PAGE);
+                footprint.initial = footprint.initial.saturating_add(bytes);
             }
             Payload::TableSection(tables) => {
                 footprint.tables = footprint.tables.saturating_add(tables.count());

@@ -18,7 +18,7 @@ use super::{
         Model,
         tms::model::types::{self, Fault, Kinds},
     },
-    engine::Ticker,
+    clock::{CallClock, Late},
     error::one_line,
     guest::{Maker, OverCpu},
     state::State,
@@ -28,7 +28,8 @@ pub struct Instance {
     store: Store<State>,
     model: Model,
     name: Arc<str>,
-    ticker: Arc<Ticker>,
+    /// The store's own.
+    clock: Arc<CallClock>,
     /// It answers one call only.
     fresh: bool,
     uses: usize,
@@ -39,17 +40,15 @@ macro_rules! guest {
     ($self:ident, $deadline:expr, $call:ident($($arg:expr),*)) => {{
         let started = Instant::now();
         let state = $self.store.data_mut();
-        let (cpu, clock) = (state.limits.cpu, state.clock.clone());
-        let deadline = $deadline.min(started + state.limits.timeout);
+        let (cpu, longest) = (state.limits.cpu, state.limits.timeout);
+        let deadline = $deadline.min(started + longest);
         state.begin(deadline);
         $self.store.set_epoch_deadline(1);
-        let _running = $self.ticker.running();
-        let call = clock.measure(cpu, $self.model.$call(&mut $self.store $(, $arg)*));
-        // The epoch ends a guest that computes, this timer one that waits inside a host call.
-        match tokio::time::timeout_at(deadline.into(), call).await {
+        let call = $self.model.$call(&mut $self.store $(, $arg)*);
+        match $self.clock.run(deadline, call).await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => Err(failure(&$self.name, error, deadline - started, cpu)),
-            Err(_) => Err(CallError::Timeout(deadline - started)),
+            Err(Late) => Err(CallError::Timeout(deadline - started)),
         }
     }};
 }
@@ -57,10 +56,10 @@ macro_rules! guest {
 impl Instance {
     pub(super) fn new(store: Store<State>, model: Model, maker: &Maker) -> Self {
         Self {
+            clock: store.data().clock.clone(),
             store,
             model,
             name: maker.name.clone(),
-            ticker: maker.ticker.clone(),
             fresh: maker.options.fresh,
             uses: 0,
         }

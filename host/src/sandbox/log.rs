@@ -44,8 +44,8 @@ impl GuestLog {
 
     /// A new call: a new allowance, and a word about what the last one lost.
     pub fn renew(&self, limits: &Limits) {
-        let dropped = self.0.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
+        if self.0.dropped.load(Ordering::Relaxed) > 0 {
+            let dropped = self.0.dropped.swap(0, Ordering::Relaxed);
             self.0.usage.log_lines_dropped.fetch_add(dropped, Ordering::Relaxed);
             tracing::warn!(target: "model", model = %self.0.model,
                 "{dropped} lines of the log were dropped: a call may write {} lines and {} bytes",

@@ -10,14 +10,20 @@ use std::{
 };
 
 use wasmtime::ResourceLimiter;
-use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
     limits::Limits,
     nn::{Graph, Tensor},
 };
 
-use super::{Grants, clock::CpuClock, log::GuestLog, tensors::HostTensor};
+use super::{
+    Grants,
+    bindings::tms::model::log::Level,
+    clock::CallClock,
+    log::{GuestLog, Stdio},
+    tensors::HostTensor,
+};
 
 /// The graphs that a model may open, by name.
 pub type Graphs = Arc<BTreeMap<String, Graph>>;
@@ -83,7 +89,8 @@ impl Drop for Account {
 
 pub struct State {
     pub table: ResourceTable,
-    pub wasi: WasiCtx,
+    /// Made when the guest first asks for it: many never do.
+    pub wasi: Option<WasiCtx>,
     pub graphs: Graphs,
     pub grants: Grants,
     pub log: GuestLog,
@@ -94,7 +101,7 @@ pub struct State {
     pub deadline: Instant,
     /// CPU time that the current call may take, and what it has taken.
     pub cpu: Duration,
-    pub clock: Arc<CpuClock>,
+    pub clock: Arc<CallClock>,
     /// The most calls that were in one native run with the current one.
     pub batch: Option<usize>,
 }
@@ -106,6 +113,14 @@ impl State {
         self.cpu = self.limits.cpu;
         self.batch = None;
         self.log.renew(&self.limits);
+    }
+
+    /// Makes the guest's WASI with the folders that it was granted.
+    pub fn open_folders(&mut self) -> wasmtime::Result<()> {
+        let mut wasi = wasi(&self.log, &self.limits, &self.grants);
+        self.grants.open_folders(&mut wasi)?;
+        self.wasi = Some(wasi.build());
+        Ok(())
     }
 
     /// What runs now is the host's own.
@@ -177,6 +192,17 @@ impl ResourceLimiter for State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let make = || wasi(&self.log, &self.limits, &self.grants).build();
+        WasiCtxView { ctx: self.wasi.get_or_insert_with(make), table: &mut self.table }
     }
+}
+
+/// A guest's WASI, but for folders, whose opening can fail.
+fn wasi(log: &GuestLog, limits: &Limits, grants: &Grants) -> WasiCtxBuilder {
+    let stdio = |level| Stdio { log: log.clone(), level };
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdout(stdio(Level::Info)).stderr(stdio(Level::Warn));
+    wasi.max_random_size(limits.max_random as u64);
+    grants.apply(&mut wasi);
+    wasi
 }
