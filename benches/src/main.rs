@@ -26,10 +26,6 @@ mod session;
 
 use clap::{Parser, Subcommand};
 
-/// As in the host.
-#[global_allocator]
-static ALLOCATOR: tms::memory::Allocator = tms::memory::Allocator;
-
 #[derive(Parser)]
 #[command(about = "What the benches measure tms against")]
 enum Cli {

@@ -12,7 +12,6 @@
 //! - [`edf`]: the queue of both rings: earliest deadline first
 //! - [`data`]: a request's data and a model's result, as they pass between the rings
 //! - [`limits`]: the limits of a model, and their defaults
-//! - [`memory`]: the allocator: large blocks are kept for a moment
 //! - [`metrics`]: what the server counts
 //! - [`config`]: flags, variables, tms.toml and model.toml
 //! - [`serve`]: `tms serve` from settings to exit
@@ -28,7 +27,6 @@ pub mod edf;
 pub mod grpc;
 pub mod limits;
 pub mod logging;
-pub mod memory;
 pub mod metrics;
 pub mod models;
 pub mod nn;

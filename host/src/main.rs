@@ -5,9 +5,6 @@ use std::{io::Write, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tms::{build::BuildArgs, call::CallArgs, check::CheckArgs, config::ServeArgs};
 
-#[global_allocator]
-static ALLOCATOR: tms::memory::Allocator = tms::memory::Allocator;
-
 /// Tiny Model Server: serves models whose pre- and post-processing is a WebAssembly component.
 #[derive(Parser)]
 #[command(version, about)]

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Settings,
     grpc::{self, app::App, listen},
-    memory,
     metrics::Metrics,
     models, nn,
     schedule::{WorkerId, Workers},
@@ -23,9 +22,20 @@ use crate::{
 /// How often instances that nobody needs are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// How often memory that is free is given back to the system: that of requests, and where an instance
-/// is gone, which may have held much, all that there is.
+/// How often memory of instances that are gone is given back to the system.
 const TIDY: Duration = Duration::from_secs(1);
+
+/// Gives memory that nobody uses back to the system: what an instance held, such as the tensors of
+/// one that trapped, may be much, and glibc's allocator keeps it.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer, locks the allocator's own structures, and may be called from any
+    // thread at any time (MT-Safe in its manual).
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
 
 /// Why the server did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -125,9 +135,8 @@ pub async fn serve(
                 swept = Instant::now();
             }
             let before = std::mem::replace(&mut discarded, app.catalogue.discarded());
-            memory::give_back();
             if discarded != before {
-                memory::trim();
+                give_back();
             }
         }
     };
