@@ -126,7 +126,7 @@ async fn an_image_is_copied_as_often_as_the_document_says() {
 
 /// Bytes that instances of a model have read so far.
 fn bytes_read(ready: &tms::serve::Ready, model: &str) -> f64 {
-    let name = format!("tms_tensor_bytes_read_total{{model=\"{model}\"}}");
+    let name = format!("tms_bytes_read_total{{model=\"{model}\"}}");
     let samples = harness::metrics::samples(&ready.metrics.unwrap().to_string());
     samples.iter().find(|(key, _)| *key == name).unwrap().1
 }

@@ -179,7 +179,7 @@ const MODEL: [(&str, &str, MetricType, OfModel); 10] = [
     ("tms_tensor_bytes", "Bytes of tensors that instances hold", MetricType::Gauge, |model| {
         Some(usage(model)?.tensor_bytes.load(Relaxed) as u64)
     }),
-    ("tms_tensor_bytes_read", "Bytes copied into guests", MetricType::Counter, |model| {
+    ("tms_bytes_read", "Bytes copied into guests", MetricType::Counter, |model| {
         Some(usage(model)?.bytes_read.load(Relaxed))
     }),
     ("tms_log_lines_dropped", "Log lines over a call's limit", MetricType::Counter, |model| {
