@@ -73,13 +73,13 @@ async fn measure(args: Args) -> anyhow::Result<()> {
 }
 
 /// One engine, with limits or without.
-struct Side {
+pub struct Side {
     sandbox: Sandbox,
     limits: Limits,
 }
 
 impl Side {
-    fn new(limited: bool) -> anyhow::Result<Self> {
+    pub fn new(limited: bool) -> anyhow::Result<Self> {
         let mut largest = tms::sandbox::Footprint::default();
         for slots in [&mut largest.core_instances, &mut largest.memories, &mut largest.tables] {
             *slots = 16;
@@ -100,7 +100,7 @@ impl Side {
         Ok(Self { sandbox: Sandbox::new(pool, None)?, limits })
     }
 
-    async fn guest(&self, model: &str, snapshot: bool) -> anyhow::Result<Guest> {
+    pub async fn guest(&self, model: &str, snapshot: bool) -> anyhow::Result<Guest> {
         let file = Path::new(model).join("model.wasm");
         let bytes = fs::read(&file).with_context(|| format!("no {}", file.display()))?;
         inspect(&bytes)?;
@@ -145,7 +145,7 @@ async fn time(
     Ok(started.elapsed().as_secs_f64() * 1e6 / calls as f64)
 }
 
-fn deadline() -> Instant {
+pub fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
 

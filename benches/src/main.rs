@@ -8,12 +8,14 @@
 //! - [`classify`]: the classifier without a sandbox
 //! - [`session`]: the classifier's network alone
 //! - [`instances`]: what fresh, used, limited and idle instances cost
+//! - [`pixels`]: the SDK's pixel operations, natively and as a guest
 //! - [`frames`]: the requests, as files for the load generator
 
 mod classify;
 mod echo;
 mod frames;
 mod instances;
+mod pixels;
 mod serve;
 mod service;
 mod session;
@@ -37,6 +39,8 @@ enum Command {
     Session(session::Args),
     /// Measure what instances cost, without gRPC
     Instances(instances::Args),
+    /// Measure the SDK's pixel operations natively and in a guest, without gRPC
+    Pixels(pixels::Args),
     /// Write the requests as files for h2load
     Frames(frames::Args),
 }
@@ -48,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Command::Classify(args) => classify::run(args),
         Command::Session(args) => session::run(args),
         Command::Instances(args) => instances::run(args),
+        Command::Pixels(args) => pixels::run(args),
         Command::Frames(args) => frames::run(args),
     }
 }
