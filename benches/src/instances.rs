@@ -80,13 +80,13 @@ async fn measure(args: Args) -> anyhow::Result<()> {
 }
 
 /// One engine, with limits or without.
-struct Side {
+pub struct Side {
     sandbox: Sandbox,
     limits: Limits,
 }
 
 impl Side {
-    fn new(limited: bool, text: &str) -> anyhow::Result<Self> {
+    pub fn new(limited: bool, text: &str) -> anyhow::Result<Self> {
         let mut pool = PoolSize {
             instances: 0,
             total: Footprint::default(),
@@ -108,7 +108,7 @@ impl Side {
         Ok(Self { sandbox: Sandbox::new(pool, None)?, limits })
     }
 
-    async fn guest(&self, model: &str, snapshot: bool) -> anyhow::Result<Guest> {
+    pub async fn guest(&self, model: &str, snapshot: bool) -> anyhow::Result<Guest> {
         let bytes = component(model)?;
         let options = GuestOptions {
             name: model.to_owned(),
@@ -168,7 +168,7 @@ async fn time(
     Ok(started.elapsed().as_secs_f64() * 1e6 / calls as f64)
 }
 
-fn deadline() -> Instant {
+pub fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
 

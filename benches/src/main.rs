@@ -8,6 +8,7 @@
 //! - [`classify`]: the classifier without a sandbox
 //! - [`session`]: the classifier's network alone
 //! - [`instances`]: what fresh, used, limited and idle instances cost
+//! - [`pixels`]: the SDK's pixel operations, natively and as a guest
 //! - [`frames`]: the requests, as files for the load generators
 //! - [`load`]: a load generator that keeps its pace, over [`client`]'s connections, at [`arrivals`]
 //! - [`calibrate`]: what the machine takes for what a small call is made of
@@ -20,6 +21,7 @@ mod echo;
 mod frames;
 mod instances;
 mod load;
+mod pixels;
 mod serve;
 mod service;
 mod session;
@@ -43,6 +45,8 @@ enum Command {
     Session(session::Args),
     /// Measure what instances cost, without gRPC
     Instances(instances::Args),
+    /// Measure the SDK's pixel operations natively and in a guest, without gRPC
+    Pixels(pixels::Args),
     /// Write the requests as files for the load generators
     Frames(frames::Args),
     /// Post a request at a rate, or in a closed loop, and print the times
@@ -58,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Command::Classify(args) => classify::run(args),
         Command::Session(args) => session::run(args),
         Command::Instances(args) => instances::run(args),
+        Command::Pixels(args) => pixels::run(args),
         Command::Frames(args) => frames::run(args),
         Command::Load(args) => load::run(args),
         Command::Calibrate(args) => calibrate::run(args),

@@ -1,6 +1,9 @@
 //! Boxes that a detector found, `[left, top, right, bottom]`: how far two overlap, and which of many
 //! to keep.
 
+use crate::scores::rank;
+use crate::vectors::*;
+
 /// What the common part of two boxes is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overlap {
@@ -25,15 +28,16 @@ pub struct Nms {
     border: f32,
 }
 
-/// The boxes in the order of their scores, side by side for the sake of vectors.
-struct Sorted {
-    left: Vec<f32>,
-    top: Vec<f32>,
-    right: Vec<f32>,
-    bottom: Vec<f32>,
-    area: Vec<f32>,
-    /// 1 for a box that a better one has suppressed.
-    gone: Vec<u32>,
+/// Four boxes of neighbouring scores, side by side for the sake of vectors.
+#[derive(Clone, Copy, Default)]
+struct Four {
+    left: [f32; 4],
+    top: [f32; 4],
+    right: [f32; 4],
+    bottom: [f32; 4],
+    area: [f32; 4],
+    /// Not 0 for a box that a better one has suppressed.
+    gone: [u32; 4],
 }
 
 impl Nms {
@@ -54,81 +58,95 @@ impl Nms {
 
     /// The places of the boxes to keep, best first; of equal scores the first. Boxes without area
     /// are not suppressed. Pairs: what is left over of boxes or scores is not looked at.
-    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
     pub fn keep(&self, boxes: &[[f32; 4]], scores: &[f32]) -> Vec<usize> {
-        let count = boxes.len().min(scores.len());
-        let mut order: Vec<usize> = (0..count).collect();
-        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-        let side = |side: usize| order.iter().map(|&place| boxes[place][side]).collect();
-        let area = |&place: &usize| {
-            let [left, top, right, bottom] = boxes[place];
-            (right - left + self.border) * (bottom - top + self.border)
-        };
-        let mut sorted = Sorted {
-            left: side(0),
-            top: side(1),
-            right: side(2),
-            bottom: side(3),
-            area: order.iter().map(area).collect(),
-            gone: vec![0; count],
-        };
+        let order = best_first(&scores[..boxes.len().min(scores.len())]);
+        let mut fours = self.side_by_side(boxes, &order);
         let mut kept = Vec::new();
         for (at, &place) in order.iter().enumerate() {
-            if sorted.gone[at] != 0 {
-                continue;
-            }
-            kept.push(place);
-            let area = sorted.area[at];
-            match self.overlap {
-                Overlap::Union => {
-                    self.suppress(&boxes[place], at + 1, &mut sorted, |other, both| {
-                        area + other - both
-                    });
-                }
-                Overlap::Minimum => {
-                    self.suppress(&boxes[place], at + 1, &mut sorted, |other, _| {
-                        lesser(area, other)
-                    });
+            if fours[at / 4].gone[at % 4] == 0 {
+                kept.push(place);
+                // From the box itself on: what was decided is not looked at again.
+                let (best, area) = (boxes[place], fours[at / 4].area[at % 4]);
+                match self.overlap {
+                    Overlap::Union => self.suppress::<true>(best, area, &mut fours[at / 4..]),
+                    Overlap::Minimum => self.suppress::<false>(best, area, &mut fours[at / 4..]),
                 }
             }
         }
         kept
     }
 
-    /// Marks the boxes from `first` on that overlap `best` too much.
-    #[inline(always)]
-    fn suppress(
-        &self,
-        best: &[f32; 4],
-        first: usize,
-        sorted: &mut Sorted,
-        whole: impl Fn(f32, f32) -> f32,
-    ) {
-        let [left, top, right, bottom] = *best;
-        // Slices of one length, so that the loop has no checks and becomes vectors.
-        let gone = &mut sorted.gone[first..];
-        let count = gone.len();
-        let (lefts, tops) = (&sorted.left[first..][..count], &sorted.top[first..][..count]);
-        let (rights, bottoms) = (&sorted.right[first..][..count], &sorted.bottom[first..][..count]);
-        let areas = &sorted.area[first..][..count];
-        // Six slices side by side: an index says it more plainly than five zips.
-        #[allow(clippy::needless_range_loop)]
-        for i in 0..count {
-            let width = lesser(right, rights[i]) - greater(left, lefts[i]) + self.border;
-            let height = lesser(bottom, bottoms[i]) - greater(top, tops[i]) + self.border;
-            let both = greater(width, 0.0) * greater(height, 0.0);
-            gone[i] |= u32::from(both / whole(areas[i], both) > self.threshold);
+    /// The boxes in this order, and empty ones to make the last four.
+    fn side_by_side(&self, boxes: &[[f32; 4]], order: &[usize]) -> Vec<Four> {
+        let mut fours = vec![Four::default(); order.len().div_ceil(4)];
+        for (four, places) in fours.iter_mut().zip(order.chunks(4)) {
+            for (at, &place) in places.iter().enumerate() {
+                let [left, top, right, bottom] = boxes[place];
+                (four.left[at], four.top[at]) = (left, top);
+                (four.right[at], four.bottom[at]) = (right, bottom);
+                four.area[at] = (right - left + self.border) * (bottom - top + self.border);
+            }
+        }
+        fours
+    }
+
+    /// Marks the boxes that overlap `best`, of `area`, too much.
+    #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+    fn suppress<const UNION: bool>(&self, best: [f32; 4], area: f32, fours: &mut [Four]) {
+        let best = [
+            f32x4_splat(best[0]),
+            f32x4_splat(best[1]),
+            f32x4_splat(best[2]),
+            f32x4_splat(best[3]),
+            f32x4_splat(area),
+        ];
+        let (border, threshold) = (f32x4_splat(self.border), f32x4_splat(self.threshold));
+        let (turns, last) = fours.as_chunks_mut::<4>();
+        for [a, b, c, d] in turns {
+            // Four times four in a turn of the loop: in the sandbox a turn costs a check of the clock,
+            // and a store and a load of every vector that outlives it.
+            a.suppress::<UNION>(best, border, threshold);
+            b.suppress::<UNION>(best, border, threshold);
+            c.suppress::<UNION>(best, border, threshold);
+            d.suppress::<UNION>(best, border, threshold);
+        }
+        for four in last {
+            four.suppress::<UNION>(best, border, threshold);
         }
     }
 }
 
-/// The smaller, as one instruction: `f32::min` has more to say about NaN.
-#[inline(always)]
-fn lesser(a: f32, b: f32) -> f32 {
-    if a < b { a } else { b }
+impl Four {
+    /// Marks those that overlap the box `best`, the fifth of which is its area, too much.
+    #[inline(always)]
+    fn suppress<const UNION: bool>(&mut self, best: [V128; 5], border: V128, threshold: V128) {
+        let [left, top, right, bottom, area] = best;
+        let first = f32x4_pmax(load(&self.left), left);
+        let width = f32x4_sub(f32x4_pmin(load(&self.right), right), first);
+        let first = f32x4_pmax(load(&self.top), top);
+        let height = f32x4_sub(f32x4_pmin(load(&self.bottom), bottom), first);
+        let width = f32x4_pmax(zero(), f32x4_add(width, border));
+        let height = f32x4_pmax(zero(), f32x4_add(height, border));
+        let both = f32x4_mul(width, height);
+        let whole = match UNION {
+            true => f32x4_sub(f32x4_add(area, load(&self.area)), both),
+            false => f32x4_pmin(load(&self.area), area),
+        };
+        let too_much = f32x4_gt(f32x4_div(both, whole), threshold);
+        let gone = v128_or(load(&self.gone), too_much);
+        store(&mut self.gone, gone);
+    }
 }
 
-#[inline(always)]
-fn greater(a: f32, b: f32) -> f32 {
-    if a > b { a } else { b }
+/// The places of scores, best first; of equal ones the first.
+fn best_first(scores: &[f32]) -> Vec<usize> {
+    // The larger the rank the smaller the upper half, and the place below: plain numbers are sorted
+    // faster than places of what is looked up.
+    let key = |(place, &score): (usize, &f32)| {
+        let descending = !(rank(score) as u32 ^ 1 << 31);
+        u64::from(descending) << 32 | place as u64
+    };
+    let mut keys: Vec<u64> = scores.iter().enumerate().map(key).collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|key| key as u32 as usize).collect()
 }

@@ -89,9 +89,14 @@ macro_rules! plain {
                 Cow::Borrowed(bytemuck::cast_slice(values))
             }
             fn decode(bytes: Vec<u8>) -> Result<Vec<Self>> {
-                // Without a copy where the alignment allows it, which is for u8 and i8.
-                Ok(bytemuck::try_cast_vec(bytes)
-                    .unwrap_or_else(|(_, bytes)| bytemuck::pod_collect_to_vec(&bytes)))
+                // Without a copy where the alignment allows it, which is for u8 and i8; in one go where
+                // the bytes happen to lie as the type wants it.
+                Ok(bytemuck::try_cast_vec(bytes).unwrap_or_else(|(_, bytes)| {
+                    match bytemuck::try_cast_slice(&bytes) {
+                        Ok(values) => values.to_vec(),
+                        Err(_) => bytemuck::pod_collect_to_vec(&bytes),
+                    }
+                }))
             }
         }
     )+};

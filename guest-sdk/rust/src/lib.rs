@@ -30,7 +30,9 @@
 //! - [`graph`]: the networks beside the component, run natively by the host.
 //! - [`image`]: pixels: resize, crop, normalise; [`scores`]: softmax and the best classes;
 //!   [`boxes`]: non-maximum suppression.
+//! - `vectors`: the instructions that the loops over pixels, scores and boxes are made of.
 //! - [`error`]: errors say whose fault they are.
+//! - `allocator`: zeroed memory at once, for components.
 //! - `export` and `host`: the glue to the component's interface; `host` has a native twin, so that
 //!   a model's own unit tests run with plain `cargo test`.
 
@@ -39,6 +41,8 @@
 #[cfg(target_endian = "big")]
 compile_error!("tensors are little-endian and passed as they are in memory");
 
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+mod allocator;
 pub mod args;
 #[cfg(target_arch = "wasm32")]
 #[allow(missing_docs, unsafe_code, clippy::all)]
@@ -55,6 +59,7 @@ pub mod image;
 pub mod model;
 pub mod scores;
 pub mod tensor;
+mod vectors;
 
 pub use args::Args;
 pub use data::{Input, Output, Tensors};

@@ -1,14 +1,21 @@
 //! Images: pixels as arrays, and the usual steps from a picture to a network's input.
 
+mod across;
 mod area;
+mod bands;
+mod bytes;
+mod down;
+mod fill;
+mod four;
 mod layout;
 mod letterbox;
+mod pairs;
+mod plan;
 mod resize;
+mod rows;
 mod sample;
 mod taps;
 mod transform;
-#[cfg(target_arch = "wasm32")]
-mod vectors;
 
 use ndarray::{Array3, ArrayD, ArrayView3, Axis, Ix3};
 
@@ -18,6 +25,8 @@ pub use sample::Sample;
 pub use taps::Filter;
 pub use transform::{Transform, center_crop};
 
+use self::bands::{Bands, ImageRows, within_one};
+use self::resize::Window;
 use crate::{DType, Element, Error, Result, Tensor};
 
 /// One image: pixels of `u8`, `f32` or `f64`, rows top to bottom. The bytes stay in the host until
@@ -79,6 +88,27 @@ impl Image {
         self.tensor.to_array().map_err(|error| error.context("the image"))
     }
 
+    /// Resizes an image of up to four channels, as [`resize`] does, without the whole picture in the
+    /// model's memory.
+    pub fn resize(&self, height: usize, width: usize, filter: Filter) -> Result<Array3<f32>> {
+        let mut values = Vec::with_capacity(height * width * self.channels);
+        let window = Window { top: 0, left: 0, height, width };
+        self.rows().resize((height, width), window, filter, &mut |_, line| {
+            values.extend_from_slice(line);
+        })?;
+        Ok(Array3::from_shape_vec((height, width, self.channels), values)?)
+    }
+
+    /// The rows, to be read as they are needed.
+    fn rows(&self) -> ImageRows<'_> {
+        let dim = (self.height, self.width, self.channels);
+        match self.tensor.dtype() {
+            DType::F32 => ImageRows::F32(Bands::new(&self.tensor, dim)),
+            DType::F64 => ImageRows::F64(Bands::new(&self.tensor, dim)),
+            _ => ImageRows::U8(Bands::new(&self.tensor, dim)),
+        }
+    }
+
     /// Copies the pixels into an array of three dimensions, whatever the type and rank.
     pub fn pixels(&self) -> Result<Pixels> {
         Ok(match self.tensor.dtype() {
@@ -110,25 +140,16 @@ impl Pixels {
     /// The value that stands for full brightness: 255, or 1 for an image of floats none of which
     /// exceeds 1. (Callers use both conventions for floats and do not say which.)
     pub fn peak(&self) -> f32 {
-        /// Eight running maxima instead of one, which the compiler turns into vectors.
-        fn within_one<T: Sample>(pixels: ArrayView3<T>) -> bool {
-            let Some(values) = pixels.as_slice() else {
-                return pixels.iter().all(|value| value.to_f32() <= 1.0);
-            };
-            let (blocks, rest) = values.as_chunks::<8>();
-            let mut peaks = [0.0f32; 8];
-            for block in blocks {
-                for (peak, value) in peaks.iter_mut().zip(block) {
-                    *peak = if value.to_f32() > *peak { value.to_f32() } else { *peak };
-                }
+        fn unit<T: Sample>(pixels: ArrayView3<T>) -> bool {
+            match pixels.as_slice() {
+                Some(values) => within_one(values),
+                None => pixels.iter().all(|value| value.to_f32() <= 1.0),
             }
-            let rest = rest.iter().map(|value| value.to_f32());
-            peaks.into_iter().chain(rest).all(|value| value <= 1.0)
         }
         let unit = match self {
             Pixels::U8(_) => false,
-            Pixels::F32(pixels) => within_one(pixels.view()),
-            Pixels::F64(pixels) => within_one(pixels.view()),
+            Pixels::F32(pixels) => unit(pixels.view()),
+            Pixels::F64(pixels) => unit(pixels.view()),
         };
         if unit { 1.0 } else { 255.0 }
     }

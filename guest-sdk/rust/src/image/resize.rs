@@ -3,9 +3,13 @@
 //!
 //! Made for speed: only the wanted window is computed, and every source row is read once.
 
-use ndarray::{Array3, ArrayView3, Axis};
+use ndarray::{Array3, ArrayView3};
 
+use super::across::Across;
 use super::area::area;
+use super::down::Down;
+use super::four::BLOCK;
+use super::rows::{ArrayRows, Rows};
 use super::taps::Taps;
 use super::{Filter, Sample};
 use crate::{Error, Result};
@@ -19,6 +23,9 @@ pub(crate) struct Window {
     pub(crate) width: usize,
 }
 
+/// What is done with each row of the result: its number and its values.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(usize, &[f32]);
+
 /// Resizes an image of up to four channels. The values keep their range; those of a `u8` image
 /// are whole numbers, but for [`Filter::Area`].
 pub fn resize<T: Sample>(
@@ -27,119 +34,102 @@ pub fn resize<T: Sample>(
     width: usize,
     filter: Filter,
 ) -> Result<Array3<f32>> {
+    whole(&mut ArrayRows::new(image), height, width, filter)
+}
+
+/// Resizes the whole image.
+pub(crate) fn whole<T: Sample>(
+    image: &mut dyn Rows<T>,
+    height: usize,
+    width: usize,
+    filter: Filter,
+) -> Result<Array3<f32>> {
     let channels = image.dim().2;
     let mut values = Vec::with_capacity(height * width * channels);
     let window = Window { top: 0, left: 0, height, width };
-    resize_rows(image, (height, width), window, filter, |_, line| {
+    resize_rows(image, (height, width), window, filter, &mut |_, line| {
         values.extend_from_slice(line);
     })?;
     Ok(Array3::from_shape_vec((height, width, channels), values)?)
 }
 
-/// Resizes to `size` and hands each row of `window` to `sink`: its number and its values.
+/// Resizes to `size` and hands each row of `window` to `sink`.
 pub(crate) fn resize_rows<T: Sample>(
-    image: ArrayView3<T>,
+    image: &mut dyn Rows<T>,
     size: (usize, usize),
     window: Window,
     filter: Filter,
-    sink: impl FnMut(usize, &[f32]),
+    sink: Sink,
 ) -> Result<()> {
     let (height, width, channels) = image.dim();
     if height == 0 || width == 0 || size.0 == 0 || size.1 == 0 {
         return Err(Error::caller("an image without pixels cannot be resized"));
     }
-    match channels {
-        1 => rows::<T, 1>(image, size, window, filter, sink),
-        2 => rows::<T, 2>(image, size, window, filter, sink),
-        3 => rows::<T, 3>(image, size, window, filter, sink),
-        4 => rows::<T, 4>(image, size, window, filter, sink),
-        _ => {
-            let message = format!("an image of {channels} channels cannot be resized");
-            return Err(Error::caller(message));
+    if !(1..=4).contains(&channels) {
+        return Err(Error::caller(format!("an image of {channels} channels cannot be resized")));
+    }
+    if size == (height, width) {
+        return copy(image, window, sink);
+    }
+    if filter == Filter::Area {
+        return match channels {
+            1 => area::<T, 1>(image, size, window, sink),
+            2 => area::<T, 2>(image, size, window, sink),
+            3 => area::<T, 3>(image, size, window, sink),
+            _ => area::<T, 4>(image, size, window, sink),
+        };
+    }
+    let columns = window.left..window.left + window.width;
+    let across = Across::new(&Taps::new(width, size.1, columns, filter), width, channels);
+    let rows = window.top..window.top + window.height;
+    let down = Down::new(&Taps::new(height, size.0, rows, filter));
+    passes(image, &across, &down, window.width * channels, sink)
+}
+
+/// Both passes, row by row: four source rows are shrunk when the first output row needs them, and
+/// kept in a ring until the last one has used them.
+fn passes<T: Sample>(
+    image: &mut dyn Rows<T>,
+    across: &Across<T::Arithmetic>,
+    down: &Down<T::Arithmetic>,
+    length: usize,
+    sink: Sink,
+) -> Result<()> {
+    // Whole blocks: what is behind the last value is computed and not looked at.
+    let blocks = length.div_ceil(BLOCK);
+    let slots = down.most_bundles();
+    let mut ring = vec![[Default::default(); BLOCK]; slots * blocks];
+    let mut sums = vec![[Default::default(); BLOCK]; blocks];
+    let mut values = vec![[0.0f32; BLOCK]; blocks];
+    let mut pairs = across.room();
+    let mut next = 0;
+    for y in 0..down.len() {
+        let bundles = down.bundles(y);
+        while next < bundles.end {
+            let line = ring[next % slots * blocks..][..blocks].as_flattened_mut();
+            across.shrink(image.four(down.rows(next))?, &mut pairs, &mut line[..length]);
+            next += 1;
         }
+        let line = |bundle: usize| &ring[bundle % slots * blocks..][..blocks];
+        down.sum(y, line, &mut sums, &mut values);
+        sink(y, &values.as_flattened()[..length]);
     }
     Ok(())
 }
 
-fn rows<T: Sample, const CHANNELS: usize>(
-    image: ArrayView3<T>,
-    size: (usize, usize),
-    window: Window,
-    filter: Filter,
-    sink: impl FnMut(usize, &[f32]),
-) {
-    let (height, width, _) = image.dim();
-    if filter == Filter::Area {
-        return area::<T, CHANNELS>(image, size, window, sink);
-    }
-    let columns = window.left..window.left + window.width;
-    let columns = Taps::<T>::new(width, size.1, columns, filter);
-    let rows = window.top..window.top + window.height;
-    let rows = Taps::<T>::new(height, size.0, rows, filter);
-    passes::<T, CHANNELS>(image, &columns, &rows, sink);
-}
-
-/// Both passes, row by row: a source row is shrunk when the first output row needs it, and kept in
-/// a ring until the last one has used it.
-#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-fn passes<T: Sample, const CHANNELS: usize>(
-    image: ArrayView3<T>,
-    columns: &Taps<T>,
-    rows: &Taps<T>,
-    mut sink: impl FnMut(usize, &[f32]),
-) {
-    let length = columns.len() * CHANNELS;
-    let mut ring = vec![T::Sum::default(); rows.reach() * length];
-    let mut sums = vec![T::Sum::default(); length];
-    let mut values = vec![0.0f32; length];
-    // The last pixels' weights reach beyond the row, and so does a vector: let them find zeros.
-    let padded = image.dim().1 + columns.reach() + size_of::<[u8; 16]>();
-    let mut source = vec![[T::default(); CHANNELS]; padded];
-    let mut next = 0;
-    for (y, (first, weights)) in rows.iter().enumerate() {
-        next = next.max(first);
-        while next < first + weights.len() {
-            copy_row(image, next, source.as_flattened_mut());
-            let slot = next % rows.reach() * length;
-            let (line, _) = ring[slot..slot + length].as_chunks_mut();
-            T::shrink_row::<CHANNELS>(&source, columns.firsts(), columns.blocks(), line);
-            next += 1;
-        }
-        sums.fill(T::Sum::default());
-        for (offset, &weight) in weights.iter().enumerate() {
-            let slot = (first + offset) % rows.reach() * length;
-            add_weighted::<T>(&mut sums, &ring[slot..slot + length], weight);
-        }
-        for (value, &sum) in values.iter_mut().zip(&sums) {
-            *value = T::finish(T::settle(sum));
-        }
-        sink(y, &values);
-    }
-}
-
-/// Adds a line's values times `weight` to `sums`.
-#[inline(always)]
-fn add_weighted<T: Sample>(sums: &mut [T::Sum], line: &[T::Sum], weight: T::Sum) {
-    // Blocks make a long turn of the loop, see `BLOCK`.
-    let (sums, last_sums) = sums.as_chunks_mut::<16>();
-    let (line, last) = line.as_chunks::<16>();
-    for (sums, values) in sums.iter_mut().zip(line) {
-        for (sum, &value) in sums.iter_mut().zip(values) {
-            *sum = *sum + weight * value;
+/// The window of an image that is not resized.
+fn copy<T: Sample>(image: &mut dyn Rows<T>, window: Window, sink: Sink) -> Result<()> {
+    let channels = image.dim().2;
+    let mut values = vec![0.0f32; window.width * channels];
+    for y in (0..window.height).step_by(4) {
+        let count = (window.height - y).min(4);
+        let rows = image.four([0, 1, 2, 3].map(|row| window.top + y + row.min(count - 1)))?;
+        for (offset, row) in rows[..count].iter().enumerate() {
+            T::convert(&row[window.left * channels..][..values.len()], &mut values);
+            sink(y + offset, &values);
         }
     }
-    for (sum, &value) in last_sums.iter_mut().zip(last) {
-        *sum = *sum + weight * value;
-    }
-}
-
-/// Copies row `y` to the start of `to`.
-pub(super) fn copy_row<T: Sample>(image: ArrayView3<T>, y: usize, to: &mut [T]) {
-    let row = image.index_axis(Axis(0), y);
-    match row.as_slice() {
-        Some(values) => to[..values.len()].copy_from_slice(values),
-        None => to.iter_mut().zip(row).for_each(|(to, &from)| *to = from),
-    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,173 +1,81 @@
-//! The types of a pixel's value, and the arithmetic of weighted sums of them.
+//! The types of a pixel's value.
 
-use std::ops::{Add, Mul};
-
-use super::taps::BLOCK;
+use super::area::Average;
+use super::pairs::Pair;
 use crate::Element;
+use crate::vectors::*;
 
-/// The type of a pixel's value, and how weighted sums of it are computed.
-pub trait Sample: Element + Copy + Default {
-    /// What sums are computed in: fixed point for bytes, so that the rounding is exact.
-    type Sum: Copy + Default + Add<Output = Self::Sum> + Mul<Output = Self::Sum>;
-
+/// The type of a pixel's value: `u8`, `f32` or `f64`.
+pub trait Sample: Element + Copy + Default + Pair + Average {
     /// The value as it is.
     fn to_f32(self) -> f32;
 
-    /// The value for a sum.
-    fn widen(self) -> Self::Sum;
-
-    /// A weight, 0 to 1, for a sum.
-    fn weight(weight: f64) -> Self::Sum;
-
-    /// A sum of weighted values as a value again, rounded to a whole level for bytes.
-    fn settle(sum: Self::Sum) -> Self::Sum;
-
-    /// A settled value as a float.
-    fn finish(value: Self::Sum) -> f32;
-
-    /// What values of a column are added up in, exactly for bytes.
-    type Partial: Copy + Default + Into<f32>;
-
-    /// So many values' sum fits into a `Partial`.
-    const PARTIAL_ROWS: usize;
-
-    /// The sum with this value added.
-    fn add_to(self, sum: Self::Partial) -> Self::Partial;
-
-    /// The pass along one row, see [`shrink_row`].
+    /// Values as they are.
     #[doc(hidden)]
-    #[inline(always)]
-    fn shrink_row<const CHANNELS: usize>(
-        source: &[[Self; CHANNELS]],
-        firsts: &[usize],
-        weights: &[[Self::Sum; BLOCK]],
-        line: &mut [[Self::Sum; CHANNELS]],
-    ) {
-        shrink_row(source, firsts, weights, line);
-    }
-}
-
-/// The weighted sums along one row, one for each of `firsts`: the source pixel that the first
-/// of its weights is for. The weights are in blocks, equally many each.
-#[inline(always)]
-fn shrink_row<T: Sample, const CHANNELS: usize>(
-    source: &[[T; CHANNELS]],
-    firsts: &[usize],
-    weights: &[[T::Sum; BLOCK]],
-    line: &mut [[T::Sum; CHANNELS]],
-) {
-    let blocks = weights.len() / firsts.len().max(1);
-    let positions = firsts.iter().zip(weights.chunks_exact(blocks.max(1)));
-    for (pixel, (&first, weights)) in line.iter_mut().zip(positions) {
-        let mut sums = [T::Sum::default(); CHANNELS];
-        let (covered, _) = source[first..].as_chunks::<BLOCK>();
-        for (values, weights) in covered.iter().zip(weights) {
-            for (value, &weight) in values.iter().zip(weights) {
-                for (sum, value) in sums.iter_mut().zip(value) {
-                    *sum = *sum + weight * value.widen();
-                }
-            }
+    fn convert(from: &[Self], to: &mut [f32]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = from.to_f32();
         }
-        *pixel = sums.map(T::settle);
     }
 }
-
-/// The bits after the point of a weight for bytes: a sum of 255 times weights of 1 fits into 32.
-pub(super) const FRACTION: u32 = 22;
 
 impl Sample for u8 {
-    type Sum = i32;
-
     #[inline(always)]
     fn to_f32(self) -> f32 {
         self.into()
     }
 
-    #[inline(always)]
-    fn widen(self) -> i32 {
-        self.into()
-    }
-
-    fn weight(weight: f64) -> i32 {
-        (weight * f64::from(1 << FRACTION)).round() as i32
-    }
-
-    #[inline(always)]
-    fn settle(sum: i32) -> i32 {
-        // Halves go up. No clamp: a weighted mean of 0 to 255 stays there.
-        (sum + (1 << (FRACTION - 1))) >> FRACTION
-    }
-
-    #[inline(always)]
-    fn finish(value: i32) -> f32 {
-        value as f32
-    }
-
-    type Partial = u16;
-    const PARTIAL_ROWS: usize = 257;
-
-    #[inline(always)]
-    fn add_to(self, sum: u16) -> u16 {
-        // Wrapping only in name: 257 times 255 is 65535.
-        sum.wrapping_add(self.into())
-    }
-
-    #[cfg(target_arch = "wasm32")]
-    #[inline(always)]
-    fn shrink_row<const CHANNELS: usize>(
-        source: &[[Self; CHANNELS]],
-        firsts: &[usize],
-        weights: &[[i32; BLOCK]],
-        line: &mut [[i32; CHANNELS]],
-    ) {
-        // A vector is four channels of a pixel: little of it would be used for one or two.
-        if CHANNELS < 3 {
-            shrink_row(source, firsts, weights, line);
-        } else {
-            super::vectors::shrink_row(source, firsts, weights, line);
-        }
+    fn convert(from: &[u8], to: &mut [f32]) {
+        convert(from, to);
     }
 }
 
-/// Floats are summed as `f32` and not rounded.
-macro_rules! float_sample {
-    ($($type:ty),+) => {$(
-        impl Sample for $type {
-            type Sum = f32;
+impl Sample for f32 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
 
-            #[inline(always)]
-            fn to_f32(self) -> f32 {
-                self as f32
-            }
-
-            #[inline(always)]
-            fn widen(self) -> f32 {
-                self as f32
-            }
-
-            fn weight(weight: f64) -> f32 {
-                weight as f32
-            }
-
-            #[inline(always)]
-            fn settle(sum: f32) -> f32 {
-                sum
-            }
-
-            #[inline(always)]
-            fn finish(value: f32) -> f32 {
-                value
-            }
-
-            type Partial = f32;
-            const PARTIAL_ROWS: usize = usize::MAX;
-
-            #[inline(always)]
-            fn add_to(self, sum: f32) -> f32 {
-                sum + self as f32
-            }
-        }
-    )+};
+    fn convert(from: &[f32], to: &mut [f32]) {
+        let length = from.len().min(to.len());
+        to[..length].copy_from_slice(&from[..length]);
+    }
 }
 
-float_sample!(f32, f64);
+impl Sample for f64 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+}
+
+/// Bytes as floats: a block in a turn of the loop, then sixteens, then one by one.
+#[inline(never)]
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+fn convert(from: &[u8], to: &mut [f32]) {
+    #[inline(always)]
+    fn sixteen(from: &[u8; 16], to: &mut [f32; 16]) {
+        let values = load(from);
+        let (low, high) = (u16x8_extend_low_u8x16(values), u16x8_extend_high_u8x16(values));
+        let (to, _) = to.as_chunks_mut::<4>();
+        store(&mut to[0], f32x4_convert_i32x4(u32x4_extend_low_u16x8(low)));
+        store(&mut to[1], f32x4_convert_i32x4(u32x4_extend_high_u16x8(low)));
+        store(&mut to[2], f32x4_convert_i32x4(u32x4_extend_low_u16x8(high)));
+        store(&mut to[3], f32x4_convert_i32x4(u32x4_extend_high_u16x8(high)));
+    }
+    let ((from, from_last), (to, to_last)) = (from.as_chunks(), to.as_chunks_mut());
+    let ((blocks, rest), (to_blocks, to_rest)) = (from.as_chunks::<4>(), to.as_chunks_mut::<4>());
+    for (to, from) in to_blocks.iter_mut().zip(blocks) {
+        // No loop: the compiler unrolls none here.
+        sixteen(&from[0], &mut to[0]);
+        sixteen(&from[1], &mut to[1]);
+        sixteen(&from[2], &mut to[2]);
+        sixteen(&from[3], &mut to[3]);
+    }
+    for (to, from) in to_rest.iter_mut().zip(rest) {
+        sixteen(from, to);
+    }
+    for (to, &from) in to_last.iter_mut().zip(from_last) {
+        *to = from.into();
+    }
+}

@@ -1,8 +1,6 @@
-//! Which source pixels make one, and with what weights.
+//! Which source positions make one, and with what weights.
 
 use std::ops::Range;
-
-use super::Sample;
 
 /// How many source pixels make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,22 +16,16 @@ pub enum Filter {
     Area,
 }
 
-/// How many weights are worked on at once. In the sandbox every turn of a loop costs a check of
-/// the clock, so the innermost loop must have few and long turns.
-pub(super) const BLOCK: usize = 4;
-
-/// For each output position along one direction: the first source position and the weights from
+/// For each output position along one direction: the first source position, and the weights from
 /// there on, which sum to 1.
-pub(super) struct Taps<T: Sample> {
+pub(super) struct Taps {
     firsts: Vec<usize>,
-    /// How many weights a position has.
-    lengths: Vec<usize>,
-    /// The weights, `reach` a position: after its own come zeros.
-    weights: Vec<T::Sum>,
-    reach: usize,
+    /// Where the weights of each position end.
+    ends: Vec<usize>,
+    weights: Vec<f64>,
 }
 
-impl<T: Sample> Taps<T> {
+impl Taps {
     /// Taps for the positions `wanted` of `target`, from `source` positions.
     pub(super) fn new(source: usize, target: usize, wanted: Range<usize>, filter: Filter) -> Self {
         let scale = source as f64 / target as f64;
@@ -43,31 +35,27 @@ impl<T: Sample> Taps<T> {
             // `Area` has no weights and no taps.
             Filter::Bilinear | Filter::Area => 1.0,
         };
-        let reach = (2.0 * half).ceil() as usize + 1;
+        let most = (2.0 * half).ceil() as usize + 1;
         let mut taps = Self {
             firsts: Vec::with_capacity(wanted.len()),
-            lengths: Vec::with_capacity(wanted.len()),
-            weights: Vec::new(),
-            reach: reach.next_multiple_of(BLOCK),
+            ends: Vec::with_capacity(wanted.len()),
+            weights: Vec::with_capacity(wanted.len() * most.min(source)),
         };
-        let mut triangle: Vec<f64> = Vec::new();
         for position in wanted {
             let center = (position as f64 + 0.5) * scale;
             // Positions outside the image are left out and their weight shared by the others.
             let first = ((center - half + 0.5).max(0.0) as usize).min(source - 1);
             let end = ((center + half + 0.5) as usize).clamp(first + 1, source);
-            triangle.clear();
-            triangle.extend((first..end).map(|at| {
+            let start = taps.weights.len();
+            taps.weights.extend((first..end).map(|at| {
                 let distance = (at as f64 + 0.5 - center).abs() / half;
                 (1.0 - distance).max(0.0)
             }));
-            let total: f64 = triangle.iter().sum();
-            let weights = triangle.iter().map(|weight| T::weight(weight / total));
-            taps.weights.extend(weights);
+            let weights = &mut taps.weights[start..];
+            let total: f64 = weights.iter().sum();
+            weights.iter_mut().for_each(|weight| *weight /= total);
             taps.firsts.push(first);
-            taps.lengths.push(end - first);
-            let padded = taps.firsts.len() * taps.reach;
-            taps.weights.resize(padded, T::Sum::default());
+            taps.ends.push(taps.weights.len());
         }
         taps
     }
@@ -77,26 +65,47 @@ impl<T: Sample> Taps<T> {
         self.firsts.len()
     }
 
-    /// The most source positions that an output position touches, zero weights included.
-    pub(super) fn reach(&self) -> usize {
-        self.reach
+    /// First source position and weights of each output position.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[f64])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let positions = self.firsts.iter().zip(starts.zip(&self.ends));
+        positions.map(|(&first, (start, &end))| (first, &self.weights[start..end]))
     }
 
-    /// The first source position of each output position.
-    pub(super) fn firsts(&self) -> &[usize] {
-        &self.firsts
+    /// The source positions that are needed at all, in order.
+    pub(super) fn needed(&self) -> Vec<usize> {
+        let mut needed = Vec::new();
+        let mut next = 0;
+        for (first, weights) in self.iter() {
+            needed.extend(first.max(next)..first + weights.len());
+            next = next.max(first + weights.len());
+        }
+        needed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_sum_to_one() {
+        for (source, target) in [(1, 1), (1, 9), (9, 1), (7, 5), (5, 7), (1000, 3), (3, 1000)] {
+            for filter in [Filter::Antialias, Filter::Bilinear] {
+                let taps = Taps::new(source, target, 0..target, filter);
+                assert_eq!(taps.len(), target);
+                for (first, weights) in taps.iter() {
+                    assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+                    assert!(first + weights.len() <= source);
+                }
+            }
+        }
     }
 
-    /// The weights of all output positions in blocks, equally many a position.
-    pub(super) fn blocks(&self) -> &[[T::Sum; BLOCK]] {
-        self.weights.as_chunks().0
-    }
-
-    /// First source position and weights of each output position, without zeros added.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[T::Sum])> {
-        let positions = self.firsts.iter().zip(&self.lengths);
-        positions
-            .zip(self.weights.chunks_exact(self.reach))
-            .map(|((&first, &length), weights)| (first, &weights[..length]))
+    #[test]
+    fn only_some_are_needed() {
+        assert_eq!(Taps::new(12, 2, 0..2, Filter::Bilinear).needed(), [2, 3, 8, 9]);
+        assert_eq!(Taps::new(4, 8, 2..5, Filter::Antialias).needed(), [0, 1, 2]);
+        assert_eq!(Taps::new(12, 3, 1..2, Filter::Antialias).needed(), [2, 3, 4, 5, 6, 7, 8, 9]);
     }
 }

@@ -2,10 +2,12 @@
 
 use ndarray::{Array3, Array4, ArrayView3, Axis, s};
 
+use super::fill::{fill, fill_to};
 use super::layout::Levels;
-use super::letterbox::Letterbox;
-use super::resize::{Window, resize_rows};
-use super::{Filter, Image, Pixels, Sample};
+use super::plan::{Plan, Target, center};
+use super::resize::{Sink, resize_rows};
+use super::rows::ArrayRows;
+use super::{Filter, Image, Sample};
 use crate::{Error, Result};
 
 /// The steps of a network's preprocessing: resize, crop the centre, normalise.
@@ -29,39 +31,6 @@ pub struct Transform {
     std: [f32; 3],
     filter: Filter,
     bgr: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Target {
-    Unchanged,
-    ShorterSide(usize),
-    Size(usize, usize),
-    Letterbox(usize, usize, f32),
-}
-
-/// What is computed for an image of a given size.
-struct Plan {
-    /// The size to resize to, and the part of it that is wanted.
-    size: (usize, usize),
-    window: Window,
-    /// The size of the result, and where in it the window goes.
-    canvas: (usize, usize),
-    top: usize,
-    left: usize,
-    /// The level of what the window does not cover.
-    fill: f32,
-}
-
-impl Plan {
-    /// Where row `y` of the window is in one plane of the result.
-    fn row(&self, y: usize) -> std::ops::Range<usize> {
-        let start = (self.top + y) * self.canvas.1 + self.left;
-        start..start + self.window.width
-    }
-
-    fn covers_all(&self) -> bool {
-        (self.window.height, self.window.width) == self.canvas
-    }
 }
 
 impl Default for Transform {
@@ -121,14 +90,14 @@ impl Transform {
 
     /// The image as `[1, 3, height, width]`, the layout that most networks take.
     pub fn nchw(&self, image: &Image) -> Result<Array4<f32>> {
-        let (plan, levels, pixels) = self.prepare(image)?;
+        let plan = self.plan((image.height(), image.width()))?;
         let (height, width) = plan.canvas;
         let mut planes = vec![0.0; 3 * height * width];
-        match &pixels {
-            Pixels::U8(pixels) => self.planes(pixels.view(), &plan, levels, &mut planes),
-            Pixels::F32(pixels) => self.planes(pixels.view(), &plan, levels, &mut planes),
-            Pixels::F64(pixels) => self.planes(pixels.view(), &plan, levels, &mut planes),
-        }?;
+        let mut rows = image.rows();
+        let levels = self.levels(255.0 / rows.peak()?, plan.fill);
+        self.planes(&plan, &levels, &mut planes, |sink| {
+            rows.resize(plan.size, plan.window, self.filter, sink)
+        })?;
         Ok(Array4::from_shape_vec((1, 3, height, width), planes)?)
     }
 
@@ -139,13 +108,17 @@ impl Transform {
         pixels: ArrayView3<'_, T>,
         planes: &mut [f32],
     ) -> Result<()> {
-        let plan = self.plan(pixels.dim())?;
+        let (rows, columns, _) = pixels.dim();
+        let plan = self.plan((rows, columns))?;
         let (height, width) = plan.canvas;
         if planes.len() != 3 * height * width {
             let found = planes.len();
             return Err(Error::model(format!("{found} values are no 3x{height}x{width} planes")));
         }
-        self.planes(pixels, &plan, Levels::new(self.mean, self.std, 1.0, self.bgr), planes)
+        self.planes(&plan, &self.levels(1.0, plan.fill), planes, |sink| {
+            let mut rows = ArrayRows::new(pixels);
+            resize_rows(&mut rows, plan.size, plan.window, self.filter, sink)
+        })
     }
 
     /// The image as `[1, height, width, 3]`, the layout of networks that come from TensorFlow.
@@ -155,99 +128,55 @@ impl Transform {
 
     /// The image as `[height, width, 3]`.
     pub fn hwc(&self, image: &Image) -> Result<Array3<f32>> {
-        let (plan, levels, pixels) = self.prepare(image)?;
+        let plan = self.plan((image.height(), image.width()))?;
         let (height, width) = plan.canvas;
-        let mut values = vec![0.0; height * width * 3];
-        match &pixels {
-            Pixels::U8(pixels) => self.packed(pixels.view(), &plan, levels, &mut values),
-            Pixels::F32(pixels) => self.packed(pixels.view(), &plan, levels, &mut values),
-            Pixels::F64(pixels) => self.packed(pixels.view(), &plan, levels, &mut values),
-        }?;
-        Ok(Array3::from_shape_vec((height, width, 3), values)?)
+        let mut rows = image.rows();
+        let levels = self.levels(255.0 / rows.peak()?, plan.fill);
+        // Row behind row, so that nothing is filled that is overwritten.
+        let mut pixels = Vec::with_capacity(height * width);
+        let mut row = vec![[0.0; 3]; plan.window.width];
+        rows.resize(plan.size, plan.window, self.filter, &mut |y, line| {
+            fill_to(&mut pixels, plan.row(y).start, levels.fill());
+            levels.packed(line, row.as_flattened_mut());
+            pixels.extend_from_slice(&row);
+        })?;
+        fill_to(&mut pixels, height * width, levels.fill());
+        Ok(Array3::from_shape_vec((height, width, 3), pixels.into_flattened())?)
     }
 
-    fn prepare(&self, image: &Image) -> Result<(Plan, Levels, Pixels)> {
-        let pixels = image.pixels()?;
-        let plan = self.plan(pixels.dim())?;
-        let gain = 255.0 / pixels.peak();
-        let fill = plan.fill / gain;
-        let plan = Plan { fill, ..plan };
-        Ok((plan, Levels::new(self.mean, self.std, gain, self.bgr), pixels))
+    fn plan(&self, size: (usize, usize)) -> Result<Plan> {
+        Plan::new(self.target, self.crop, size)
     }
 
-    fn planes<T: Sample>(
+    fn levels(&self, gain: f32, fill: f32) -> Levels {
+        Levels::new(self.mean, self.std, gain, fill / gain, self.bgr)
+    }
+
+    /// Fills the three planes with what `resize` gives.
+    fn planes(
         &self,
-        pixels: ArrayView3<'_, T>,
         plan: &Plan,
-        levels: Levels,
+        levels: &Levels,
         planes: &mut [f32],
+        resize: impl FnOnce(Sink) -> Result<()>,
     ) -> Result<()> {
         let plane = plan.canvas.0 * plan.canvas.1;
-        if !plan.covers_all() {
-            for channel in 0..3 {
-                planes[channel * plane..][..plane].fill(levels.level(channel, plan.fill));
+        let (first, rest) = planes.split_at_mut(plane);
+        let (second, third) = rest.split_at_mut(plane);
+        let mut planes = [first, second, third];
+        for (plane, level) in planes.iter_mut().zip(levels.fill()) {
+            let mut start = 0;
+            for y in 0..plan.window.height {
+                let row = plan.row(y);
+                // Behind one row and before the next.
+                fill(&mut plane[start..row.start], level);
+                start = row.end;
             }
+            fill(&mut plane[start..], level);
         }
-        resize_rows(pixels, plan.size, plan.window, self.filter, |y, line| {
-            for channel in 0..3 {
-                levels.plane(line, channel, &mut planes[channel * plane..][plan.row(y)]);
-            }
+        resize(&mut |y, line| {
+            levels.planes(line, planes.each_mut().map(|plane| &mut plane[plan.row(y)]));
         })
-    }
-
-    fn packed<T: Sample>(
-        &self,
-        pixels: ArrayView3<'_, T>,
-        plan: &Plan,
-        levels: Levels,
-        values: &mut [f32],
-    ) -> Result<()> {
-        let (values, _) = values.as_chunks_mut::<3>();
-        if !plan.covers_all() {
-            values.fill([0, 1, 2].map(|channel| levels.level(channel, plan.fill)));
-        }
-        resize_rows(pixels, plan.size, plan.window, self.filter, |y, line| {
-            levels.packed(line, values[plan.row(y)].as_flattened_mut());
-        })
-    }
-
-    fn plan(&self, (height, width, _): (usize, usize, usize)) -> Result<Plan> {
-        let whole = |(height, width)| Plan {
-            size: (height, width),
-            window: Window { top: 0, left: 0, height, width },
-            canvas: (height, width),
-            top: 0,
-            left: 0,
-            fill: 0.0,
-        };
-        let plan = match self.target {
-            Target::Unchanged => whole((height, width)),
-            Target::Size(height, width) => whole((height, width)),
-            Target::ShorterSide(wanted) => {
-                let scale = wanted as f64 / height.min(width) as f64;
-                // Halves go to the even number, as Python's `round` does.
-                let scaled = |side: usize| (side as f64 * scale).round_ties_even() as usize;
-                whole((scaled(height), scaled(width)))
-            }
-            Target::Letterbox(rows, columns, fill) => {
-                let fit = Letterbox::new((height, width), (rows, columns))?;
-                let canvas = (rows, columns);
-                Plan { canvas, top: fit.top, left: fit.left, fill, ..whole(fit.size) }
-            }
-        };
-        let Some((height, width)) = self.crop else { return Ok(plan) };
-        if matches!(self.target, Target::Letterbox(..)) {
-            return Err(Error::model("a letterbox has its size already and takes no crop"));
-        }
-        let (rows, columns) = plan.size;
-        if height > rows || width > columns {
-            return Err(Error::model(format!(
-                "a crop of {height}x{width} from an image of {rows}x{columns}"
-            )));
-        }
-        let (top, left) = ((rows - height) / 2, (columns - width) / 2);
-        let window = Window { top, left, height, width };
-        Ok(Plan { window, canvas: (height, width), ..plan })
     }
 }
 
@@ -258,12 +187,8 @@ pub fn center_crop<T: Sample>(
     width: usize,
 ) -> Result<ArrayView3<'_, T>> {
     let (rows, columns, _) = image.dim();
-    if height > rows || width > columns {
-        return Err(Error::model(format!(
-            "a crop of {height}x{width} from an image of {rows}x{columns}"
-        )));
-    }
-    let (top, left) = ((rows - height) / 2, (columns - width) / 2);
+    let window = center((rows, columns), (height, width))?;
+    let (top, left) = (window.top, window.left);
     Ok(image.slice_move(s![top..top + height, left..left + width, ..]))
 }
 
