@@ -57,7 +57,9 @@ def environment() -> dict[str, str]:
     """The environment, with the ONNX Runtime that `make` fetched, and warnings only."""
     fetched = ROOT / ".onnxruntime"
     known = {"TMS_ONNXRUNTIME": str(fetched)} if fetched.is_dir() else {}
-    return {"TMS_LOG": "warn"} | known | dict(os.environ)
+    # As `tms` does for itself: the Python servers, too, report nothing to ONNX Runtime's makers.
+    quiet = {"TMS_LOG": "warn", "ORT_DISABLE_TELEMETRY": "1"}
+    return quiet | known | dict(os.environ)
 
 
 def commands(folder: Path) -> dict[str, list[str | Path]]:

@@ -1,6 +1,10 @@
-//! Models that do not load: the others are served, and health and log tell.
+//! Models that do not load, or not yet: the others are served, and health and log tell.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
 use serde_json::json;
+use tms::grpc::proto::{inference::ServerReadyRequest, server::TextArgs};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
@@ -37,6 +41,53 @@ async fn one_bad_model_does_not_stop_the_others() {
     assert!(log.contains("its first instance failed: no weights today"), "{log}");
     // What a model logs while it fails helps most.
     assert!(log.contains("about to fail"), "{log}");
+}
+
+#[tokio::test]
+async fn a_model_is_called_while_another_loads() {
+    let setup = Setup::new()
+        .guest("echo")
+        .guest("slow_counter")
+        .file("slow_counter/model.toml", "[asks]\nenv = [\"INIT_MS\"]")
+        .config("[model.slow_counter.grants]\nenv = [\"INIT_MS\"]")
+        .env("INIT_MS", "25000");
+    let Some(mut server) = setup.begin().await else { return };
+    let caller = server.caller().await;
+    assert_eq!(caller.text("echo", "hi", "").await.unwrap(), "hi");
+    // Who waits for the other one may have a deadline.
+    let text = TextArgs { model: "slow_counter".into(), ..TextArgs::default() };
+    let mut request = tonic::Request::new(text);
+    request.set_timeout(Duration::from_millis(300));
+    let late = caller.server().run_text(request).await;
+    let message = "the model `slow_counter` is still loading";
+    assert_refused(late, Code::DeadlineExceeded, message);
+    let ready = caller.inference().server_ready(ServerReadyRequest {}).await.unwrap();
+    assert!(!ready.into_inner().ready);
+    for (name, status) in [
+        ("", ServingStatus::NotServing),
+        ("echo", ServingStatus::Serving),
+        ("slow_counter", ServingStatus::NotServing),
+    ] {
+        let request = HealthCheckRequest { service: name.into() };
+        let health = caller.health().check(request).await.unwrap();
+        assert_eq!(health.into_inner().status(), status, "`{name}`");
+    }
+    assert_eq!(server.ready(), "");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_model_that_loads_is_waited_for() {
+    let setup = Setup::new()
+        .guest("slow_counter")
+        .file("slow_counter/model.toml", "[asks]\nenv = [\"INIT_MS\"]")
+        .config("[model.slow_counter.grants]\nenv = [\"INIT_MS\"]")
+        .env("INIT_MS", "300");
+    let Some(server) = setup.begin().await else { return };
+    let caller = server.caller().await;
+    assert_eq!(caller.list_models().await, json!(["slow_counter"]));
+    assert_eq!(caller.text("slow_counter", "", "").await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 //! - [`session`]: the classifier's network alone
 //! - [`instances`]: what fresh, used, limited and idle instances cost
 //! - [`pixels`]: the SDK's pixel operations, natively and as a guest
+//! - [`first`]: a server's start until its first answer
 //! - [`frames`]: the requests, as files for the load generators
 //! - [`load`]: a load generator that keeps its pace, over [`client`]'s connections, at [`arrivals`]
 //! - [`calibrate`]: what the machine takes for what a small call is made of
@@ -18,6 +19,7 @@ mod calibrate;
 mod classify;
 mod client;
 mod echo;
+mod first;
 mod frames;
 mod instances;
 mod load;
@@ -47,6 +49,8 @@ enum Command {
     Instances(instances::Args),
     /// Measure the SDK's pixel operations natively and in a guest, without gRPC
     Pixels(pixels::Args),
+    /// Start a server and wait for its first answer
+    First(first::Args),
     /// Write the requests as files for the load generators
     Frames(frames::Args),
     /// Post a request at a rate, or in a closed loop, and print the times
@@ -63,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         Command::Session(args) => session::run(args),
         Command::Instances(args) => instances::run(args),
         Command::Pixels(args) => pixels::run(args),
+        Command::First(args) => first::run(args),
         Command::Frames(args) => frames::run(args),
         Command::Load(args) => load::run(args),
         Command::Calibrate(args) => calibrate::run(args),

@@ -14,7 +14,7 @@ use crate::{
     config::{ServeArgs, Settings},
     models::{
         folder::{self, Folder},
-        load,
+        plan,
     },
     nn::{self, Gain},
 };
@@ -111,7 +111,7 @@ fn one(
     rows: usize,
     report: &mut String,
 ) -> bool {
-    let plan = match load::plan(folder, settings) {
+    let plan = match plan::plan(folder, settings) {
         Ok(plan) => plan,
         Err(problem) => {
             let _ = writeln!(report, "    not served: {problem}");
@@ -123,7 +123,7 @@ fn one(
         let _ = writeln!(report, "    model.wasm: a component for this server");
     }
     for (name, path) in &plan.folder.graphs {
-        let tried = load::options(&plan, name)
+        let tried = plan::options(&plan, name)
             .and_then(|options| Ok((options.batch, try_batches(runtime, path, &options, rows)?)));
         let line = match tried {
             Ok((Some(_), Err(reason))) => {

@@ -223,7 +223,7 @@ impl Collector for Now {
             family(&mut encoder, (name, help, kind), "model", values)?;
         }
         for (name, help, kind, of) in GRAPH {
-            let values = self.0.graphs().iter().map(|(n, graph)| (n.as_str(), of(graph.stats())));
+            let values = self.0.graphs().map(|(name, graph)| (name, of(graph.stats())));
             family(&mut encoder, (name, help, kind), "graph", values)?;
         }
         self.batches(&mut encoder)
@@ -244,7 +244,7 @@ impl Now {
             };
             let buckets: Vec<_> =
                 now.sizes.iter().enumerate().map(|(at, n)| (bound(at), *n)).collect();
-            let labels = [("graph", name.as_str())];
+            let labels = [("graph", name)];
             metric.encode_family(&labels)?.encode_histogram::<NoLabels>(
                 now.calls as f64,
                 now.runs,

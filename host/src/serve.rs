@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -44,8 +45,6 @@ pub enum ServeError {
     Bind(#[from] listen::BindError),
     #[error("the workers did not start: {0}")]
     Workers(std::io::Error),
-    #[error(transparent)]
-    Native(#[from] nn::StartError),
     #[error(transparent)]
     Models(#[from] models::load::StartError),
     #[error(transparent)]
@@ -84,32 +83,28 @@ pub async fn serve(
     // First of all: a port that is taken should not cost the time of loading models.
     let listeners = listen::bind(&settings.host, settings.port)?;
     let addresses = listeners.iter().filter_map(|l| l.local_addr().ok());
-    let addresses = addresses.collect();
+    let addresses: Vec<_> = addresses.collect();
     let page = settings.metrics.map(|address| listen::bind(&[address.ip()], address.port()));
     let page = page.transpose()?.unwrap_or_default();
     let metrics = Arc::new(Metrics::default());
-    let runtime = nn::Runtime::start(&nn::Options {
-        onnxruntime: settings.onnxruntime.clone(),
-        threads: Some(settings.threads),
-        ..nn::Options::default()
-    })?;
     let mut shutdown = pin!(shutdown);
-    // On a worker: compiling blocks, and must not keep a signal waiting.
+    // On a worker: files may be slow, and must not keep a signal waiting.
     let workers = Workers::start(settings.workers).map_err(ServeError::Workers)?;
     let workers_end = StopWorkers(workers.clone());
-    let loading = {
-        let (settings, workers, metrics) = (settings.clone(), workers.clone(), metrics.clone());
-        let load = async move { models::load::load(&settings, &runtime, &workers, &metrics).await };
-        workers_end.0.spawn(WorkerId(0), load)
+    let planning = {
+        let settings = settings.clone();
+        workers_end.0.spawn(WorkerId(0), async move { models::load::begin(&settings) })
     };
-    let catalogue = tokio::select! {
-        loaded = loading => loaded.map_err(|e| models::load::StartError(e.to_string()))??,
+    let (catalogue, plans) = tokio::select! {
+        planned = planning => planned.map_err(|e| models::load::StartError(e.to_string()))??,
         () = &mut shutdown => return Ok(()),
     };
+    let at: Vec<_> = addresses.iter().map(|address| format!("grpc://{address}")).collect();
+    tracing::info!("calls are taken at {}; {} models load", at.join(" and "), plans.len());
     let stop = CancellationToken::new();
     let app = Arc::new(App {
-        catalogue: Arc::new(catalogue),
-        workers,
+        catalogue: catalogue.clone(),
+        workers: workers.clone(),
         stop: stop.clone(),
         allow_remote_stop: settings.allow_remote_stop,
         max_message: settings.max_message,
@@ -119,22 +114,19 @@ pub async fn serve(
     for listener in page {
         tokio::spawn(grpc::page::serve(listener, registry.clone()));
     }
-    ready(Ready {
-        addresses,
-        metrics: page_address,
-        models: app.catalogue.ready().count(),
-        failed: app.catalogue.failed().count(),
-        workers: settings.workers,
-    });
     let sweeping = async {
-        let (mut discarded, mut swept) = (0, Instant::now());
+        // Loading leaves much behind, too.
+        let (mut discarded, mut swept) = (None, Instant::now());
         loop {
             tokio::time::sleep(TIDY).await;
             if swept.elapsed() >= SWEEP {
                 app.catalogue.sweep();
                 swept = Instant::now();
             }
-            let before = std::mem::replace(&mut discarded, app.catalogue.discarded());
+            if !app.catalogue.is_loaded() {
+                continue;
+            }
+            let before = discarded.replace(app.catalogue.discarded());
             if discarded != before {
                 give_back();
             }
@@ -147,11 +139,36 @@ pub async fn serve(
         // The drain ends `serving` below.
         std::future::pending::<()>().await
     };
+    let native = nn::Options {
+        onnxruntime: settings.onnxruntime.clone(),
+        threads: Some(settings.threads),
+        ..nn::Options::default()
+    };
+    let (healthy, health_tells) = oneshot::channel();
+    // Models that are ready are served while others load.
+    let loading = async {
+        let load = models::load::load(catalogue, plans, &settings, native, workers, &metrics);
+        if let Err(e) = load.await {
+            return e;
+        }
+        // Whoever reads that the server is ready may ask for its health at once.
+        if health_tells.await.is_ok() {
+            ready(Ready {
+                addresses,
+                metrics: page_address,
+                models: app.catalogue.ready().count(),
+                failed: app.catalogue.failed().count(),
+                workers: settings.workers,
+            });
+        }
+        std::future::pending().await
+    };
     let Settings { max_message, window, .. } = settings;
     let wire = grpc::serve::Wire { max_message, window };
-    let serving = grpc::serve::serve(app.clone(), listeners, wire, settings.drain_timeout);
+    let serving = grpc::serve::serve(app.clone(), listeners, wire, settings.drain_timeout, healthy);
     tokio::select! {
         result = serving => Ok(result?),
+        e = loading => Err(e.into()),
         () = sweeping => Ok(()),
         () = stopping => Ok(()),
     }

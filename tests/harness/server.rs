@@ -20,30 +20,53 @@ pub struct Server {
     pub port: u16,
     /// The line that it printed when it was ready.
     pub ready: String,
-    /// A file, not a pipe: what the server has written is there at once.
+    /// Files, not pipes: what the server has written is there at once.
+    out: NamedTempFile,
     log: NamedTempFile,
     /// Its models and settings, removed when it is gone.
     folder: TempDir,
 }
 
 impl Server {
-    pub async fn start(mut command: Command, folder: TempDir) -> Self {
+    /// The server, once it is ready.
+    pub async fn start(command: Command, folder: TempDir) -> Self {
+        let mut server = Self::begin(command, folder).await;
+        let mut ended = None;
+        until("ready", async || {
+            ended = server.child.try_wait().unwrap();
+            ended.is_some() || server.ready().contains('\n')
+        })
+        .await;
+        assert!(ended.is_none(), "it ended with {ended:?}:\n{}", server.log());
+        server.ready = server.ready();
+        server
+    }
+
+    /// The server, once it takes calls.
+    pub async fn begin(mut command: Command, folder: TempDir) -> Self {
         let [out, log] = [(); 2].map(|()| NamedTempFile::new().unwrap());
         command.stdin(Stdio::null()).stdout(out.reopen().unwrap()).stderr(log.reopen().unwrap());
         let mut child = command.spawn().unwrap();
-        let mut ended = None;
-        until("ready", async || {
+        let (mut ended, mut port) = (None, None);
+        until("its port", async || {
             ended = child.try_wait().unwrap();
-            ended.is_some() || text(&out).contains('\n')
+            // The last line may not be whole.
+            // The log has it first, where it is not switched off.
+            let said = text(&out) + &text(&log);
+            let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+            port = whole
+                .split([' ', ',', '\n'])
+                .find_map(|word| word.strip_prefix("grpc://")?.rsplit_once(':')?.1.parse().ok());
+            ended.is_some() || port.is_some()
         })
         .await;
-        let ready = text(&out);
-        assert!(ended.is_none(), "it ended with {ended:?}:\n{}", text(&log));
-        let port = ready
-            .split([' ', ','])
-            .find_map(|word| word.strip_prefix("grpc://")?.rsplit_once(':')?.1.parse().ok())
-            .unwrap_or_else(|| panic!("no port in `{ready}`"));
-        Self { child, port, ready, log, folder }
+        let port = port.unwrap_or_else(|| panic!("it ended with {ended:?}:\n{}", text(&log)));
+        Self { child, port, ready: String::new(), out, log, folder }
+    }
+
+    /// What it has printed.
+    pub fn ready(&self) -> String {
+        text(&self.out)
     }
 
     /// The process.

@@ -134,6 +134,15 @@ impl Setup {
         Some(Server::start(command, self.folder).await)
     }
 
+    /// The server, once it takes calls: some models may still load.
+    pub async fn begin(self) -> Option<Server> {
+        if !self.complete {
+            return None;
+        }
+        let command = self.command();
+        Some(Server::begin(command, self.folder).await)
+    }
+
     /// What a server that refuses to start says last; the folder's own path reads `DIR`.
     pub fn refused(&self) -> Option<String> {
         if !self.complete {

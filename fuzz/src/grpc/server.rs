@@ -87,17 +87,23 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime starts");
         let workers = Workers::start(2).expect("the workers start");
-        let native = nn::Runtime::start(&nn::Options {
+        let native = nn::Options {
             backend: nn::BackendChoice::Tract,
             threads: Some(1),
             ..nn::Options::default()
-        });
-        let native = native.expect("tract needs nothing");
+        };
         let metrics = Metrics::default();
-        let loaded = runtime.block_on(models::load::load(&settings, &native, &workers, &metrics));
-        let catalogue = loaded.expect("the models load");
+        let (catalogue, plans) = models::load::begin(&settings).expect("there are models");
+        let load = models::load::load(
+            catalogue.clone(),
+            plans,
+            &settings,
+            native,
+            workers.clone(),
+            &metrics,
+        );
+        runtime.block_on(load).expect("the models load");
         assert_eq!(catalogue.ready().count(), COMPONENTS.len() + 1);
-        let catalogue = Arc::new(catalogue);
         let services = runtime.block_on(services(&catalogue, &workers));
         Self { runtime, workers, catalogue, services: Mutex::new(services) }
     }

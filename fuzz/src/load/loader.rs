@@ -36,7 +36,6 @@ pub struct Loader {
     folder: PathBuf,
     runtime: Runtime,
     workers: Arc<Workers>,
-    native: nn::Runtime,
     /// Compiled code of the neighbour.
     kept: BTreeSet<OsString>,
 }
@@ -52,15 +51,9 @@ impl Loader {
         world::place(&folder.join("models").join(NEIGHBOUR), &[(COMPONENT, "model.wasm")]);
         fs::write(folder.join("tms.toml"), "").expect("the operator's file can be written");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let native = nn::Runtime::start(&nn::Options {
-            backend: nn::BackendChoice::Tract,
-            threads: Some(1),
-            ..nn::Options::default()
-        });
         let mut loader = Self {
             runtime: runtime.expect("a runtime starts"),
             workers: Workers::start(1).expect("a worker starts"),
-            native: native.expect("tract needs nothing"),
             kept: BTreeSet::new(),
             folder,
         };
@@ -85,7 +78,7 @@ impl Loader {
             Err(e) => return says(&e.to_string()),
         };
         let catalogue = match self.catalogue(settings) {
-            Ok(catalogue) => Arc::new(catalogue),
+            Ok(catalogue) => catalogue,
             Err(e) => {
                 // A device that is not there is a reason to stop, a broken model is none.
                 let may = !case.operator.is_empty() || e.to_string().starts_with("graph ");
@@ -115,11 +108,19 @@ impl Loader {
         Ok(settings)
     }
 
-    fn catalogue(&self, settings: Settings) -> Result<Catalogue, models::load::StartError> {
-        let (native, workers) = (self.native.clone(), self.workers.clone());
-        let metrics = Metrics::default();
-        let load = async move { models::load::load(&settings, &native, &workers, &metrics).await };
-        let loading = self.workers.spawn(WorkerId(0), load);
+    fn catalogue(&self, settings: Settings) -> Result<Arc<Catalogue>, models::load::StartError> {
+        let native = nn::Options {
+            backend: nn::BackendChoice::Tract,
+            threads: Some(1),
+            ..nn::Options::default()
+        };
+        let (workers, metrics) = (self.workers.clone(), Metrics::default());
+        let loading = self.workers.spawn(WorkerId(0), async move {
+            let (catalogue, plans) = models::load::begin(&settings)?;
+            let into = catalogue.clone();
+            models::load::load(into, plans, &settings, native, workers, &metrics).await?;
+            Ok(catalogue)
+        });
         self.runtime.block_on(async {
             let loaded = tokio::time::timeout(LONG, loading).await.expect("loading ends");
             loaded.expect("a worker lives on")

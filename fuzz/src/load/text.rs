@@ -35,6 +35,8 @@ pub const OPERATOR: Vocabulary = Vocabulary {
         "threads",
         "stack",
         "metrics",
+        "window",
+        "weight",
         "graphs",
         "folders",
         "env",
@@ -49,7 +51,7 @@ pub const MANIFEST: Vocabulary = Vocabulary {
 };
 
 /// Keys of both files.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 28] = [
     "memory",
     "timeout",
     "cpu",
@@ -73,6 +75,8 @@ const KEYS: [&str; 26] = [
     "backend",
     "sessions",
     "batch",
+    "max_batch",
+    "max_batch_memory",
     "timeuot",
     "",
     "a.b",

@@ -12,7 +12,7 @@ use tonic::{
 };
 
 use crate::{
-    models::{Call, Catalogue, Model},
+    models::{Call, Catalogue, Model, Unready},
     schedule::{WorkerId, Workers},
 };
 
@@ -87,16 +87,33 @@ impl Caller {
 
     /// A call to `model`: it may take as long as the model's limit and the caller's patience.
     pub fn call<'a>(&self, model: &Model, args: &'a str) -> Call<'a> {
-        // An answer has a way to go; and tonic's own time-out, at the same moment, says CANCELLED.
+        let deadline = self.arrived + model.timeout;
+        let deadline = self.answer_by().map_or(deadline, |answer_by| deadline.min(answer_by));
+        Call { home: self.home, deadline, args }
+    }
+
+    /// When an answer is to be ready, if the caller says how long it waits: an answer has a way to go,
+    /// and tonic's own time-out, at the same moment, says CANCELLED.
+    fn answer_by(&self) -> Option<Instant> {
         let patience = self.timeout.map(|t| t - (t / 8).min(TRAVEL));
-        let patience = patience.unwrap_or(Duration::MAX).min(model.timeout);
-        Call { home: self.home, deadline: self.arrived + patience, args }
+        self.arrived.checked_add(patience?)
     }
 }
 
 impl App {
-    pub fn model(&self, name: &str) -> Result<&Arc<Model>, Status> {
-        self.catalogue.get(name).map_err(|unready| status::unready(name, unready, &self.catalogue))
+    /// A model that is called. One that still loads is waited for.
+    pub async fn model(&self, caller: &Caller, name: &str) -> Result<&Arc<Model>, Status> {
+        let mut found = self.catalogue.get(name);
+        if let Err(Unready::Loading) = found {
+            let loaded = self.catalogue.find(name);
+            found = match caller.answer_by() {
+                Some(deadline) => tokio::time::timeout_at(deadline.into(), loaded)
+                    .await
+                    .unwrap_or(Err(Unready::Loading)),
+                None => loaded.await,
+            };
+        }
+        found.map_err(|unready| status::unready(name, unready, &self.catalogue))
     }
 
     /// A reply, if it is not too large: tonic would find that out too late to name the setting. With

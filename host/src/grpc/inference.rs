@@ -28,8 +28,13 @@ const VERSION: &str = "1";
 pub struct InferenceService(pub Arc<App>);
 
 impl InferenceService {
-    fn model(&self, name: &str, version: &str) -> Result<&Arc<Model>, Status> {
-        let model = self.0.model(name)?;
+    async fn model(
+        &self,
+        caller: &Caller,
+        name: &str,
+        version: &str,
+    ) -> Result<&Arc<Model>, Status> {
+        let model = self.0.model(caller, name).await?;
         match version {
             "" | VERSION => Ok(model),
             _ => Err(Status::not_found(format!("the model `{name}` has one version, {VERSION}"))),
@@ -50,7 +55,7 @@ impl GrpcInferenceService for InferenceService {
         &self,
         _: Request<ServerReadyRequest>,
     ) -> Result<Reply<ServerReadyResponse>, Status> {
-        let ready = !self.0.stop.is_cancelled();
+        let ready = self.0.catalogue.is_loaded() && !self.0.stop.is_cancelled();
         Ok(Reply::new(ServerReadyResponse { ready }))
     }
 
@@ -58,10 +63,11 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelReadyRequest>,
     ) -> Result<Reply<ModelReadyResponse>, Status> {
+        let caller = Caller::of(&request);
         let ModelReadyRequest { name, version } = request.into_inner();
         let ready = match self.0.catalogue.get(&name) {
-            Ok(_) => self.model(&name, &version).is_ok(),
-            Err(Unready::Failed) => false,
+            Ok(_) => self.model(&caller, &name, &version).await.is_ok(),
+            Err(Unready::Failed | Unready::Loading) => false,
             Err(unknown) => return Err(status::unready(&name, unknown, &self.0.catalogue)),
         };
         Ok(Reply::new(ModelReadyResponse { ready }))
@@ -82,8 +88,9 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelMetadataRequest>,
     ) -> Result<Reply<ModelMetadataResponse>, Status> {
+        let caller = Caller::of(&request);
         let ModelMetadataRequest { name, version } = request.into_inner();
-        let model = self.model(&name, &version)?;
+        let model = self.model(&caller, &name, &version).await?;
         let tensor = |info: &TensorInfo| TensorMetadata {
             name: info.name.clone(),
             datatype: info.dtype.oip_name().into(),
@@ -111,7 +118,8 @@ impl GrpcInferenceService for InferenceService {
     ) -> Result<Reply<ModelInferResponse>, Status> {
         let caller = Caller::of(&request);
         let request = request.into_inner();
-        let model = self.model(&request.model_name, &request.model_version)?;
+        let (name, version) = (&request.model_name, &request.model_version);
+        let model = self.model(&caller, name, version).await?;
         let typed = request.raw_input_contents.is_empty() && !request.inputs.is_empty();
         let inputs = tensors::from_proto(request.inputs, request.raw_input_contents)?;
         let args = arguments(request.parameters);

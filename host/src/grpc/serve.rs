@@ -9,7 +9,10 @@ use std::{
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::mpsc::{self, UnboundedReceiver},
+    sync::{
+        mpsc::{self, UnboundedReceiver},
+        oneshot,
+    },
     task::JoinError,
 };
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
@@ -69,15 +72,19 @@ pub struct Wire {
 }
 
 /// Serves on `listeners` until `app.stop` is cancelled, then lets the calls in flight end for at
-/// most `drain`. Each worker serves its own connections.
+/// most `drain`. Each worker serves its own connections. `loaded` hears when no model is loading any
+/// more and health says so.
 pub async fn serve(
     app: Arc<App>,
     listeners: Vec<TcpListener>,
     wire: Wire,
     drain: Duration,
+    loaded: oneshot::Sender<()>,
 ) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    report_health(&health, &app).await;
+    for name in names(&app) {
+        health.set_service_status(name, ServingStatus::NotServing).await;
+    }
     let drained = CancellationToken::new();
     let mut homes = Vec::new();
     let mut serving = Vec::new();
@@ -92,7 +99,7 @@ pub async fn serve(
     let accepting = listen::accept(listeners, &app.workers, homes, &app.stop);
     tokio::select! {
         result = &mut serving => return ended(result),
-        () = follow_refusals(&health, &app) => {}
+        () = follow(&health, &app, loaded) => {}
         () = accepting => {}
     }
     // The listeners are closed now: a caller that is turned away below can start a new server on
@@ -153,19 +160,34 @@ pub fn services(app: &Arc<App>, max_message: usize) -> Result<Routes, ServeError
         .add_service(reflection().build_v1alpha()?))
 }
 
-async fn report_health(health: &HealthReporter, app: &App) {
-    // The server itself, under no name and under the original's.
+/// The server itself, under no name and under the original's; and all models.
+fn names(app: &App) -> impl Iterator<Item = &str> {
+    ["", HEALTH_NAME].into_iter().chain(app.catalogue.names())
+}
+
+/// Says SERVING of each model that is ready, and then of the server; follows refusals from then on.
+async fn follow(health: &HealthReporter, app: &App, loaded: oneshot::Sender<()>) {
+    let mut told = BTreeSet::new();
+    loop {
+        // Before the look: what changes after it is heard of.
+        let changed = app.catalogue.changed();
+        let done = app.catalogue.is_loaded();
+        for model in app.catalogue.ready() {
+            if told.insert(model.name.as_str()) {
+                health.set_service_status(&model.name, ServingStatus::Serving).await;
+            }
+        }
+        if done {
+            break;
+        }
+        changed.await;
+    }
     for name in ["", HEALTH_NAME] {
         health.set_service_status(name, ServingStatus::Serving).await;
     }
-    for model in app.catalogue.ready() {
-        let status = ServingStatus::Serving;
-        health.set_service_status(&model.name, status).await;
-    }
-    for (name, _) in app.catalogue.failed() {
-        let status = ServingStatus::NotServing;
-        health.set_service_status(name, status).await;
-    }
+    // Nobody may be listening.
+    let _ = loaded.send(());
+    follow_refusals(health, app).await;
 }
 
 /// Says NOT_SERVING of a model for as long as it is refused after too many failures.
@@ -192,9 +214,7 @@ async fn follow_refusals(health: &HealthReporter, app: &App) {
 
 /// Says NOT_SERVING to whoever watches, and ends the watches: they would keep the drain waiting.
 async fn stop_health(health: &HealthReporter, app: &App) {
-    let models = app.catalogue.ready().map(|model| model.name.as_str());
-    let failed = app.catalogue.failed().map(|(name, _)| name);
-    for name in ["", HEALTH_NAME].into_iter().chain(models).chain(failed) {
+    for name in names(app) {
         let status = ServingStatus::NotServing;
         health.set_service_status(name, status).await;
         health.clone().clear_service_status(name).await;

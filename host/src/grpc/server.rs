@@ -26,7 +26,7 @@ impl ServerService {
         args: &str,
         input: Input,
     ) -> Result<Reply<Response>, Status> {
-        let model = self.0.model(model)?;
+        let model = self.0.model(&caller, model).await?;
         let call = caller.call(model, arguments(args)?);
         let output = self.0.catalogue.run(model, input, &[], call).await;
         let output = output.map_err(|e| status::run(&model.name, e))?;
@@ -43,7 +43,7 @@ impl ServerService {
         kind: Kind,
         inputs: Vec<Input>,
     ) -> Result<Reply<Response>, Status> {
-        let model = self.0.model(model)?;
+        let model = self.0.model(&caller, model).await?;
         let call = caller.call(model, arguments(args)?);
         let outputs = self.0.catalogue.run_batch(model, kind, inputs, call).await;
         let outputs = outputs.map_err(|e| status::run(&model.name, e))?;
@@ -99,6 +99,7 @@ impl Server for ServerService {
     }
 
     async fn list_models(&self, _: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
+        self.0.catalogue.loaded().await;
         let names: Vec<_> = self.0.catalogue.ready().map(|m| m.name.as_str()).collect();
         json(serde_json::json!(names))
     }
@@ -107,7 +108,8 @@ impl Server for ServerService {
         &self,
         request: Request<StringArg>,
     ) -> Result<Reply<Response>, Status> {
-        let model = self.0.model(&request.into_inner().data)?;
+        let caller = Caller::of(&request);
+        let model = self.0.model(&caller, &request.into_inner().data).await?;
         json(serde_json::json!(model.input_shape))
     }
 

@@ -15,11 +15,15 @@ pub fn unready(name: &str, unready: Unready, catalogue: &Catalogue) -> Status {
     let name = escape(name);
     match unready {
         Unready::Unknown => {
-            let mut names: Vec<_> = catalogue.ready().map(|m| m.name.as_str()).collect();
+            let served = |name: &&str| !matches!(catalogue.get(name), Err(Unready::Failed));
+            let mut names: Vec<_> = catalogue.names().filter(served).collect();
             let more = if names.len() > MOST { ", …" } else { "" };
             names.truncate(MOST);
             let names = names.join(", ");
             Status::not_found(format!("there is no model `{name}`; there are: {names}{more}"))
+        }
+        Unready::Loading => {
+            Status::deadline_exceeded(format!("the model `{name}` is still loading"))
         }
         Unready::Failed => Status::unavailable(format!(
             "the model `{name}` did not load: the server's log says why"

@@ -1,70 +1,109 @@
-//! All models by name: those that are ready, and those that failed to load with the reason.
+//! All models by name: those that still load, those that are ready, and those that failed to load
+//! with the reason.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::Notify;
 
-use super::{Model, model::Body};
+use super::{Model, model::Body, slots::Slots};
 use crate::{nn::Graph, sandbox::Guest, schedule::Pool};
 
 /// Why a name cannot be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unready {
     Unknown,
+    Loading,
     /// It did not load; the log has the reason.
     Failed,
 }
 
-/// Decided at start; it does not change while the server runs.
-#[derive(Default)]
+/// The names are decided at start, and what becomes of each while the server starts; then it does
+/// not change.
 pub struct Catalogue {
-    ready: BTreeMap<String, Arc<Model>>,
-    failed: BTreeMap<String, String>,
-    graphs: BTreeMap<String, Graph>,
+    models: Slots<Arc<Model>>,
+    /// By "model/graph".
+    graphs: Slots<Graph>,
     /// A model begins to be refused for a while.
     pub tripped: Notify,
 }
 
 impl Catalogue {
-    pub fn add(&mut self, model: Model) {
-        self.ready.insert(model.name.clone(), Arc::new(model));
+    /// Of names that are all still loading; graphs are named "model/graph".
+    pub fn new(
+        models: impl IntoIterator<Item = String>,
+        graphs: impl IntoIterator<Item = String>,
+    ) -> Self {
+        Self { models: Slots::new(models), graphs: Slots::new(graphs), tripped: Notify::new() }
     }
 
-    pub fn fail(&mut self, name: String, reason: String) {
-        self.failed.insert(name, reason);
+    pub fn add(&self, model: Model) {
+        self.models.set(&model.name.clone(), Ok(Arc::new(model)));
+    }
+
+    pub fn fail(&self, name: &str, reason: String) {
+        self.models.set(name, Err(reason));
     }
 
     pub fn get(&self, name: &str) -> Result<&Arc<Model>, Unready> {
-        self.ready.get(name).ok_or(match self.failed.contains_key(name) {
-            true => Unready::Failed,
-            false => Unready::Unknown,
-        })
+        match self.models.get(name) {
+            Some(Some(Ok(model))) => Ok(model),
+            Some(Some(Err(_))) => Err(Unready::Failed),
+            Some(None) => Err(Unready::Loading),
+            None => Err(Unready::Unknown),
+        }
     }
 
-    pub fn keep_graphs(&mut self, graphs: BTreeMap<String, Graph>) {
-        self.graphs = graphs;
+    /// The same once it is known what becomes of it.
+    pub async fn find(&self, name: &str) -> Result<&Arc<Model>, Unready> {
+        match self.models.wait(name).await {
+            Some(Ok(model)) => Ok(model),
+            Some(Err(_)) => Err(Unready::Failed),
+            None => Err(Unready::Unknown),
+        }
     }
 
     /// All graphs, by "model/graph".
-    pub fn graphs(&self) -> &BTreeMap<String, Graph> {
+    pub(super) fn slots_of_graphs(&self) -> &Slots<Graph> {
         &self.graphs
     }
 
-    pub fn has_failed(&self, name: &str) -> bool {
-        self.failed.contains_key(name)
+    /// Graphs that are there, by "model/graph".
+    pub fn graphs(&self) -> impl Iterator<Item = (&str, &Graph)> {
+        self.graphs.settled().filter_map(|(name, graph)| Some((name, graph.as_ref().ok()?)))
+    }
+
+    /// All models' names, whatever becomes of them; sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.models.names()
     }
 
     /// Sorted by name.
     pub fn ready(&self) -> impl Iterator<Item = &Arc<Model>> {
-        self.ready.values()
+        self.models.settled().filter_map(|(_, model)| model.as_ref().ok())
     }
 
     /// Names and reasons, sorted by name.
     pub fn failed(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.failed.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
+        self.models
+            .settled()
+            .filter_map(|(name, model)| Some((name, model.as_ref().err()?.as_str())))
+    }
+
+    /// Whether no model is loading any more.
+    pub fn is_loaded(&self) -> bool {
+        self.models.all_settled()
+    }
+
+    /// Until no model is loading any more.
+    pub async fn loaded(&self) {
+        while !self.is_loaded() {
+            self.changed().await;
+        }
+    }
+
+    /// Until one more model is ready, or has failed; those are meant that do so after this call.
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.models.changed()
     }
 
     /// Drops instances that have long been idle.

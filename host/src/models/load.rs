@@ -1,259 +1,97 @@
-//! From folders to models, at start. One model that fails does not stop the others; a device that
-//! was asked for and is not there does, since serving elsewhere would be a silent change.
+//! From plans to models, at start: all at once, so that a model is called as soon as it is ready and
+//! does not wait for the others. One model that fails does not stop the others; a device that was
+//! asked for and is not there does, since serving elsewhere would be a silent change.
 
 use std::{
     collections::BTreeMap,
     fs,
+    path::Path,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
+use futures_util::future::{try_join, try_join_all};
+use tokio::sync::{OnceCell, Semaphore, oneshot};
+
 use crate::{
-    config::{Manifest, ModelSettings, Reuse, Settings, manifest::GraphSettings},
+    config::{ModelSettings, Reuse, Settings},
     data::Description,
-    limits::Limits,
-    metrics::Metrics,
-    nn::{self, BatchOptions, Device, Graph, GraphOptions},
-    sandbox::{CodeCache, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox, inspect},
+    metrics::{Metrics, Outcomes},
+    nn::{self, Device, Graph, GraphOptions},
+    sandbox::{CodeCache, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox},
     schedule::{Breaker, Pool, PoolLimits, WorkerId, Workers},
 };
 
-use super::{
-    Catalogue, Model,
-    folder::{Folder, scan},
-    grants::{self, Decided},
-    model::Body,
-};
+use super::{Catalogue, Model, folder::Folder, grants::Decided, model::Body, plan, plan::Plan};
 
 /// How long a model may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Sessions of one graph.
-const MAX_SESSIONS: usize = 64;
-
-/// The largest share of a model beside one of weight 1.
-const MAX_WEIGHT: u32 = 1000;
-
-/// Rows of one run of a batched graph.
-const MAX_BATCH: usize = 1024;
+/// With more models than this, most of them wait for their first call: then their instances do not.
+const MANY: usize = 256;
 
 /// What keeps the whole server from starting.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub String);
 
-/// A folder with what its files and the settings say, before anything is compiled.
-pub struct Plan {
-    pub folder: Folder,
-    manifest: Manifest,
-    settings: ModelSettings,
-    limits: Limits,
-    decided: Decided,
-    snapshot: bool,
-    /// The component's bytes and what an instance takes.
-    pub component: Option<(Vec<u8>, Footprint)>,
-}
-
-/// Loads every model in the folder of models.
-pub async fn load(
-    settings: &Settings,
-    runtime: &nn::Runtime,
-    workers: &Arc<Workers>,
-    metrics: &Metrics,
-) -> Result<Catalogue, StartError> {
-    let mut catalogue = Catalogue::default();
-    let plans = plan_all(settings, &mut catalogue)?;
-    let graphs = load_graphs(&plans, runtime, &mut catalogue)?;
-    let sandbox = sandbox(settings, &plans)?;
-    for plan in plans {
-        let name = plan.folder.name.clone();
-        if catalogue.has_failed(&name) {
-            continue;
-        }
-        let started = Instant::now();
-        match load_one(plan, &sandbox, &graphs, workers, metrics).await {
-            Ok(model) => {
-                let took = started.elapsed();
-                tracing::info!(model = %name, "ready in {took:.1?}: takes {}",
-                    model.description.accepted());
-                catalogue.add(model);
-            }
-            Err(reason) => fail(&mut catalogue, name, reason),
+/// Plans every model in the folder of models. The catalogue has all of their names.
+pub fn begin(settings: &Settings) -> Result<(Arc<Catalogue>, Vec<Plan>), StartError> {
+    let planned = plan::all(settings)?;
+    let names = planned.iter().map(|(name, _)| name.clone());
+    let graphs = planned.iter().filter_map(|(_, plan)| plan.as_ref().ok()).flat_map(|plan| {
+        let name = &plan.folder.name;
+        plan.folder.graphs.keys().map(move |graph| format!("{name}/{graph}"))
+    });
+    let catalogue = Arc::new(Catalogue::new(names, graphs));
+    let mut plans = Vec::new();
+    for (name, plan) in planned {
+        match plan {
+            Ok(plan) => plans.push(plan),
+            Err(reason) => fail(&catalogue, &name, reason),
         }
     }
-    catalogue.keep_graphs(graphs);
-    Ok(catalogue)
+    Ok((catalogue, plans))
 }
 
-fn fail(catalogue: &mut Catalogue, name: String, reason: String) {
+/// Loads models into the catalogue, the smallest first: most of them are ready soon.
+pub async fn load(
+    catalogue: Arc<Catalogue>,
+    mut plans: Vec<Plan>,
+    settings: &Settings,
+    native: nn::Options,
+    workers: Arc<Workers>,
+    metrics: &Metrics,
+) -> Result<(), StartError> {
+    let loader = Arc::new(Loader {
+        catalogue,
+        sandbox: sandbox(settings, &plans)?,
+        options: native,
+        native: OnceCell::new(),
+        cores: Semaphore::new(thread::available_parallelism().map_or(1, usize::from)),
+        keeps: plans.len() <= MANY,
+        workers: workers.clone(),
+    });
+    plans.sort_by_key(Plan::bytes);
+    let tasks: Vec<_> = plans
+        .into_iter()
+        .enumerate()
+        .map(|(at, plan)| {
+            let worker = WorkerId(at % workers.count());
+            let outcomes = metrics.model(&plan.folder.name);
+            let task = workers.spawn(worker, loader.clone().model(plan, worker, outcomes));
+            async { task.await.map_err(|e| StartError(format!("loading ended early: {e}")))? }
+        })
+        .collect();
+    // A library that was asked for and is not there is an error even where no graph needs it.
+    try_join(loader.native(), try_join_all(tasks)).await?;
+    Ok(())
+}
+
+fn fail(catalogue: &Catalogue, name: &str, reason: String) {
     tracing::error!(model = %name, "not served: {reason}");
     catalogue.fail(name, reason);
-}
-
-fn plan_all(settings: &Settings, catalogue: &mut Catalogue) -> Result<Vec<Plan>, StartError> {
-    let models = settings.models.display();
-    let folders = scan(&settings.models)
-        .map_err(|e| StartError(format!("the folder of models `{models}` cannot be read: {e}")))?;
-    if folders.is_empty() {
-        return Err(StartError(format!(
-            "there are no models in `{models}`: a model is a folder in it, with model.wasm (a \
-             component), a graph (*.onnx), or both"
-        )));
-    }
-    for name in settings.model.keys() {
-        if !folders.iter().any(|folder| &folder.name == name) {
-            return Err(StartError(format!(
-                "tms.toml speaks of a model `{name}`, but `{models}` has no folder of that name"
-            )));
-        }
-    }
-    let mut plans = Vec::new();
-    for folder in folders {
-        let name = folder.name.clone();
-        match plan(folder, settings) {
-            Ok(plan) => plans.push(plan),
-            Err(reason) => fail(catalogue, name, reason),
-        }
-    }
-    Ok(plans)
-}
-
-/// Reads what a folder and the settings say. Fails where it cannot be served.
-pub fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
-    if let Some(problem) = folder.problem() {
-        return Err(problem);
-    }
-    let manifest: Manifest = match &folder.manifest {
-        Some(path) => crate::config::read(path).map_err(|e| e.to_string())?,
-        None => Manifest::default(),
-    };
-    for graph in manifest.graphs.keys() {
-        if !folder.graphs.contains_key(graph) {
-            let there: Vec<_> = folder.graphs.keys().map(String::as_str).collect();
-            return Err(format!(
-                "model.toml speaks of a graph `{graph}`, the folder has: {}",
-                there.join(", ")
-            ));
-        }
-    }
-    let own = settings.model.get(&folder.name).cloned().unwrap_or_default();
-    if let Some(weight) = own.weight
-        && !(1..=MAX_WEIGHT).contains(&weight)
-    {
-        return Err(format!("weight = {weight} is not between 1 and {MAX_WEIGHT}"));
-    }
-    let limits = Limits::default().set(&settings.limits).set(&own.limits).lower(&manifest.limits);
-    let decided = grants::decide(&manifest.asks, &own.grants)?;
-    let snapshot = own.snapshot.or(manifest.snapshot).unwrap_or(false);
-    let component = match &folder.component {
-        Some(path) => {
-            let size = fs::metadata(path).map_or(0, |file| file.len());
-            if size > limits.max_component as u64 {
-                return Err(format!(
-                    "model.wasm has {size} bytes, the limit is {} (max_component)",
-                    limits.max_component
-                ));
-            }
-            let bytes = fs::read(path).map_err(|e| format!("model.wasm cannot be read: {e}"))?;
-            let mut footprint = inspect(&bytes).map_err(|e| e.to_string())?;
-            // What gives the snapshot access to the others is one more.
-            footprint.core_instances += u32::from(snapshot);
-            Some((bytes, footprint))
-        }
-        None => None,
-    };
-    Ok(Plan { folder, manifest, settings: own, limits, decided, snapshot, component })
-}
-
-/// All graphs, as "model/graph". A model one of whose graphs fails has failed.
-fn load_graphs(
-    plans: &[Plan],
-    runtime: &nn::Runtime,
-    catalogue: &mut Catalogue,
-) -> Result<BTreeMap<String, Graph>, StartError> {
-    let mut graphs = BTreeMap::new();
-    for plan in plans {
-        let name = &plan.folder.name;
-        for (graph, path) in &plan.folder.graphs {
-            let full = format!("{name}/{graph}");
-            let loaded = options(plan, graph).and_then(|options| {
-                let loaded = runtime.load(&full, path, &options);
-                match loaded {
-                    Err(e) if options.device != Device::Cpu && !options.fallback_cpu => {
-                        Ok(Err(StartError(format!("graph {full}: {e}"))))
-                    }
-                    Err(e) => Err(format!("graph {graph}: {e}")),
-                    Ok(graph) => Ok(Ok(graph)),
-                }
-            });
-            match loaded {
-                Ok(graph) => {
-                    graphs.insert(full, graph?);
-                }
-                Err(reason) => {
-                    fail(catalogue, name.clone(), reason);
-                    break;
-                }
-            }
-        }
-    }
-    Ok(graphs)
-}
-
-/// The operator's word on a graph, then the author's, then the default.
-pub fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
-    let unset = GraphSettings::default();
-    let manifest = &plan.manifest;
-    let own = manifest.graphs.get(graph).unwrap_or(&unset);
-    let chosen = plan.settings.graph.over(&own.over(&manifest.graph()));
-    let mut options = GraphOptions {
-        queue: plan.limits.max_queue,
-        max_elements: plan.limits.max_elements,
-        ..GraphOptions::default()
-    };
-    if let Some(device) = &chosen.device {
-        options.device = device.parse()?;
-    }
-    if let Some(backend) = &chosen.backend {
-        options.backend = backend.parse()?;
-    }
-    if let Some(sessions) = chosen.sessions {
-        if !(1..=MAX_SESSIONS).contains(&sessions) {
-            return Err(format!(
-                "sessions = {sessions} is not between 1 and {MAX_SESSIONS}: each holds a copy of \
-                 the weights"
-            ));
-        }
-        options.sessions = Some(sessions);
-    }
-    options.batch = batch(&chosen)?;
-    options.fallback_cpu = match chosen.fallback.as_deref() {
-        None => false,
-        Some("cpu") => true,
-        Some(other) => return Err(format!("`{other}` is not a fallback: cpu")),
-    };
-    Ok(options)
-}
-
-/// How calls are put together, where they are to be.
-fn batch(chosen: &GraphSettings) -> Result<Option<BatchOptions>, String> {
-    if !chosen.batch.unwrap_or(false) {
-        return match chosen.max_batch.is_some() || chosen.max_batch_memory.is_some() {
-            true => Err("max_batch and max_batch_memory need batch = true".into()),
-            false => Ok(None),
-        };
-    }
-    let mut batch = BatchOptions::default();
-    if let Some(rows) = chosen.max_batch {
-        if !(2..=MAX_BATCH).contains(&rows) {
-            return Err(format!("max_batch = {rows} is not between 2 and {MAX_BATCH}"));
-        }
-        batch.rows = rows;
-    }
-    if let Some(memory) = chosen.max_batch_memory {
-        batch.memory = usize::try_from(memory.as_u64()).unwrap_or(usize::MAX);
-    }
-    Ok(Some(batch))
 }
 
 /// The engine, with room for every instance that the permits allow.
@@ -290,80 +128,191 @@ fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
     Sandbox::new(pool, cache).map_err(|e| StartError(e.to_string()))
 }
 
-async fn load_one(
-    plan: Plan,
-    sandbox: &Sandbox,
-    graphs: &BTreeMap<String, Graph>,
-    workers: &Arc<Workers>,
-    metrics: &Metrics,
-) -> Result<Model, String> {
-    let name = plan.folder.name.clone();
-    let Decided { grants, given, withheld } = plan.decided;
-    if !given.is_empty() {
-        tracing::info!(model = %name, "granted: {}", given.join(", "));
+/// What all models are loaded with.
+struct Loader {
+    catalogue: Arc<Catalogue>,
+    workers: Arc<Workers>,
+    sandbox: Sandbox,
+    options: nn::Options,
+    native: OnceCell<nn::Runtime>,
+    /// Reading a graph takes a core.
+    cores: Semaphore,
+    /// The first instance of each model waits for its first call.
+    keeps: bool,
+}
+
+impl Loader {
+    /// The inference libraries, found by whoever needs them first.
+    async fn native(&self) -> Result<&nn::Runtime, StartError> {
+        let start = async || {
+            let options = self.options.clone();
+            let started = in_thread(move || nn::Runtime::start(&options)).await?;
+            started.map_err(|e| StartError(e.to_string()))
+        };
+        self.native.get_or_try_init(start).await
     }
-    if !withheld.is_empty() {
-        tracing::warn!(model = %name, "asks for what tms.toml does not grant: {}", withheld.join(", "));
+
+    /// Loads one model, whatever becomes of it.
+    async fn model(
+        self: Arc<Self>,
+        plan: Plan,
+        worker: WorkerId,
+        outcomes: Outcomes,
+    ) -> Result<(), StartError> {
+        let name = plan.folder.name.clone();
+        self.read_graphs(&plan).await?;
+        let started = Instant::now();
+        let loaded = match self.usable(&plan).await {
+            Ok(graphs) => self.component(plan, graphs, worker, outcomes).await,
+            Err(reason) => Err(reason),
+        };
+        match loaded {
+            Ok(model) => {
+                let took = started.elapsed();
+                tracing::info!(model = %name, "ready in {took:.1?}: takes {}",
+                    model.description.accepted());
+                self.catalogue.add(model);
+            }
+            Err(reason) => fail(&self.catalogue, &name, reason),
+        }
+        Ok(())
     }
-    let own =
-        |graph: &String| Some((graph.clone(), graphs.get(&format!("{name}/{graph}"))?.clone()));
-    let mut usable: BTreeMap<_, _> = plan.folder.graphs.keys().filter_map(own).collect();
-    for granted in &plan.settings.graphs {
-        let graph = graphs.get(granted).ok_or_else(|| {
-            format!("tms.toml lets it use the graph `{granted}`, which is not there")
-        })?;
-        usable.insert(granted.clone(), graph.clone());
+
+    /// Reads a model's own graphs, for itself and for others that may use them.
+    async fn read_graphs(&self, plan: &Plan) -> Result<(), StartError> {
+        for (graph, path) in &plan.folder.graphs {
+            let full = format!("{}/{graph}", plan.folder.name);
+            let read = match plan::options(plan, graph) {
+                Ok(options) => self.read_graph(&full, path, options).await?,
+                Err(reason) => Err(reason),
+            };
+            let read = read.map_err(|reason| format!("graph {graph}: {reason}"));
+            self.catalogue.slots_of_graphs().set(&full, read);
+        }
+        Ok(())
     }
-    let (limits, timeout) = (plan.limits, plan.limits.timeout);
-    let breaker = Breaker::new(limits.max_failures);
-    let outcomes = metrics.model(&name);
-    let Some((bytes, _)) = plan.component else {
-        let graph = usable.into_values().next().ok_or("its graph is not there")?;
-        return Ok(Model {
-            description: Description {
-                tensors: true,
-                inputs: graph.inputs().to_vec(),
-                outputs: graph.outputs().to_vec(),
-                ..Description::default()
-            },
-            input_shape: None,
-            timeout,
-            body: Body::Graph(graph),
-            breaker,
-            outcomes,
-            name,
-        });
-    };
-    let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
-    let options = GuestOptions {
-        name: name.clone(),
-        graphs: Arc::new(usable),
-        snapshot_key: snapshot_key(&plan.folder, &plan.settings, &grants),
-        limits,
-        grants,
-        fresh: reuse == Reuse::Never,
-        snapshot: plan.snapshot,
-    };
-    let guest = Guest::load(sandbox, &bytes, options).await.map_err(|e| e.to_string())?;
-    // The first instance answers for the model, and then waits on the first worker's shelf.
-    let deadline = Instant::now() + DESCRIBE_TIMEOUT;
-    let mut instance =
-        guest.instantiate().await.map_err(|e| format!("its first instance failed: {e}"))?;
-    let description =
-        instance.describe(deadline).await.map_err(|e| format!("describe failed: {e}"))?;
-    let input_shape =
-        instance.input_shape(deadline).await.map_err(|e| format!("get-input-shape failed: {e}"))?;
-    let limits = PoolLimits {
-        instances: limits.max_instances,
-        queue: limits.max_queue,
-        weight: plan.settings.weight.unwrap_or(1),
-    };
-    let pool = Pool::new(guest, workers.clone(), limits);
-    if reuse == Reuse::Serial {
-        pool.stock(WorkerId(0), instance);
+
+    async fn read_graph(
+        &self,
+        name: &str,
+        path: &Path,
+        options: GraphOptions,
+    ) -> Result<Result<Graph, String>, StartError> {
+        let runtime = self.native().await?.clone();
+        let _core = self.cores.acquire().await;
+        let strict = options.device != Device::Cpu && !options.fallback_cpu;
+        let (full, path) = (name.to_owned(), path.to_owned());
+        match in_thread(move || runtime.load(&full, &path, &options)).await? {
+            Err(e) if strict => Err(StartError(format!("graph {name}: {e}"))),
+            read => Ok(read.map_err(|e| e.to_string())),
+        }
     }
-    let body = Body::Component(pool);
-    Ok(Model { name, description, input_shape, timeout, body, breaker, outcomes })
+
+    /// The graphs that a model may use: its own and those that it is granted.
+    async fn usable(&self, plan: &Plan) -> Result<BTreeMap<String, Graph>, String> {
+        let graphs = self.catalogue.slots_of_graphs();
+        let mut usable = BTreeMap::new();
+        for graph in plan.folder.graphs.keys() {
+            let full = format!("{}/{graph}", plan.folder.name);
+            let read = graphs.wait(&full).await.ok_or("its graph is not there")?;
+            usable.insert(graph.clone(), read.clone()?);
+        }
+        for granted in &plan.settings.graphs {
+            let Some(Ok(graph)) = graphs.wait(granted).await else {
+                return Err(format!(
+                    "tms.toml lets it use the graph `{granted}`, which is not there"
+                ));
+            };
+            usable.insert(granted.clone(), graph.clone());
+        }
+        Ok(usable)
+    }
+
+    /// Loads a model's component, where it has one, on a worker.
+    async fn component(
+        &self,
+        plan: Plan,
+        graphs: BTreeMap<String, Graph>,
+        worker: WorkerId,
+        outcomes: Outcomes,
+    ) -> Result<Model, String> {
+        let name = plan.folder.name.clone();
+        let Decided { grants, given, withheld } = plan.decided;
+        if !given.is_empty() {
+            tracing::info!(model = %name, "granted: {}", given.join(", "));
+        }
+        if !withheld.is_empty() {
+            tracing::warn!(model = %name, "asks for what tms.toml does not grant: {}", withheld.join(", "));
+        }
+        let (limits, timeout) = (plan.limits, plan.limits.timeout);
+        let breaker = Breaker::new(limits.max_failures);
+        let Some((bytes, _)) = plan.component else {
+            let graph = graphs.into_values().next().ok_or("its graph is not there")?;
+            return Ok(Model {
+                description: Description {
+                    tensors: true,
+                    inputs: graph.inputs().to_vec(),
+                    outputs: graph.outputs().to_vec(),
+                    ..Description::default()
+                },
+                input_shape: None,
+                timeout,
+                body: Body::Graph(graph),
+                breaker,
+                outcomes,
+                name,
+            });
+        };
+        let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
+        let options = GuestOptions {
+            name: name.clone(),
+            graphs: Arc::new(graphs),
+            snapshot_key: plan
+                .snapshot
+                .then(|| snapshot_key(&plan.folder, &plan.settings, &grants))
+                .flatten(),
+            limits,
+            grants,
+            fresh: reuse == Reuse::Never,
+            snapshot: plan.snapshot,
+        };
+        let guest = Guest::load(&self.sandbox, &bytes, options).await.map_err(|e| e.to_string())?;
+        // The first instance answers for the model, and then mostly waits on this worker's shelf.
+        let deadline = Instant::now() + DESCRIBE_TIMEOUT;
+        let mut instance =
+            guest.instantiate().await.map_err(|e| format!("its first instance failed: {e}"))?;
+        let description =
+            instance.describe(deadline).await.map_err(|e| format!("describe failed: {e}"))?;
+        let input_shape = instance
+            .input_shape(deadline)
+            .await
+            .map_err(|e| format!("get-input-shape failed: {e}"))?;
+        let limits = PoolLimits {
+            instances: limits.max_instances,
+            queue: limits.max_queue,
+            weight: plan.settings.weight.unwrap_or(1),
+        };
+        let pool = Pool::new(guest, self.workers.clone(), limits);
+        if reuse == Reuse::Serial && self.keeps {
+            pool.stock(worker, instance);
+        }
+        let body = Body::Component(pool);
+        Ok(Model { name, description, input_shape, timeout, body, breaker, outcomes })
+    }
+}
+
+/// Runs what blocks, and may need a core for long, on a thread of its own. The server may stop
+/// meanwhile.
+async fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    let (sender, done) = oneshot::channel();
+    thread::Builder::new()
+        .name("tms-load".into())
+        // Nobody may be waiting any more.
+        .spawn(move || drop(sender.send(work())))
+        .map_err(|e| StartError(format!("a thread cannot start: {e}")))?;
+    done.await.map_err(|_| StartError("loading ended early".into()))
 }
 
 /// What a model's `init` may see besides the component: its graphs. None where it may see more, which

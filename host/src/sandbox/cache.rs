@@ -1,15 +1,25 @@
 //! Compiled code on disk. What is loaded from here is machine code that runs in this process, so
-//! the folder and its files must be this user's own and closed to everybody else.
+//! the folder and its files must be this user's own and closed to everybody else. It runs where it
+//! lies in the file: a server's models share their pages with the system's cache and other servers.
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Length of the checksum in front of the code.
+/// Length of the checksum behind the code.
 const SUM: usize = blake3::OUT_LEN;
+
+/// Open files by their descriptors.
+#[cfg(target_os = "linux")]
+const OPEN_FILES: &str = "/proc/self/fd";
+#[cfg(not(target_os = "linux"))]
+const OPEN_FILES: &str = "/dev/fd";
 
 /// A private folder of compiled code, keyed by what was compiled and by what.
 #[derive(Clone, Debug)]
@@ -36,7 +46,7 @@ impl CodeCache {
     }
 
     /// The code stored under `key`, if it is there, whole and ours.
-    pub fn get(&self, key: &str) -> Option<Vec<u8>> {
+    pub fn get(&self, key: &str) -> Option<Code> {
         match self.read(key) {
             Ok(code) => Some(code),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -47,22 +57,28 @@ impl CodeCache {
         }
     }
 
-    fn read(&self, key: &str) -> io::Result<Vec<u8>> {
-        use io::Read;
-        let mut file = fs::OpenOptions::new()
+    fn file(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}.cwasm"))
+    }
+
+    fn read(&self, key: &str) -> io::Result<Code> {
+        let file = fs::OpenOptions::new()
             .read(true)
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-            .open(self.folder.join(key))?;
+            .open(self.file(key))?;
         // Checked on the open file: its name could point elsewhere a moment later.
-        private(&file.metadata()?)?;
+        let metadata = file.metadata()?;
+        private(&metadata)?;
+        let wrong = || io::Error::other("its checksum is wrong");
+        let length = metadata.len().checked_sub(SUM as u64).ok_or_else(wrong)?;
         let mut sum = [0; SUM];
-        file.read_exact(&mut sum)?;
-        let mut code = Vec::new();
-        file.read_to_end(&mut code)?;
-        if blake3::hash(&code).as_bytes() != &sum {
-            return Err(io::Error::other("its checksum is wrong"));
+        file.read_exact_at(&mut sum, length)?;
+        let mut hash = blake3::Hasher::new();
+        hash.update_reader(io::Read::take(&file, length))?;
+        if hash.finalize().as_bytes() != &sum {
+            return Err(wrong());
         }
-        Ok(code)
+        Ok(Code { file, length })
     }
 
     /// Stores `code` under `key`; readers see all of it or nothing. A failure costs the next start
@@ -75,15 +91,38 @@ impl CodeCache {
             use io::Write;
             let mut file =
                 fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-            file.write_all(blake3::hash(code).as_bytes())?;
             file.write_all(code)?;
-            fs::rename(&temporary, self.folder.join(key))
+            file.write_all(blake3::hash(code).as_bytes())?;
+            fs::rename(&temporary, self.file(key))
         };
         if let Err(e) = write() {
             // Whatever is left of it is of no use.
             let _ = fs::remove_file(&temporary);
             tracing::warn!("compiled code was not cached: {e}");
         }
+    }
+}
+
+/// A file whose code was found whole. Nobody changes it: only this user could, and this server puts
+/// another file in its place.
+pub struct Code {
+    file: fs::File,
+    length: u64,
+}
+
+impl Code {
+    /// This very file, to be mapped, whatever has its name by now. There is more behind the code,
+    /// which its format lets pass.
+    pub fn path(&self) -> PathBuf {
+        Path::new(OPEN_FILES).join(self.file.as_raw_fd().to_string())
+    }
+
+    /// The code in memory, for folders whose files may not be executed.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(self.length).map_err(io::Error::other)?;
+        let mut code = vec![0; length];
+        self.file.read_exact_at(&mut code, 0)?;
+        Ok(code)
     }
 }
 

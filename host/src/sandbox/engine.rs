@@ -2,8 +2,9 @@
 //! ticker, which interrupts them.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -11,7 +12,8 @@ use std::{
 };
 
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker,
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    component::{Component, Linker},
 };
 
 use super::{CodeCache, Footprint, LoadError, bindings::Model, grants, state::State, tensors};
@@ -67,6 +69,8 @@ pub struct Sandbox {
     pub(super) engine: Engine,
     pub(super) linker: Arc<Linker<State>>,
     pub(super) cache: Option<CodeCache>,
+    /// Components of the models loaded so far, by what they are cached under.
+    compiled: Mutex<HashMap<String, Component>>,
     pub(super) ticker: Arc<Ticker>,
     pub(super) interruptible: bool,
 }
@@ -115,9 +119,15 @@ impl Sandbox {
             engine,
             linker: Arc::new(linker),
             cache,
+            compiled: Mutex::default(),
             ticker,
             interruptible: pool.interruptible,
         })
+    }
+
+    pub(super) fn compiled(&self) -> MutexGuard<'_, HashMap<String, Component>> {
+        // A map is never left half changed.
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

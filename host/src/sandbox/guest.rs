@@ -76,7 +76,7 @@ impl Guest {
         };
         let component = match maker.options.snapshot {
             true => maker.compile_snapshot(bytes).await?,
-            false => maker.compile(bytes)?,
+            false => maker.compile_shared(sandbox, bytes)?,
         };
         let pre = maker.link(&component)?;
         Ok(Self { maker, pre })
@@ -186,15 +186,28 @@ impl Maker {
             .map_err(context("model.wasm does not export what tms:model/model@0.1.0 asks for"))
     }
 
-    pub(super) fn compile(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+    /// Models with the same component share its code.
+    fn compile_shared(&self, sandbox: &Sandbox, bytes: &[u8]) -> Result<Component, LoadError> {
         let key = self.key(bytes);
-        if let Some(component) = self.cached(&key) {
+        if let Some(component) = sandbox.compiled().get(&key) {
+            return Ok(component.clone());
+        }
+        let component = self.compile_as(&key, bytes)?;
+        sandbox.compiled().insert(key, component.clone());
+        Ok(component)
+    }
+
+    pub(super) fn compile(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+        self.compile_as(&self.key(bytes), bytes)
+    }
+
+    fn compile_as(&self, key: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+        if let Some(component) = self.cached(key) {
             return Ok(component);
         }
         let component = Component::from_binary(&self.engine, bytes)
             .map_err(|source| LoadError::Wasmtime { context: "model.wasm is not valid", source })?;
-        self.put(&key, &component)?;
-        Ok(component)
+        self.stored(key, component)
     }
 
     /// Compiles the snapshot of a component. One whose `init` may read files, variables or hosts
@@ -213,10 +226,10 @@ impl Maker {
         let component = Component::from_binary(&self.engine, &bytes).map_err(|source| {
             LoadError::Wasmtime { context: "its snapshot is not valid", source }
         })?;
-        if let Some(key) = key {
-            self.put(&key, &component)?;
+        match key {
+            Some(key) => self.stored(&key, component),
+            None => Ok(component),
         }
-        Ok(component)
     }
 
     /// What compiled code is stored under: what was compiled, and by what.
@@ -230,23 +243,27 @@ impl Maker {
     fn cached(&self, key: &str) -> Option<Component> {
         let code = self.cache.as_ref()?.get(key)?;
         // SAFETY: `CodeCache::get` gives only files that this user alone can write, in a folder
-        // that this user alone can write, whose checksum holds: what this server stored there.
-        // wasmtime itself refuses code of another version or configuration.
+        // that this user alone can write, whose checksum holds: what this server stored there, and
+        // does not change any more. wasmtime itself refuses code of another version or configuration.
         #[allow(unsafe_code)]
-        unsafe { Component::deserialize(&self.engine, &code) }
+        let loaded = unsafe {
+            Component::deserialize_file(&self.engine, code.path())
+                .or_else(|_| Component::deserialize(&self.engine, code.read()?))
+        };
+        loaded
             .inspect_err(|e| tracing::warn!("compiled code is not used, compiling again: {e:#}"))
             .ok()
     }
 
-    fn put(&self, key: &str, component: &Component) -> Result<(), LoadError> {
-        if let Some(cache) = &self.cache {
-            let code = component.serialize().map_err(|source| LoadError::Wasmtime {
-                context: "the compiled code cannot be stored",
-                source,
-            })?;
-            cache.put(key, &code);
-        }
-        Ok(())
+    /// Puts fresh code into the cache, and gives it from there, where it takes less memory.
+    fn stored(&self, key: &str, component: Component) -> Result<Component, LoadError> {
+        let Some(cache) = &self.cache else { return Ok(component) };
+        let code = component.serialize().map_err(|source| LoadError::Wasmtime {
+            context: "the compiled code cannot be stored",
+            source,
+        })?;
+        cache.put(key, &code);
+        Ok(self.cached(key).unwrap_or(component))
     }
 }
 
