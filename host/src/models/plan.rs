@@ -45,8 +45,11 @@ impl Plan {
     }
 }
 
-/// All that the folder of models has, by name; the reason for each that cannot be served.
-pub fn all(settings: &Settings) -> Result<Vec<(String, Result<Plan, String>)>, StartError> {
+/// A model's name, and its plan or the reason why it cannot be served.
+pub type Named = (String, Result<Plan, String>);
+
+/// All that the folder of models has.
+pub fn all(settings: &Settings) -> Result<Vec<Named>, StartError> {
     let models = settings.models.display();
     let folders = scan(&settings.models)
         .map_err(|e| StartError(format!("the folder of models `{models}` cannot be read: {e}")))?;

@@ -80,7 +80,7 @@ impl Ops {
             "bgr" => some(Transform::new().bgr().hwc(image)?.as_slice()),
             "letterbox" => some(normalize.letterbox(640, 640, 114.0).nchw(image)?.as_slice()),
             "softmax" => {
-                let rows = self.scores.chunks(CLASSES).map(|row| scores::softmax(row));
+                let rows = self.scores.chunks(CLASSES).map(scores::softmax);
                 rows.map(|row| some(Some(&row))).sum()
             }
             "top_k" => {

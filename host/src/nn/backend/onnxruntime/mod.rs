@@ -96,11 +96,11 @@ impl OnnxRuntime {
         let builder = builder.with_precise_qmm().map_err(|e| graph(&e))?;
         let builder = match threads {
             None => builder,
-            Some(threads) => builder
-                .with_independent_thread_pool()
-                .and_then(|builder| builder.with_intra_threads(threads))
-                .and_then(|builder| builder.with_intra_op_spinning(false))
-                .map_err(|e| graph(&e))?,
+            Some(threads) => {
+                let builder = builder.with_independent_thread_pool().map_err(|e| graph(&e))?;
+                let builder = builder.with_intra_threads(threads).map_err(|e| graph(&e))?;
+                builder.with_intra_op_spinning(false).map_err(|e| graph(&e))?
+            }
         };
         let mut builder = self.on_device(builder, device).map_err(Failure::Device)?;
         builder.commit_from_file(path).map_err(|e| graph(&e))
