@@ -6,7 +6,6 @@ Writes benches/runs/DATE-MACHINE/footprint.json with every run and footprint.md 
 
 import argparse
 import json
-import os
 import resource
 import socket
 import subprocess
@@ -112,7 +111,8 @@ def ready(models: Path, cache: Path) -> dict:
     server = servers.Server("tms", *command(models, cache))
     took = time.monotonic() - began
     try:
-        return {"ms": took * 1e3, "rss_kib": settled(server.pid)}
+        kept = settled(server.pid)
+        return {"ms": took * 1e3, "rss_kib": kept, "own_kib": resident(server.pid, "RssAnon")}
     finally:
         server.stop()
 
@@ -218,17 +218,17 @@ def answer(peer: socket.socket) -> None:
 
 def settled(pid: int) -> int:
     """Resident memory in KiB, once the server has given back what it does not need."""
-    best = rss(pid)
+    best = resident(pid)
     for _ in range(6):
         time.sleep(0.5)
-        best = min(best, rss(pid))
+        best = min(best, resident(pid))
     return best
 
 
-def rss(pid: int) -> int:
-    """Resident memory in KiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+def resident(pid: int, what: str = "VmRSS") -> int:
+    """Resident memory in KiB: all of it, or `RssAnon`, what is not pages of files."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(what))
 
 
 def report(record: dict) -> str:
@@ -256,17 +256,19 @@ def report(record: dict) -> str:
         lines.append(f"| {what} | {spread([run['ms'] for run in runs])} | {memory:.0f} |")
     lines += [
         "",
-        "| models | all ready, cold | warm | first text, warm | resident, MiB | more a model |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| models | all ready, cold | warm | first text, warm | resident, MiB | more a model"
+        " | without the pages of files |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for kind in ("equal", "different"):
         many = record[f"models, {kind}"]
         warm, one, count = many["warm"], many["one"], many["count"]
-        more = (warm["rss_kib"] - one["rss_kib"]) / (count - 1)
+        more, own = ((warm[key] - one[key]) / (count - 1) for key in ("rss_kib", "own_kib"))
         lines.append(
             f"| {count}, {kind} components of {many['component'] / 1000:.0f} kB"
             f" | {many['cold']['ms'] / 1e3:.1f} s | {warm['ms'] / 1e3:.2f} s"
-            f" | {many['first']['ms']:.0f} ms | {warm['rss_kib'] / 1024:.0f} | {more:.0f} KiB |"
+            f" | {many['first']['ms']:.0f} ms | {warm['rss_kib'] / 1024:.0f} | {more:.0f} KiB"
+            f" | {own:.0f} KiB |"
         )
     lines += ["", f"| {held['count']} connections | resident, MiB | more each |"]
     lines.append("| --- | --- | --- |")
