@@ -49,9 +49,10 @@ run_tests: test
 fuzz:
 	@$(PREPARE) && scripts/build.sh && exec scripts/fuzz.sh
 
-## measure, for 40 minutes; writes benches/runs/
+## measure, for 50 minutes; writes benches/runs/
 bench: build
-	@scripts/python.sh bench && .venv/bin/python benches/run.py && exec .venv/bin/python benches/sandbox.py
+	@scripts/python.sh bench && for part in run sandbox footprint pixels; do \
+	    .venv/bin/python benches/$$part.py || exit 1; done
 
 ## compare the classifier on the first GPU with the CPU
 gpu-test:
