@@ -82,8 +82,9 @@ async fn a_model_that_loads_is_waited_for() {
     let setup = Setup::new()
         .guest("slow_counter")
         .file("slow_counter/model.toml", "[asks]\nenv = [\"INIT_MS\"]")
-        .config("[model.slow_counter.grants]\nenv = [\"INIT_MS\"]")
-        .env("INIT_MS", "300");
+        // Less than it takes to load: the limit is for calls.
+        .config("[limits]\ntimeout = '1s'\n[model.slow_counter.grants]\nenv = [\"INIT_MS\"]")
+        .env("INIT_MS", "1500");
     let Some(server) = setup.begin().await else { return };
     let caller = server.caller().await;
     assert_eq!(caller.list_models().await, json!(["slow_counter"]));

@@ -198,8 +198,8 @@ const GRAPH: [(&str, &str, MetricType, OfGraph); 5] = [
     ("tms_graph_calls_left", "Callers that left the queue", MetricType::Counter, |now| now.left),
     ("tms_graph_busy_sessions", "Sessions that run", MetricType::Gauge, |now| now.busy as u64),
     (
-        "tms_graph_abandoned_runs",
-        "Runs that go on although their caller has left",
+        "tms_graph_abandoned_calls",
+        "Calls that run although their caller has left",
         MetricType::Gauge,
         |now| now.abandoned as u64,
     ),

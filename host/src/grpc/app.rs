@@ -55,6 +55,8 @@ pub struct Caller {
     home: WorkerId,
     ip: Option<IpAddr>,
     arrived: Instant,
+    /// When the model that is called was ready: then, or earlier.
+    served: Instant,
     timeout: Option<Duration>,
 }
 
@@ -66,10 +68,12 @@ impl Caller {
     fn new(extensions: &Extensions, metadata: &MetadataMap) -> Self {
         let connection = extensions.get::<TcpConnectInfo>();
         let arrived = extensions.get::<Arrived>();
+        let at = arrived.map_or_else(Instant::now, |arrived| arrived.at);
         Self {
             home: arrived.map_or(WorkerId(0), |arrived| arrived.home),
             ip: connection.and_then(|c| Some(c.remote_addr()?.ip())),
-            arrived: arrived.map_or_else(Instant::now, |arrived| arrived.at),
+            arrived: at,
+            served: at,
             timeout: metadata
                 .get("grpc-timeout")
                 .and_then(|value| parse_timeout(value.to_str().ok()?)),
@@ -87,7 +91,7 @@ impl Caller {
 
     /// A call to `model`: it may take as long as the model's limit and the caller's patience.
     pub fn call<'a>(&self, model: &Model, args: &'a str) -> Call<'a> {
-        let deadline = self.arrived + model.timeout;
+        let deadline = self.served + model.timeout;
         let deadline = self.answer_by().map_or(deadline, |answer_by| deadline.min(answer_by));
         Call { home: self.home, deadline, args }
     }
@@ -102,7 +106,7 @@ impl Caller {
 
 impl App {
     /// A model that is called. One that still loads is waited for.
-    pub async fn model(&self, caller: &Caller, name: &str) -> Result<&Arc<Model>, Status> {
+    pub async fn model(&self, caller: &mut Caller, name: &str) -> Result<&Arc<Model>, Status> {
         let mut found = self.catalogue.get(name);
         if let Err(Unready::Loading) = found {
             let loaded = self.catalogue.find(name);
@@ -112,6 +116,8 @@ impl App {
                     .unwrap_or(Err(Unready::Loading)),
                 None => loaded.await,
             };
+            // The model's own limit is for calls, not for loading.
+            caller.served = Instant::now();
         }
         found.map_err(|unready| status::unready(name, unready, &self.catalogue))
     }

@@ -30,7 +30,7 @@ pub struct InferenceService(pub Arc<App>);
 impl InferenceService {
     async fn model(
         &self,
-        caller: &Caller,
+        caller: &mut Caller,
         name: &str,
         version: &str,
     ) -> Result<&Arc<Model>, Status> {
@@ -63,10 +63,10 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelReadyRequest>,
     ) -> Result<Reply<ModelReadyResponse>, Status> {
-        let caller = Caller::of(&request);
+        let mut caller = Caller::of(&request);
         let ModelReadyRequest { name, version } = request.into_inner();
         let ready = match self.0.catalogue.get(&name) {
-            Ok(_) => self.model(&caller, &name, &version).await.is_ok(),
+            Ok(_) => self.model(&mut caller, &name, &version).await.is_ok(),
             Err(Unready::Failed | Unready::Loading) => false,
             Err(unknown) => return Err(status::unready(&name, unknown, &self.0.catalogue)),
         };
@@ -88,9 +88,9 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelMetadataRequest>,
     ) -> Result<Reply<ModelMetadataResponse>, Status> {
-        let caller = Caller::of(&request);
+        let mut caller = Caller::of(&request);
         let ModelMetadataRequest { name, version } = request.into_inner();
-        let model = self.model(&caller, &name, &version).await?;
+        let model = self.model(&mut caller, &name, &version).await?;
         let tensor = |info: &TensorInfo| TensorMetadata {
             name: info.name.clone(),
             datatype: info.dtype.oip_name().into(),
@@ -116,10 +116,10 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Reply<ModelInferResponse>, Status> {
-        let caller = Caller::of(&request);
+        let mut caller = Caller::of(&request);
         let request = request.into_inner();
         let (name, version) = (&request.model_name, &request.model_version);
-        let model = self.model(&caller, name, version).await?;
+        let model = self.model(&mut caller, name, version).await?;
         let typed = request.raw_input_contents.is_empty() && !request.inputs.is_empty();
         let inputs = tensors::from_proto(request.inputs, request.raw_input_contents)?;
         let args = arguments(request.parameters);

@@ -21,12 +21,12 @@ pub struct ServerService(pub Arc<App>);
 impl ServerService {
     async fn run(
         &self,
-        caller: Caller,
+        mut caller: Caller,
         model: &str,
         args: &str,
         input: Input,
     ) -> Result<Reply<Response>, Status> {
-        let model = self.0.model(&caller, model).await?;
+        let model = self.0.model(&mut caller, model).await?;
         let call = caller.call(model, arguments(args)?);
         let output = self.0.catalogue.run(model, input, &[], call).await;
         let output = output.map_err(|e| status::run(&model.name, e))?;
@@ -37,13 +37,13 @@ impl ServerService {
 
     async fn run_batch(
         &self,
-        caller: Caller,
+        mut caller: Caller,
         model: &str,
         args: &str,
         kind: Kind,
         inputs: Vec<Input>,
     ) -> Result<Reply<Response>, Status> {
-        let model = self.0.model(&caller, model).await?;
+        let model = self.0.model(&mut caller, model).await?;
         let call = caller.call(model, arguments(args)?);
         let outputs = self.0.catalogue.run_batch(model, kind, inputs, call).await;
         let outputs = outputs.map_err(|e| status::run(&model.name, e))?;
@@ -108,8 +108,8 @@ impl Server for ServerService {
         &self,
         request: Request<StringArg>,
     ) -> Result<Reply<Response>, Status> {
-        let caller = Caller::of(&request);
-        let model = self.0.model(&caller, &request.into_inner().data).await?;
+        let mut caller = Caller::of(&request);
+        let model = self.0.model(&mut caller, &request.into_inner().data).await?;
         json(serde_json::json!(model.input_shape))
     }
 

@@ -96,8 +96,13 @@ impl Catalogue {
 
     /// Until no model is loading any more.
     pub async fn loaded(&self) {
-        while !self.is_loaded() {
-            self.changed().await;
+        loop {
+            // Before the look: what changes after it is heard of.
+            let changed = self.changed();
+            if self.is_loaded() {
+                return;
+            }
+            changed.await;
         }
     }
 

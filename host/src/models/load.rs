@@ -12,7 +12,10 @@ use std::{
 };
 
 use futures_util::future::{try_join, try_join_all};
-use tokio::sync::{OnceCell, Semaphore, oneshot};
+use tokio::{
+    runtime,
+    sync::{OnceCell, Semaphore, oneshot},
+};
 
 use crate::{
     config::{ModelSettings, Reuse, Settings},
@@ -79,9 +82,23 @@ pub async fn load(
         .enumerate()
         .map(|(at, plan)| {
             let worker = WorkerId(at % workers.count());
-            let outcomes = metrics.model(&plan.folder.name);
+            let name = plan.folder.name.clone();
+            let graphs: Vec<_> = plan.folder.graphs.keys().cloned().collect();
+            let outcomes = metrics.model(&name);
             let task = workers.spawn(worker, loader.clone().model(plan, worker, outcomes));
-            async { task.await.map_err(|e| StartError(format!("loading ended early: {e}")))? }
+            let catalogue = loader.catalogue.clone();
+            async move {
+                let panic = match task.await {
+                    Ok(loaded) => return loaded,
+                    Err(e) if e.is_panic() => format!("loading it broke down: {e}"),
+                    Err(e) => return Err(StartError(format!("loading ended early: {e}"))),
+                };
+                for graph in graphs {
+                    catalogue.slots_of_graphs().set(&format!("{name}/{graph}"), Err(panic.clone()));
+                }
+                fail(&catalogue, &name, panic);
+                Ok(())
+            }
         })
         .collect();
     // A library that was asked for and is not there is an error even where no graph needs it.
@@ -135,7 +152,7 @@ struct Loader {
     sandbox: Sandbox,
     options: nn::Options,
     native: OnceCell<nn::Runtime>,
-    /// Reading a graph takes a core.
+    /// Reading a graph takes a core, and so does compiling.
     cores: Semaphore,
     /// The first instance of each model waits for its first call.
     keeps: bool,
@@ -146,8 +163,8 @@ impl Loader {
     async fn native(&self) -> Result<&nn::Runtime, StartError> {
         let start = async || {
             let options = self.options.clone();
-            let started = in_thread(move || nn::Runtime::start(&options)).await?;
-            started.map_err(|e| StartError(e.to_string()))
+            let started = in_thread(move || nn::Runtime::start(&options)).await;
+            started.map_err(StartError)?.map_err(|e| StartError(e.to_string()))
         };
         self.native.get_or_try_init(start).await
     }
@@ -202,9 +219,10 @@ impl Loader {
         let _core = self.cores.acquire().await;
         let strict = options.device != Device::Cpu && !options.fallback_cpu;
         let (full, path) = (name.to_owned(), path.to_owned());
-        match in_thread(move || runtime.load(&full, &path, &options)).await? {
+        let read = in_thread(move || runtime.load(&full, &path, &options)).await;
+        match read.and_then(|read| read.map_err(|e| e.to_string())) {
             Err(e) if strict => Err(StartError(format!("graph {name}: {e}"))),
-            read => Ok(read.map_err(|e| e.to_string())),
+            read => Ok(read),
         }
     }
 
@@ -230,7 +248,7 @@ impl Loader {
 
     /// Loads a model's component, where it has one, on a worker.
     async fn component(
-        &self,
+        self: &Arc<Self>,
         plan: Plan,
         graphs: BTreeMap<String, Graph>,
         worker: WorkerId,
@@ -264,19 +282,30 @@ impl Loader {
             });
         };
         let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
-        let options = GuestOptions {
+        let weight = plan.settings.weight.unwrap_or(1);
+        let mut options = GuestOptions {
             name: name.clone(),
             graphs: Arc::new(graphs),
-            snapshot_key: plan
-                .snapshot
-                .then(|| snapshot_key(&plan.folder, &plan.settings, &grants))
-                .flatten(),
+            snapshot_key: None,
             limits,
             grants,
             fresh: reuse == Reuse::Never,
             snapshot: plan.snapshot,
         };
-        let guest = Guest::load(&self.sandbox, &bytes, options).await.map_err(|e| e.to_string())?;
+        let loader = self.clone();
+        // Not on the worker: compiling takes seconds, and the worker serves others meanwhile.
+        let compile = move || {
+            if options.snapshot {
+                options.snapshot_key = snapshot_key(&plan.folder, &plan.settings, &options.grants);
+            }
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|e| format!("a runtime cannot start: {e}"))?;
+            let guest = runtime.block_on(Guest::load(&loader.sandbox, &bytes, options));
+            guest.map_err(|e| e.to_string())
+        };
+        let core = self.cores.acquire().await;
+        let guest = in_thread(compile).await??;
+        drop(core);
         // The first instance answers for the model, and then mostly waits on this worker's shelf.
         let deadline = Instant::now() + DESCRIBE_TIMEOUT;
         let mut instance =
@@ -287,11 +316,8 @@ impl Loader {
             .input_shape(deadline)
             .await
             .map_err(|e| format!("get-input-shape failed: {e}"))?;
-        let limits = PoolLimits {
-            instances: limits.max_instances,
-            queue: limits.max_queue,
-            weight: plan.settings.weight.unwrap_or(1),
-        };
+        let limits =
+            PoolLimits { instances: limits.max_instances, queue: limits.max_queue, weight };
         let pool = Pool::new(guest, self.workers.clone(), limits);
         if reuse == Reuse::Serial && self.keeps {
             pool.stock(worker, instance);
@@ -305,14 +331,14 @@ impl Loader {
 /// meanwhile.
 async fn in_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StartError> {
+) -> Result<T, String> {
     let (sender, done) = oneshot::channel();
     thread::Builder::new()
         .name("tms-load".into())
         // Nobody may be waiting any more.
         .spawn(move || drop(sender.send(work())))
-        .map_err(|e| StartError(format!("a thread cannot start: {e}")))?;
-    done.await.map_err(|_| StartError("loading ended early".into()))
+        .map_err(|e| format!("a thread cannot start: {e}"))?;
+    done.await.map_err(|_| "loading it broke down".into())
 }
 
 /// What a model's `init` may see besides the component: its graphs. None where it may see more, which

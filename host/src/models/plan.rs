@@ -154,11 +154,14 @@ pub fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
 
 /// How calls are put together, where they are to be.
 fn batch(chosen: &GraphSettings) -> Result<Option<BatchOptions>, String> {
-    if !chosen.batch.unwrap_or(false) {
-        return match chosen.max_batch.is_some() || chosen.max_batch_memory.is_some() {
-            true => Err("max_batch and max_batch_memory need batch = true".into()),
-            false => Ok(None),
-        };
+    match chosen.batch {
+        Some(true) => {}
+        // Switched off, whatever a model's author set.
+        Some(false) => return Ok(None),
+        None if chosen.max_batch.is_some() || chosen.max_batch_memory.is_some() => {
+            return Err("max_batch and max_batch_memory need batch = true".into());
+        }
+        None => return Ok(None),
     }
     let mut batch = BatchOptions::default();
     if let Some(rows) = chosen.max_batch {

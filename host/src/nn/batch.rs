@@ -11,30 +11,40 @@ pub struct Batching {
     pub rows: usize,
     /// Bytes of all inputs of one run.
     pub bytes: usize,
+    /// Elements of all inputs of one run.
+    pub elements: usize,
+    /// Inputs that every call gives. A call that gives others too, those with a default, runs alone:
+    /// whether their rows mix was not tried.
+    pub inputs: usize,
     /// Only 1, 2, 4, … rows: the backend prepares itself for each number.
     pub powers: bool,
 }
 
 impl Batching {
     /// Every call runs alone.
-    pub const NONE: Self = Self { rows: 1, bytes: 0, powers: false };
+    pub const NONE: Self = Self { rows: 1, bytes: 0, elements: 0, inputs: 0, powers: false };
 
     /// Which of these calls, the most urgent first, run together: the first, and what fits it. The
     /// others wait for the next run.
     pub fn choose<'a, K>(&self, mut jobs: impl Iterator<Item = (K, &'a Job)>) -> Vec<K> {
         let Some((key, first)) = jobs.next() else { return Vec::new() };
         let mut chosen = vec![key];
-        let Some(rows) = rows(first).filter(|rows| *rows < self.rows) else { return chosen };
+        let Some(rows) = self.rows_of(first).filter(|rows| *rows < self.rows) else {
+            return chosen;
+        };
         let mut totals = vec![rows];
-        let (mut total, mut bytes) = (rows, size(first));
+        let (mut total, mut size) = (rows, Size::of(first));
         for (key, job) in jobs {
             if total >= self.rows {
                 break;
             }
-            let Some(rows) = self::rows(job) else { continue };
-            let fits = total + rows <= self.rows && bytes.saturating_add(size(job)) <= self.bytes;
+            let Some(rows) = self.rows_of(job) else { continue };
+            let larger = size.plus(Size::of(job));
+            let fits = total + rows <= self.rows
+                && larger.bytes <= self.bytes
+                && larger.elements <= self.elements;
             if fits && alike(first, job) {
-                (total, bytes) = (total + rows, bytes + size(job));
+                (total, size) = (total + rows, larger);
                 chosen.push(key);
                 totals.push(total);
             }
@@ -45,6 +55,35 @@ impl Batching {
         }
         chosen
     }
+
+    /// The rows of a call that may go with others.
+    fn rows_of(&self, job: &Job) -> Option<usize> {
+        let tried = job.inputs.iter().all(|(position, _)| *position < self.inputs);
+        rows(job).filter(|_| tried)
+    }
+}
+
+/// What the inputs of calls hold.
+#[derive(Clone, Copy)]
+struct Size {
+    bytes: usize,
+    elements: usize,
+}
+
+impl Size {
+    fn of(job: &Job) -> Self {
+        let none = Self { bytes: 0, elements: 0 };
+        job.inputs.iter().fold(none, |sum, (_, tensor)| {
+            sum.plus(Self { bytes: tensor.byte_length(), elements: tensor.elements() })
+        })
+    }
+
+    fn plus(self, more: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(more.bytes),
+            elements: self.elements.saturating_add(more.elements),
+        }
+    }
 }
 
 /// The first dimension of a call's inputs, if they all have the same, and some rows.
@@ -53,10 +92,6 @@ fn rows(job: &Job) -> Option<usize> {
     let first = *rows.next()??;
     let same = rows.all(|rows| rows == Some(&first));
     usize::try_from(first).ok().filter(|rows| same && *rows > 0)
-}
-
-fn size(job: &Job) -> usize {
-    job.inputs.iter().fold(0, |sum, (_, tensor)| sum.saturating_add(tensor.byte_length()))
 }
 
 /// Whether two calls differ in their number of rows only. Inputs are in the order of their positions.

@@ -20,7 +20,7 @@ fn chosen(batching: Batching, jobs: &[Job]) -> Vec<usize> {
     batching.choose(jobs.iter().enumerate())
 }
 
-const FOUR: Batching = Batching { rows: 4, bytes: 1000, powers: false };
+const FOUR: Batching = Batching { rows: 4, bytes: 1000, elements: 1000, inputs: 2, powers: false };
 
 #[test]
 fn as_many_go_together_as_fit() {
@@ -29,6 +29,8 @@ fn as_many_go_together_as_fit() {
     assert_eq!(chosen(Batching::NONE, &jobs), [0]);
     let tight = Batching { bytes: 6, ..FOUR };
     assert_eq!(chosen(tight, &jobs), [0, 1], "memory ends it");
+    let few = Batching { elements: 10, ..FOUR };
+    assert_eq!(chosen(few, &jobs), [0, 1, 2], "elements end it");
     assert_eq!(chosen(FOUR, &[]), [0; 0]);
 }
 
@@ -52,6 +54,15 @@ fn calls_that_have_no_rows_run_alone() {
         let jobs = [job(odd, &[0], 0), job(odd, &[0], 0)];
         assert_eq!(chosen(FOUR, &jobs), [0], "{odd:?}");
     }
+}
+
+#[test]
+fn calls_with_inputs_that_were_not_tried_run_alone() {
+    // The third input has a default; whether its rows mix, nobody knows.
+    let jobs = [(); 2].map(|()| job(&[&[1, 3], &[1], &[1]], &[0], 0));
+    assert_eq!(chosen(FOUR, &jobs), [0]);
+    let all = Batching { inputs: 3, ..FOUR };
+    assert_eq!(chosen(all, &jobs), [0, 1]);
 }
 
 #[test]

@@ -144,7 +144,8 @@ impl Graph {
         let job = Job { inputs, outputs, reply, cancel: cancel.clone() };
         let (ticket, grow) = queue.push(deadline, job)?;
         if grow {
-            session::grow(self.name(), self.0.model.clone(), self.0.threads, queue.clone());
+            let Inner { model, threads, .. } = &*self.0;
+            session::grow(self.name(), model.clone(), *threads, queue.clone(), *batching);
         }
         let mut caller = Caller { queue, ticket, cancel, waiting: true };
         let result = answer.await;

@@ -6,6 +6,7 @@
 //! - [`options`]: what the operator can choose.
 //! - [`runtime`]: finds the backends at start and loads graphs.
 //! - [`graph`]: a loaded graph and a call to it.
+//! - [`files`]: a graph's files.
 //! - [`check`]: names, types and shapes, before native code sees them.
 //! - [`queue`], [`session`]: the waiting jobs of a graph and the threads that run them.
 //! - [`batch`]: several jobs as one run; [`probe`]: whether a graph allows that, and what it gains.
@@ -16,6 +17,7 @@ mod batch;
 mod check;
 mod dtype;
 mod error;
+mod files;
 mod graph;
 mod options;
 mod probe;

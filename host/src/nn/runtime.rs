@@ -7,6 +7,7 @@ use super::{
     backend::{Backend, Loaded, Session, onnxruntime::OnnxRuntime},
     batch::Batching,
     check::{describe, unusable},
+    files::weights,
     probe::{Batchable, Gain},
     queue::Queue,
     session::{LOADING, native_thread, panic_message, serve},
@@ -123,7 +124,8 @@ impl Runtime {
         /// For the copies of a graph's weights that nobody asked for, in bytes.
         const COPIES: u64 = 1 << 30;
         const MOST: usize = 64;
-        let weights = path.metadata().map_or(COPIES, |file| file.len()).max(1);
+        let weights = weights(path).map(|file| file.metadata().map_or(COPIES, |file| file.len()));
+        let weights = weights.fold(0, u64::saturating_add).max(1);
         let alone = batching.rows > 1 || loaded.device != Device::Cpu.to_string();
         let default = match alone {
             // A batch, like a device, is one run for many.
@@ -195,7 +197,13 @@ fn read(
         for rows in powers_of_two(batch.rows).filter(|_| powers) {
             batchable.warm(tried, signature, rows).map_err(unfit)?;
         }
-        let batching = Batching { rows: batch.rows, bytes: batch.memory, powers };
+        let batching = Batching {
+            rows: batch.rows,
+            bytes: batch.memory,
+            elements: options.max_elements,
+            inputs: signature.inputs.len(),
+            powers,
+        };
         Ok((loaded, session, batching))
     })
 }

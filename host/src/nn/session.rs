@@ -48,7 +48,13 @@ pub fn serve(
 }
 
 /// Makes a narrow session of `threads` threads for `queue`, and serves with it. The queue expects it.
-pub fn grow(graph: &str, model: Arc<dyn Model>, threads: usize, queue: Arc<Queue>) {
+pub fn grow(
+    graph: &str,
+    model: Arc<dyn Model>,
+    threads: usize,
+    queue: Arc<Queue>,
+    batching: Batching,
+) {
     let (name, waiting) = (graph.to_string(), queue.clone());
     let worker = move || {
         let made = catch_unwind(AssertUnwindSafe(|| model.session(Some(threads))));
@@ -59,10 +65,10 @@ pub fn grow(graph: &str, model: Arc<dyn Model>, threads: usize, queue: Arc<Queue
         match made {
             Ok(session) => {
                 if more {
-                    grow(&name, model, threads, queue.clone());
+                    grow(&name, model, threads, queue.clone(), batching);
                 }
                 tracing::debug!(graph = name, "a further session, of {threads} threads");
-                Runner { graph: name, session, queue }.serve_all(Kind::Narrow, Batching::NONE);
+                Runner { graph: name, session, queue }.serve_all(Kind::Narrow, batching);
             }
             Err(e) => tracing::warn!(graph = name, "no further session can be made: {e}"),
         }

@@ -80,7 +80,7 @@ async fn until(condition: impl Fn() -> bool) {
 #[tokio::test]
 async fn a_run_of_several_is_stopped_when_the_last_has_left() {
     let (session, queue) = (EndlessSession::default(), Arc::new(Queue::new(8, 1)));
-    let batching = Batching { rows: 8, bytes: 1000, powers: false };
+    let batching = Batching { rows: 8, bytes: 1000, elements: 1000, inputs: 1, powers: false };
     serve("endless", Box::new(session.clone()), queue.clone(), batching).unwrap();
     let job = || {
         let (reply, answer) = oneshot::channel();

@@ -24,7 +24,7 @@ use ort::{
 
 use self::{session::OrtModel, signature::signature};
 use super::{Backend, Loaded};
-use crate::nn::{Device, GraphOptions, LoadError, Options, StartError, session::LOADING};
+use crate::nn::{Device, GraphOptions, LoadError, Options, StartError, files, session::LOADING};
 
 /// The library and its environment. A process can have only one, and it must outlive every session,
 /// so it is kept here for good.
@@ -218,7 +218,7 @@ impl OnnxRuntime {
         let model = OrtModel {
             runtime: self.clone(),
             path: path.to_path_buf(),
-            stamp: session::stamp(path),
+            stamp: files::stamp(path),
             device,
             first: Mutex::new(Some(session)),
             inputs: names,

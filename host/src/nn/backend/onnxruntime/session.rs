@@ -3,10 +3,8 @@
 use std::{
     borrow::Cow,
     ops::Range,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions};
@@ -18,6 +16,7 @@ use super::{
 use crate::nn::{
     Device, LoadError, NnError, Tensor,
     backend::{Model, Session},
+    files,
     queue::{Cancel, Stop},
 };
 
@@ -26,7 +25,7 @@ pub struct OrtModel {
     pub runtime: OnnxRuntime,
     pub path: PathBuf,
     /// Of the file, when it was first read.
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<files::Stamp>,
     pub device: Device,
     /// Made to read the signature, and given out as the first session.
     pub first: Mutex<Option<ort::session::Session>>,
@@ -35,19 +34,10 @@ pub struct OrtModel {
     pub outputs: Arc<[String]>,
 }
 
-/// What changes when a file does: its length, its time and its place on the disk.
-pub type Stamp = (u64, SystemTime, u64);
-
-/// None where there is no such file.
-pub fn stamp(path: &Path) -> Option<Stamp> {
-    let file = path.metadata().ok()?;
-    Some((file.len(), file.modified().ok()?, file.ino()))
-}
-
 impl Model for OrtModel {
     fn session(&self, threads: Option<usize>) -> Result<Box<dyn Session>, LoadError> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if first.is_none() && stamp(&self.path) != self.stamp {
+        if first.is_none() && files::stamp(&self.path) != self.stamp {
             return Err(LoadError("the graph's file has changed since the start".into()));
         }
         let again = || self.runtime.session(&self.path, self.device, threads);
