@@ -144,7 +144,8 @@ def serve(folder: Path, config: str) -> servers.Server:
     """A server of a folder's models."""
     (folder / "tms.toml").write_text(config)
     options = ["--models", folder / "models", "--config", folder / "tms.toml", "--port", "0"]
-    return servers.Server("tms", servers.TMS, "serve", *options)
+    # The log of an attack has thousands of lines.
+    return servers.Server("tms", servers.TMS, "serve", *options, stderr=subprocess.DEVNULL)
 
 
 def copy(model: Path, to: Path) -> None:
