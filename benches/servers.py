@@ -19,7 +19,9 @@ SERVICES = {"ModelInfer": "inference.GRPCInferenceService"}
 class Server:
     """A process, and those that it started, that serve until they are stopped."""
 
-    def __init__(self, name: str, *arguments: str | Path, stderr: IO[str] | int | None = None) -> None:
+    def __init__(
+        self, name: str, *arguments: str | Path, stderr: IO[str] | int | None = None
+    ) -> None:
         self.name = name
         self.command = [str(argument) for argument in arguments]
         self.process = subprocess.Popen(
