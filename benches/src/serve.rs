@@ -1,4 +1,4 @@
-//! A tonic server with the host's settings, on one runtime a worker as the host, or on one for all.
+//! A bare tonic server, on one runtime a worker as the host, or on one for all.
 
 use std::{
     io::Write,
@@ -18,8 +18,6 @@ use tonic::transport::Server;
 
 use crate::service::{Service, Work};
 
-/// As in the host.
-const WINDOW: u32 = 16 << 20;
 const MAX_MESSAGE: usize = 64 << 20;
 
 #[derive(Args, Clone, Debug)]
@@ -34,6 +32,11 @@ pub struct ServeArgs {
     /// Threads of the shared runtime, or runtimes
     #[arg(long, default_value_t = thread::available_parallelism().map_or(1, |n| n.get()))]
     pub workers: usize,
+
+    /// Bytes that a stream, and a connection, may have under way: no large message waits. The host has
+    /// 256 KiB for a stream
+    #[arg(long, default_value_t = 16 << 20)]
+    pub window: u32,
 }
 
 /// Where connections and their calls run.
@@ -60,7 +63,7 @@ pub fn serve<W: Work>(args: &ServeArgs, work: impl Fn() -> W) -> anyhow::Result<
     for runtime in runtimes {
         let (to_server, connections) = mpsc::unbounded_channel();
         senders.push(to_server);
-        let serving = serve_on(connections, work());
+        let serving = serve_on(connections, work(), args.window);
         // On a task: that is where a runtime of several threads runs things fast.
         thread::spawn(move || runtime.block_on(async { tokio::spawn(serving).await }));
     }
@@ -80,7 +83,7 @@ async fn accept(port: u16, runtimes: Vec<UnboundedSender<TcpStream>>) -> anyhow:
     Ok(())
 }
 
-async fn serve_on<W: Work>(connections: UnboundedReceiver<TcpStream>, work: W) {
+async fn serve_on<W: Work>(connections: UnboundedReceiver<TcpStream>, work: W, window: u32) {
     let connections =
         UnboundedReceiverStream::new(connections).map(tokio::net::TcpStream::from_std);
     let service = ServerServer::new(Service(work))
@@ -88,8 +91,8 @@ async fn serve_on<W: Work>(connections: UnboundedReceiver<TcpStream>, work: W) {
         .max_encoding_message_size(MAX_MESSAGE);
     let served = Server::builder()
         .tcp_nodelay(true)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window.max(16 << 20))
         .add_service(service)
         .serve_with_incoming(connections)
         .await;
