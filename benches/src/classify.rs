@@ -102,7 +102,7 @@ pub fn input(image: &NumpyImage) -> anyhow::Result<nn::Tensor> {
         usize::try_from(image.channels)?,
     );
     let pixels = ArrayView3::<u8>::from_shape(shape, &image.data)?;
-    let prepared = Image::new(&pixels).and_then(|image| prepare(&image));
+    let prepared = Image::new(pixels).and_then(|image| prepare(&image));
     let prepared = prepared.map_err(|e| anyhow!("{e}"))?;
     let shape: Vec<u64> = prepared.shape().iter().map(|&d| d as u64).collect();
     // Four bytes at a time, which the compiler makes one copy: byte by byte it takes 1 ms.
