@@ -12,7 +12,7 @@ use crate::{
         Caller, Server, Setup,
         metrics::metric,
         oip::{Raw, floats, input, raw, to_floats},
-        setup::tms,
+        setup::{onnxruntime, tms},
         until,
     },
 };
@@ -187,7 +187,10 @@ async fn rows_that_influence_each_other_are_refused() {
         assert!(said_so.contains(why), "{graph}: {said_so}");
         let status = result(call(&server.caller().await, "mixed", vec![]).await.unwrap());
         assert_eq!(status, Err(Code::Unavailable));
-        let (code, report, _) = said(tms().arg("check").arg(&folder));
+        let library = onnxruntime().expect("the server has it, too");
+        let mut check = tms();
+        check.arg("check").arg(&folder).env("TMS_ONNXRUNTIME", library);
+        let (code, report, _) = said(&mut check);
         assert_eq!(code, Some(1), "{report}");
         assert!(
             report.contains("not served: batch = true, but it cannot be batched: "),
@@ -210,7 +213,7 @@ fn check_measures_what_batching_gains() {
     let setup = Setup::new().onnxruntime().graph("rows", "good").graph("identity_u8", "fixed");
     let (code, report, error) = said(
         tms().args(["check", "--max-batch", "4"]).arg(setup.path("")).env("TMS_ONNXRUNTIME", {
-            let Some(library) = crate::harness::setup::onnxruntime() else { return };
+            let Some(library) = onnxruntime() else { return };
             library
         }),
     );
