@@ -3,8 +3,11 @@
 #![allow(dead_code)] // Each test binary uses its own part.
 
 use std::{
+    fs,
     io::Write,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tms::nn::{BackendChoice, DType, Graph, GraphOptions, NnError, Options, Runtime, Tensor};
@@ -45,7 +48,31 @@ pub fn load(runtime: &Runtime, name: &str) -> Graph {
 }
 
 pub fn load_with(runtime: &Runtime, name: &str, options: &GraphOptions) -> Graph {
-    runtime.load(name, &graph_file(name), options).unwrap_or_else(|e| panic!("{name}: {e}"))
+    let loaded = runtime.load(name, &graph_file(name), options);
+    wait_at_exit();
+    loaded.unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// Makes the end of the process wait for the threads of native code, which end soon after the tests'
+/// graphs are dropped: ONNX Runtime would clear its statics under their feet, and crash. (`tms` itself
+/// leaves without that.) What is registered last is called first, so this follows each graph.
+fn wait_at_exit() {
+    extern "C" fn wait() {
+        let native = |thread: fs::DirEntry| {
+            let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            ["nn-session", "nn-load"].contains(&name.trim_end())
+        };
+        let began = Instant::now();
+        let some = || fs::read_dir("/proc/self/task").is_ok_and(|all| all.flatten().any(native));
+        while some() && began.elapsed() < Duration::from_secs(10) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    // SAFETY: `wait` takes and gives nothing, and does not unwind.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::atexit(wait);
+    }
 }
 
 pub fn floats(shape: &[u64], values: &[f32]) -> Tensor {
