@@ -5,7 +5,6 @@ Writes benches/runs/DATE-MACHINE/footprint.json with every run and footprint.md 
 """
 
 import argparse
-import json
 import resource
 import socket
 import subprocess
@@ -17,6 +16,8 @@ from statistics import median
 import load
 import machine
 import servers
+from measure import printed
+from record import keep
 from sandbox import frame, spread
 
 MODELS = servers.ROOT / "models"
@@ -48,12 +49,7 @@ def main() -> None:
     summary = report(record)
     print(summary)
     if not given.quick:
-        name = f"{record['machine']['date'][:10]}-{machine.slug()}"
-        kept = servers.ROOT / "benches/runs" / name
-        kept.mkdir(parents=True, exist_ok=True)
-        (kept / "footprint.json").write_text(json.dumps(record, indent=1) + "\n")
-        (kept / "footprint.md").write_text(summary)
-        print(f"written to {kept.relative_to(servers.ROOT)}/")
+        keep("footprint", record, summary)
 
 
 def command(models: Path, cache: Path) -> list[str]:
@@ -65,15 +61,8 @@ def command(models: Path, cache: Path) -> list[str]:
 def first(call: tuple[str, str], frames: Path, models: Path, cache: Path) -> dict:
     """Milliseconds from the start of the process to the first answer, and its memory then."""
     url = f"http://127.0.0.1:{PORT}/server.Server/{call[0]}"
-    done = subprocess.run(
-        [servers.BENCH, "first", url, frames / call[1], "--", *command(models, cache)],
-        check=True,
-        cwd=servers.ROOT,
-        env=servers.environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return json.loads(done.stdout)
+    started = ["--", *command(models, cache)]
+    return printed([str(servers.BENCH), "first", url, str(frames / call[1]), *started])
 
 
 def start(folder: Path, frames: Path, rounds: int) -> dict:

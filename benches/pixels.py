@@ -20,6 +20,7 @@ from PIL import Image
 
 import machine
 import servers
+from record import keep
 
 sys.path.insert(0, str(Path(__file__).parent / "python_server"))
 import boxes
@@ -64,12 +65,7 @@ def main() -> None:
     summary = report(record)
     print(summary)
     if not given.quick:
-        name = f"{record['machine']['date'][:10]}-{machine.slug()}"
-        kept = servers.ROOT / "benches/runs" / name
-        kept.mkdir(parents=True, exist_ok=True)
-        (kept / "pixels.json").write_text(json.dumps(record, indent=1) + "\n")
-        (kept / "pixels.md").write_text(summary)
-        print(f"written to {kept.relative_to(servers.ROOT)}/")
+        keep("pixels", record, summary)
 
 
 def one_round() -> list[dict]:

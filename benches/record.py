@@ -31,6 +31,15 @@ def write(groups: dict[str, dict]) -> None:
     print(f"written to {at.relative_to(servers.ROOT)}/")
 
 
+def keep(what: str, record: dict, summary: str) -> None:
+    """Keeps a program's record and what is made of it, as `what`.json and `what`.md."""
+    at = folder(record["machine"]["date"])
+    at.mkdir(parents=True, exist_ok=True)
+    (at / f"{what}.json").write_text(json.dumps(record, indent=1) + "\n")
+    (at / f"{what}.md").write_text(summary)
+    print(f"written to {at.relative_to(servers.ROOT)}/")
+
+
 def text(item: tuple[str, dict]) -> str:
     """A group, with a run a line: readable, and small."""
     name, group = item

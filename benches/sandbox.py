@@ -15,6 +15,7 @@ from statistics import median
 import load
 import machine
 import servers
+from record import keep
 
 HOSTILE = servers.ROOT / "tests/hostile"
 GUESTS = servers.ROOT / "tests/guests"
@@ -45,13 +46,7 @@ def main() -> None:
     summary = report(record)
     print(summary)
     if not given.quick:
-        folder = (
-            servers.ROOT / "benches/runs" / f"{record['machine']['date'][:10]}-{machine.slug()}"
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "sandbox.json").write_text(json.dumps(record, indent=1) + "\n")
-        (folder / "sandbox.md").write_text(summary)
-        print(f"written to {folder.relative_to(servers.ROOT)}/")
+        keep("sandbox", record, summary)
 
 
 def instances(rounds: int) -> list[dict]:

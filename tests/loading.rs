@@ -43,14 +43,18 @@ async fn one_bad_model_does_not_stop_the_others() {
     assert!(log.contains("about to fail"), "{log}");
 }
 
-#[tokio::test]
-async fn a_model_is_called_while_another_loads() {
-    let setup = Setup::new()
-        .guest("echo")
+/// `slow_counter`, whose `init` takes so many ms; with settings before its own.
+fn loading_for(ms: &str, settings: &str) -> Setup {
+    Setup::new()
         .guest("slow_counter")
         .file("slow_counter/model.toml", "[asks]\nenv = [\"INIT_MS\"]")
-        .config("[model.slow_counter.grants]\nenv = [\"INIT_MS\"]")
-        .env("INIT_MS", "25000");
+        .config(&format!("{settings}[model.slow_counter.grants]\nenv = [\"INIT_MS\"]"))
+        .env("INIT_MS", ms)
+}
+
+#[tokio::test]
+async fn a_model_is_called_while_another_loads() {
+    let setup = loading_for("25000", "").guest("echo");
     let Some(mut server) = setup.begin().await else { return };
     let caller = server.caller().await;
     assert_eq!(caller.text("echo", "hi", "").await.unwrap(), "hi");
@@ -79,12 +83,8 @@ async fn a_model_is_called_while_another_loads() {
 
 #[tokio::test]
 async fn a_model_that_loads_is_waited_for() {
-    let setup = Setup::new()
-        .guest("slow_counter")
-        .file("slow_counter/model.toml", "[asks]\nenv = [\"INIT_MS\"]")
-        // Less than it takes to load: the limit is for calls.
-        .config("[limits]\ntimeout = '1s'\n[model.slow_counter.grants]\nenv = [\"INIT_MS\"]")
-        .env("INIT_MS", "1500");
+    // Less than it takes to load: the limit is for calls.
+    let setup = loading_for("1500", "[limits]\ntimeout = '1s'\n");
     let Some(server) = setup.begin().await else { return };
     let caller = server.caller().await;
     assert_eq!(caller.list_models().await, json!(["slow_counter"]));

@@ -6,6 +6,8 @@ use std::{
     process,
 };
 
+use tms::nn::{BackendChoice, Options};
+
 /// A folder of this process alone. It stays behind after a finding, which ends the process.
 pub fn folder(target: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("tms-fuzz-{target}-{}", process::id()));
@@ -13,6 +15,11 @@ pub fn folder(target: &str) -> PathBuf {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("the temporary folder can be made");
     folder
+}
+
+/// Native code that is always there, and that fuzzing does not crowd out.
+pub fn native() -> Options {
+    Options { backend: BackendChoice::Tract, threads: Some(1), ..Options::default() }
 }
 
 /// Copies files of the repository into the folder of a model.

@@ -64,14 +64,19 @@ pub struct Ready {
 
 impl std::fmt::Display for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let addresses: Vec<_> = self.addresses.iter().map(|a| format!("grpc://{a}")).collect();
-        write!(f, "ready: {}", addresses.join(" and "))?;
+        write!(f, "ready: {}", urls(&self.addresses))?;
         write!(f, ", {} models", self.models)?;
         if self.failed > 0 {
             write!(f, " ({} failed, see the log)", self.failed)?;
         }
         write!(f, ", {} workers", self.workers)
     }
+}
+
+/// Where callers go.
+fn urls(addresses: &[SocketAddr]) -> String {
+    let urls: Vec<_> = addresses.iter().map(|address| format!("grpc://{address}")).collect();
+    urls.join(" and ")
 }
 
 /// Serves until `shutdown` ends or a caller stops the server; `ready` hears when calls are taken.
@@ -99,8 +104,7 @@ pub async fn serve(
         planned = planning => planned.map_err(|e| models::load::StartError(e.to_string()))??,
         () = &mut shutdown => return Ok(()),
     };
-    let at: Vec<_> = addresses.iter().map(|address| format!("grpc://{address}")).collect();
-    tracing::info!("calls are taken at {}; {} models load", at.join(" and "), plans.len());
+    tracing::info!("calls are taken at {}; {} models load", urls(&addresses), plans.len());
     let stop = CancellationToken::new();
     let app = Arc::new(App {
         catalogue: catalogue.clone(),

@@ -19,7 +19,6 @@ use tms::{
     },
     metrics::Metrics,
     models::{self, Catalogue},
-    nn,
     schedule::{WorkerId, Workers},
 };
 use tokio::runtime::Runtime;
@@ -87,18 +86,13 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime starts");
         let workers = Workers::start(2).expect("the workers start");
-        let native = nn::Options {
-            backend: nn::BackendChoice::Tract,
-            threads: Some(1),
-            ..nn::Options::default()
-        };
         let metrics = Metrics::default();
         let (catalogue, plans) = models::load::begin(&settings).expect("there are models");
         let load = models::load::load(
             catalogue.clone(),
             plans,
             &settings,
-            native,
+            world::native(),
             workers.clone(),
             &metrics,
         );

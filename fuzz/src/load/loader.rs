@@ -16,7 +16,6 @@ use tms::{
     limits::{LimitSettings, Time, Unit},
     metrics::Metrics,
     models::{self, Call, Catalogue},
-    nn,
     schedule::{WorkerId, Workers},
 };
 use tokio::runtime::Runtime;
@@ -109,16 +108,11 @@ impl Loader {
     }
 
     fn catalogue(&self, settings: Settings) -> Result<Arc<Catalogue>, models::load::StartError> {
-        let native = nn::Options {
-            backend: nn::BackendChoice::Tract,
-            threads: Some(1),
-            ..nn::Options::default()
-        };
         let (workers, metrics) = (self.workers.clone(), Metrics::default());
         let loading = self.workers.spawn(WorkerId(0), async move {
             let (catalogue, plans) = models::load::begin(&settings)?;
             let into = catalogue.clone();
-            models::load::load(into, plans, &settings, native, workers, &metrics).await?;
+            models::load::load(into, plans, &settings, world::native(), workers, &metrics).await?;
             Ok(catalogue)
         });
         self.runtime.block_on(async {

@@ -55,11 +55,8 @@ impl Catalogue {
 
     /// The same once it is known what becomes of it.
     pub async fn find(&self, name: &str) -> Result<&Arc<Model>, Unready> {
-        match self.models.wait(name).await {
-            Some(Ok(model)) => Ok(model),
-            Some(Err(_)) => Err(Unready::Failed),
-            None => Err(Unready::Unknown),
-        }
+        self.models.wait(name).await;
+        self.get(name)
     }
 
     /// All graphs, by "model/graph".
@@ -96,13 +93,8 @@ impl Catalogue {
 
     /// Until no model is loading any more.
     pub async fn loaded(&self) {
-        loop {
-            // Before the look: what changes after it is heard of.
-            let changed = self.changed();
-            if self.is_loaded() {
-                return;
-            }
-            changed.await;
+        for name in self.names() {
+            self.models.wait(name).await;
         }
     }
 

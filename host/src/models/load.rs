@@ -43,10 +43,8 @@ pub struct StartError(pub String);
 pub fn begin(settings: &Settings) -> Result<(Arc<Catalogue>, Vec<Plan>), StartError> {
     let planned = plan::all(settings)?;
     let names = planned.iter().map(|(name, _)| name.clone());
-    let graphs = planned.iter().filter_map(|(_, plan)| plan.as_ref().ok()).flat_map(|plan| {
-        let name = &plan.folder.name;
-        plan.folder.graphs.keys().map(move |graph| format!("{name}/{graph}"))
-    });
+    let graphs = planned.iter().filter_map(|(_, plan)| plan.as_ref().ok());
+    let graphs = graphs.flat_map(Plan::full_names);
     let catalogue = Arc::new(Catalogue::new(names, graphs));
     let mut plans = Vec::new();
     for (name, plan) in planned {
@@ -83,7 +81,7 @@ pub async fn load(
         .map(|(at, plan)| {
             let worker = WorkerId(at % workers.count());
             let name = plan.folder.name.clone();
-            let graphs: Vec<_> = plan.folder.graphs.keys().cloned().collect();
+            let graphs: Vec<_> = plan.full_names().collect();
             let outcomes = metrics.model(&name);
             let task = workers.spawn(worker, loader.clone().model(plan, worker, outcomes));
             let catalogue = loader.catalogue.clone();
@@ -94,7 +92,7 @@ pub async fn load(
                     Err(e) => return Err(StartError(format!("loading ended early: {e}"))),
                 };
                 for graph in graphs {
-                    catalogue.slots_of_graphs().set(&format!("{name}/{graph}"), Err(panic.clone()));
+                    catalogue.slots_of_graphs().set(&graph, Err(panic.clone()));
                 }
                 fail(&catalogue, &name, panic);
                 Ok(())
@@ -198,7 +196,7 @@ impl Loader {
     /// Reads a model's own graphs, for itself and for others that may use them.
     async fn read_graphs(&self, plan: &Plan) -> Result<(), StartError> {
         for (graph, path) in &plan.folder.graphs {
-            let full = format!("{}/{graph}", plan.folder.name);
+            let full = plan.full_name(graph);
             let read = match plan::options(plan, graph) {
                 Ok(options) => self.read_graph(&full, path, options).await?,
                 Err(reason) => Err(reason),
@@ -231,7 +229,7 @@ impl Loader {
         let graphs = self.catalogue.slots_of_graphs();
         let mut usable = BTreeMap::new();
         for graph in plan.folder.graphs.keys() {
-            let full = format!("{}/{graph}", plan.folder.name);
+            let full = plan.full_name(graph);
             let read = graphs.wait(&full).await.ok_or("its graph is not there")?;
             usable.insert(graph.clone(), read.clone()?);
         }

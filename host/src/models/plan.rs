@@ -37,6 +37,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A graph of this model as others name it: "model/graph".
+    pub fn full_name(&self, graph: &str) -> String {
+        format!("{}/{graph}", self.folder.name)
+    }
+
+    /// All of its graphs' full names.
+    pub fn full_names(&self) -> impl Iterator<Item = String> {
+        self.folder.graphs.keys().map(|graph| self.full_name(graph))
+    }
+
     /// Of its component and its graphs' files.
     pub fn bytes(&self) -> u64 {
         let component = self.component.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64);

@@ -1,12 +1,6 @@
 //! Things that are there one by one, under names that are known before.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use tokio::sync::Notify;
 
@@ -16,21 +10,18 @@ type Settled<T> = Result<T, String>;
 /// Each name's thing, once it is settled; then it does not change.
 pub struct Slots<T> {
     slots: BTreeMap<String, OnceLock<Settled<T>>>,
-    /// How many are not settled.
-    open: AtomicUsize,
     changed: Notify,
 }
 
 impl<T> Slots<T> {
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        let slots: BTreeMap<_, _> = names.into_iter().map(|name| (name, OnceLock::new())).collect();
-        Self { open: slots.len().into(), slots, changed: Notify::new() }
+        let slots = names.into_iter().map(|name| (name, OnceLock::new())).collect();
+        Self { slots, changed: Notify::new() }
     }
 
     /// Settles a name; only the first time counts, and only names that were known before.
     pub fn set(&self, name: &str, thing: Settled<T>) {
         if self.slots.get(name).is_some_and(|slot| slot.set(thing).is_ok()) {
-            self.open.fetch_sub(1, Ordering::Release);
             self.changed.notify_waiters();
         }
     }
@@ -59,7 +50,7 @@ impl<T> Slots<T> {
     }
 
     pub fn all_settled(&self) -> bool {
-        self.open.load(Ordering::Acquire) == 0
+        self.slots.values().all(|slot| slot.get().is_some())
     }
 
     /// Sorted.
