@@ -98,7 +98,7 @@ async fn an_image_is_copied_as_often_as_the_document_says() {
     let (ready, is_ready) = oneshot::channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { drop(stopped.await) };
-    let served = tms::serve::serve(settings.unwrap(), shutdown, |r| drop(ready.send(r)));
+    let served = tms::server::serve(settings.unwrap(), shutdown, |r| drop(ready.send(r)));
     let serving = tokio::spawn(served);
     let ready = is_ready.await.unwrap();
 
@@ -125,13 +125,13 @@ async fn an_image_is_copied_as_often_as_the_document_says() {
 }
 
 /// Bytes that instances of a model have read so far.
-fn bytes_read(ready: &tms::serve::Ready, model: &str) -> f64 {
+fn bytes_read(ready: &tms::server::Ready, model: &str) -> f64 {
     let name = format!("tms_bytes_read_total{{model=\"{model}\"}}");
     let samples = harness::metrics::samples(&ready.metrics.unwrap().to_string());
     samples.iter().find(|(key, _)| *key == name).unwrap().1
 }
 
-async fn measure(ready: &tms::serve::Ready, model: &str, image: &NumpyImage) -> Copies {
+async fn measure(ready: &tms::server::Ready, model: &str, image: &NumpyImage) -> Copies {
     let channel = Endpoint::from_shared(format!("http://{}", ready.addresses[0])).unwrap();
     let mut client = ServerClient::new(channel.connect().await.unwrap())
         .max_decoding_message_size(usize::MAX)

@@ -11,8 +11,8 @@ use std::{
 use anyhow::Context;
 use serde_json::json;
 use tms::{
+    config::limits::Limits,
     data::Input,
-    limits::Limits,
     nn::{DType, Tensor},
     sandbox::{Footprint, Grants, Guest, GuestOptions, Instance, PoolSize, Sandbox, inspect},
 };

@@ -2,34 +2,38 @@
 //!
 //! # Layout
 //!
-//! Three rings, arrows pointing inward only: transport -> schedule -> sandbox and nn.
+//! Rings, arrows pointing inward only: grpc and admin -> repository and models -> schedule and
+//! sandbox -> nn.
 //!
-//! - [`grpc`]: the transport ring: the two protocols, health, reflection, the listeners
-//! - [`models`]: what is served: folders at start, the catalogue, a call to a model
-//! - [`schedule`]: the schedule ring: workers, permits, instances
-//! - [`sandbox`]: the sandbox ring: components in wasmtime
+//! - [`cli`]: the command line, one verb a file
+//! - [`server`]: `tms serve` from settings to exit
+//! - [`config`]: flags, variables, tms.toml and model.toml; the limits of a model
+//! - [`grpc`]: the main listener: the two protocols, health, reflection
+//! - [`admin`]: the second listener: metrics
+//! - [`repository`]: from names to models: folders, plans, loading, the catalogue
+//! - [`models`]: one served model: what it takes, a call to it, what became of the call
+//! - [`schedule`]: who runs when: workers, the fair order, a model's instances
+//! - [`sandbox`]: components in wasmtime
 //! - [`nn`]: native inference: tensors, graphs, backends
-//! - [`edf`]: the queue of both rings: earliest deadline first
-//! - [`data`]: a request's data and a model's result, as they pass between the rings
-//! - [`limits`]: the limits of a model, and their defaults
-//! - [`metrics`]: what the server counts
-//! - [`config`]: flags, variables, tms.toml and model.toml
-//! - [`serve`]: `tms serve` from settings to exit
-//! - [`build`], [`check`], [`call`]: `tms build`, `tms check` and `tms call`
+//!
+//! Used by several rings, importing none of them:
+//!
+//! - [`edf`]: a queue: earliest deadline first
+//! - [`breaker`]: refuses what fails again and again
+//! - [`data`]: a request's data and a model's result
 //! - [`logging`]: the log's format and level
 
-pub mod build;
-pub mod call;
-pub mod check;
+pub mod admin;
+pub mod breaker;
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod edf;
 pub mod grpc;
-pub mod limits;
 pub mod logging;
-pub mod metrics;
 pub mod models;
 pub mod nn;
+pub mod repository;
 pub mod sandbox;
 pub mod schedule;
-pub mod serve;
+pub mod server;

@@ -12,13 +12,13 @@ use std::{
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use tms::{
+    admin::metrics::Metrics,
     config::{ServeArgs, Settings},
     grpc::{
         app::{App, Arrived},
         serve,
     },
-    metrics::Metrics,
-    models::{self, Catalogue},
+    repository::{self, Catalogue},
     schedule::{WorkerId, Workers},
 };
 use tokio::runtime::Runtime;
@@ -87,8 +87,8 @@ impl Server {
         let runtime = runtime.expect("a runtime starts");
         let workers = Workers::start(2).expect("the workers start");
         let metrics = Metrics::default();
-        let (catalogue, plans) = models::load::begin(&settings).expect("there are models");
-        let load = models::load::load(
+        let (catalogue, plans) = repository::load::begin(&settings).expect("there are models");
+        let load = repository::load::load(
             catalogue.clone(),
             plans,
             &settings,

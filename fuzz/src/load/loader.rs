@@ -11,11 +11,12 @@ use std::{
 };
 
 use tms::{
+    admin::metrics::Metrics,
+    config::limits::{LimitSettings, Time, Unit},
     config::{ServeArgs, Settings},
     data::Input,
-    limits::{LimitSettings, Time, Unit},
-    metrics::Metrics,
-    models::{self, Call, Catalogue},
+    models::Call,
+    repository::{self, Catalogue},
     schedule::{WorkerId, Workers},
 };
 use tokio::runtime::Runtime;
@@ -107,12 +108,16 @@ impl Loader {
         Ok(settings)
     }
 
-    fn catalogue(&self, settings: Settings) -> Result<Arc<Catalogue>, models::load::StartError> {
+    fn catalogue(
+        &self,
+        settings: Settings,
+    ) -> Result<Arc<Catalogue>, repository::load::StartError> {
         let (workers, metrics) = (self.workers.clone(), Metrics::default());
         let loading = self.workers.spawn(WorkerId(0), async move {
-            let (catalogue, plans) = models::load::begin(&settings)?;
+            let (catalogue, plans) = repository::load::begin(&settings)?;
             let into = catalogue.clone();
-            models::load::load(into, plans, &settings, world::native(), workers, &metrics).await?;
+            repository::load::load(into, plans, &settings, world::native(), workers, &metrics)
+                .await?;
             Ok(catalogue)
         });
         self.runtime.block_on(async {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use crate::limits::LimitSettings;
+use crate::config::limits::LimitSettings;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,8 +3,9 @@
 //! - [`server`]: flags, `TMS_…` variables and the operator's `tms.toml`
 //! - [`manifest`]: a model's `model.toml`
 //!
-//! Both speak of [`crate::limits`].
+//! - [`limits`]: the limits of a model, and their defaults
 
+pub mod limits;
 pub mod manifest;
 pub mod server;
 

@@ -13,7 +13,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use serde::Deserialize;
 
-use crate::limits::LimitSettings;
+use crate::config::limits::LimitSettings;
 
 use super::{ConfigError, Reuse, manifest::GraphSettings};
 

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser};
 
-use crate::limits::Limits;
+use crate::config::limits::Limits;
 
 use super::{Manifest, ServeArgs, server::File};
 

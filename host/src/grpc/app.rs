@@ -12,7 +12,8 @@ use tonic::{
 };
 
 use crate::{
-    models::{Call, Catalogue, Model, Unready},
+    models::{Call, Model},
+    repository::{Catalogue, Unready},
     schedule::{WorkerId, Workers},
 };
 

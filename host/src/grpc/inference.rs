@@ -6,8 +6,9 @@ use tonic::{Request, Response as Reply, Status};
 
 use crate::{
     data::{Input, NamedTensor},
-    models::{Model, Unready, model::Body},
+    models::{Model, model::Body},
     nn::TensorInfo,
+    repository::Unready,
 };
 
 use super::{

@@ -16,7 +16,6 @@ pub mod codec;
 mod images;
 mod inference;
 pub mod listen;
-pub mod page;
 pub mod proto;
 pub mod serve;
 mod server;

@@ -3,8 +3,9 @@
 use tonic::{Code, Status};
 
 use crate::{
-    models::{Catalogue, RunError, Unready},
+    models::RunError,
     nn::NnError,
+    repository::{Catalogue, Unready},
     sandbox::CallError,
     schedule::PoolError,
 };

@@ -6,14 +6,15 @@ use std::{
 };
 
 use crate::{
+    admin::metrics::Outcome,
     data::{Input, Kind, Output},
-    metrics::Outcome,
     nn::{Computed, Graph, NnError},
+    repository::Catalogue,
     sandbox::{CallError, Guest},
     schedule::{Lease, Pool, PoolError, WorkerId},
 };
 
-use super::{Catalogue, Model, model::Body};
+use super::{Model, model::Body};
 
 /// Why a call failed. `grpc::status` maps each to a gRPC status.
 #[derive(Debug, thiserror::Error)]

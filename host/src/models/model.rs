@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    admin::metrics::Outcomes,
+    breaker::Breaker,
     data::{Description, Kind},
-    metrics::Outcomes,
     nn::Graph,
     sandbox::{CallError, Guest, Instance},
-    schedule::{Breaker, Factory, Pool},
+    schedule::{Factory, Pool},
 };
 
 use super::RunError;

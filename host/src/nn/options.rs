@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::limits::Limits;
+use crate::config::limits::Limits;
 
 /// Choices for the whole server.
 #[derive(Clone, Debug, Default)]

@@ -16,7 +16,11 @@ use wasmtime::{
     component::{Component, Linker},
 };
 
-use super::{CodeCache, Footprint, LoadError, bindings::Model, grants, state::State, tensors};
+use super::{
+    CodeCache, Footprint, LoadError,
+    host::{bindings::Model, grants, tensors},
+    store::State,
+};
 
 /// How long a guest runs before it is asked whether it may go on, and others get their turn.
 const TICK: Duration = Duration::from_millis(1);

@@ -10,17 +10,17 @@ use wasmtime::{
 };
 use wasmtime_wasi::ResourceTable;
 
-use crate::limits::Limits;
+use crate::config::limits::Limits;
 
 use super::{
     CallError, CodeCache, Grants, Instance, LoadError, Sandbox,
-    bindings::ModelPre,
     clock::{CallClock, Late},
     engine::Ticker,
+    host::bindings::ModelPre,
+    host::log::GuestLog,
     instance::failure,
-    log::GuestLog,
     snapshot::snapshot,
-    state::{Account, Graphs, State, Usage},
+    store::{Account, Graphs, State, Usage},
 };
 
 /// What a component is loaded with.

@@ -14,14 +14,14 @@ use crate::{
 
 use super::{
     CallError,
-    bindings::{
-        Model,
-        tms::model::types::{self, Fault, Kinds},
-    },
     clock::{CallClock, Late},
     error::one_line,
     guest::{Maker, OverCpu},
-    state::State,
+    host::bindings::{
+        Model,
+        tms::model::types::{self, Fault, Kinds},
+    },
+    store::State,
 };
 
 pub struct Instance {

@@ -6,33 +6,26 @@
 //! - [`guest`]: a loaded component, ready to be instantiated
 //! - [`instance`]: one instance: a store of its own, one call at a time
 //! - [`clock`]: CPU time of a call
-//! - [`grants`]: the way out of the sandbox
 //! - [`snapshot`]: a component that starts after its `init`
-//! - [`state`]: what a store holds: limits, handles, the model's graphs
-//! - [`bindings`]: generated from wit/
-//! - [`tensors`], [`graphs`], [`wasi_nn`], [`log`]: the host's side of each imported interface
+//! - [`store`]: what a store holds: limits, handles, the model's graphs
+//! - [`host`]: the host's side of each imported interface, one a file
 
-mod bindings;
 mod cache;
 mod clock;
 mod engine;
 mod error;
-mod grants;
-mod graphs;
 mod guest;
+mod host;
 mod inspect;
 mod instance;
-mod log;
 mod snapshot;
-mod state;
-mod tensors;
-mod wasi_nn;
+mod store;
 
 pub use cache::CodeCache;
 pub use engine::{PoolSize, Sandbox};
 pub use error::{CallError, LoadError};
-pub use grants::Grants;
 pub use guest::{Guest, GuestOptions};
+pub use host::grants::Grants;
 pub use inspect::{Footprint, inspect};
 pub use instance::Instance;
-pub use state::Usage;
+pub use store::Usage;

@@ -8,7 +8,7 @@ use wasmtime::{
 };
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
-use super::{LoadError, bindings::ModelPre, guest::Maker, state::State};
+use super::{LoadError, guest::Maker, host::bindings::ModelPre, store::State};
 
 /// Runs `init` in an instance of its own and gives the component that starts after it.
 pub async fn snapshot(maker: &Maker, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
@@ -40,7 +40,7 @@ async fn initialised(maker: &Maker, pre: &ModelPre<State>) -> Result<Access, Loa
     let clock = store.data().clock.clone();
     let init = async {
         let instance = pre.instance_pre().instantiate_async(&mut store).await?;
-        let model = super::bindings::Model::new(&mut store, &instance)?;
+        let model = super::host::bindings::Model::new(&mut store, &instance)?;
         Ok((instance, model.call_init(&mut store).await?))
     };
     let (instance, init) = maker.starting(&clock, init).await.map_err(|e| refused(&e))?;

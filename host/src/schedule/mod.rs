@@ -2,16 +2,13 @@
 //! need neither.
 //!
 //! - [`workers`]: the workers and which one a connection is homed on
-//! - [`turns`]: which model computes next on a worker
-//! - [`breaker`]: refuses a model that fails again and again
+//! - [`fair`]: which model computes next on a worker
 //! - [`pool`]: a model's instances on all workers, and the calls that wait for one
 
-pub mod breaker;
+pub mod fair;
 pub mod pool;
-pub mod turns;
 pub mod workers;
 
-pub use breaker::Breaker;
+pub use fair::Member;
 pub use pool::{Factory, Lease, Pool, PoolError, PoolLimits};
-pub use turns::Member;
 pub use workers::{WorkerId, Workers};

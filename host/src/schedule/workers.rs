@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::turns::{Member, Turn, Turns};
+use super::fair::{Member, Turn, Turns};
 
 /// A call that has computed for so long goes on in the background, where short calls do not wait
 /// for it.

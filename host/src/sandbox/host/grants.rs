@@ -16,7 +16,7 @@ use wasmtime_wasi::{
     sockets::{SocketAddrUse, WasiSocketsView},
 };
 
-use super::state::State;
+use crate::sandbox::store::State;
 
 /// One model's grants.
 #[derive(Clone, Debug, Default)]

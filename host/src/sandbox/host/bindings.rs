@@ -10,10 +10,10 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async },
     with: {
-        "tms:model/tensors.tensor": crate::sandbox::tensors::HostTensor,
-        "wasi:nn/tensor.tensor": crate::sandbox::tensors::HostTensor,
-        "wasi:nn/graph.graph": crate::sandbox::wasi_nn::NnGraph,
-        "wasi:nn/inference.graph-execution-context": crate::sandbox::wasi_nn::NnContext,
-        "wasi:nn/errors.error": crate::sandbox::wasi_nn::NnError,
+        "tms:model/tensors.tensor": crate::sandbox::host::tensors::HostTensor,
+        "wasi:nn/tensor.tensor": crate::sandbox::host::tensors::HostTensor,
+        "wasi:nn/graph.graph": crate::sandbox::host::wasi_nn::NnGraph,
+        "wasi:nn/inference.graph-execution-context": crate::sandbox::host::wasi_nn::NnContext,
+        "wasi:nn/errors.error": crate::sandbox::host::wasi_nn::NnError,
     },
 });

@@ -13,16 +13,16 @@ use wasmtime::ResourceLimiter;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
-    limits::Limits,
+    config::limits::Limits,
     nn::{Graph, Tensor},
 };
 
 use super::{
     Grants,
-    bindings::tms::model::log::Level,
     clock::CallClock,
-    log::{GuestLog, Stdio},
-    tensors::HostTensor,
+    host::bindings::tms::model::log::Level,
+    host::log::{GuestLog, Stdio},
+    host::tensors::HostTensor,
 };
 
 /// The graphs that a model may open, by name.

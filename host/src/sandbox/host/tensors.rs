@@ -11,10 +11,9 @@ use wasmtime::{
 
 use crate::nn::{DType, Tensor, TensorInfo};
 
-use super::{
-    bindings::tms::model::{tensors, types},
-    state::{Charge, State},
-};
+use crate::sandbox::store::{Charge, State};
+
+use super::bindings::tms::model::{tensors, types};
 
 /// A tensor as a guest holds it; the charge is shared by all handles on the same bytes.
 #[derive(Clone, Debug)]

@@ -14,12 +14,11 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use crate::limits::Limits;
+use crate::config::limits::Limits;
 
-use super::{
-    bindings::tms::model::log::{self, Level},
-    state::{State, Usage},
-};
+use crate::sandbox::store::{State, Usage};
+
+use super::bindings::tms::model::log::{self, Level};
 
 /// Longer lines are cut.
 const MAX_LINE: usize = 4096;

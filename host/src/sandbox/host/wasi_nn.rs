@@ -6,12 +6,13 @@ use wasmtime::{Result, component::Resource, format_err};
 
 use crate::nn::{DType, Graph, NnError as ComputeError, Tensor};
 
+use crate::sandbox::store::State;
+
 use super::{
     bindings::wasi::nn::{
         errors::{self, ErrorCode},
         graph, inference, tensor,
     },
-    state::State,
     tensors::HostTensor,
 };
 

@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::{
+    config::limits::Limits,
     config::{Manifest, ModelSettings, Settings, manifest::GraphSettings},
-    limits::Limits,
     nn::{BatchOptions, GraphOptions},
     sandbox::{Footprint, inspect},
 };

@@ -5,8 +5,13 @@ use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::Notify;
 
-use super::{Model, model::Body, slots::Slots};
-use crate::{nn::Graph, sandbox::Guest, schedule::Pool};
+use super::slots::Slots;
+use crate::{
+    models::{Model, model::Body},
+    nn::Graph,
+    sandbox::Guest,
+    schedule::Pool,
+};
 
 /// Why a name cannot be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,15 +18,17 @@ use tokio::{
 };
 
 use crate::{
+    admin::metrics::{Metrics, Outcomes},
+    breaker::Breaker,
     config::{ModelSettings, Reuse, Settings},
     data::Description,
-    metrics::{Metrics, Outcomes},
+    models::{Model, model::Body},
     nn::{self, Device, Graph, GraphOptions},
     sandbox::{CodeCache, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox},
-    schedule::{Breaker, Pool, PoolLimits, WorkerId, Workers},
+    schedule::{Pool, PoolLimits, WorkerId, Workers},
 };
 
-use super::{Catalogue, Model, folder::Folder, grants::Decided, model::Body, plan, plan::Plan};
+use super::{Catalogue, folder::Folder, grants::Decided, plan, plan::Plan};
 
 /// How long a model may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -7,13 +7,14 @@ use crate::{
     nn::{Graph, NnError as ComputeError},
 };
 
+use crate::sandbox::store::State;
+
 use super::{
     bindings::tms::model::{
         graphs,
         tensors::TensorInfo,
         types::{Error, Fault},
     },
-    state::State,
     tensors::HostTensor,
     wasi_nn::{NnGraph, tensor_type},
 };

@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin::{self, metrics::Metrics},
     config::Settings,
     grpc::{self, app::App, listen},
-    metrics::Metrics,
-    models, nn,
+    nn, repository,
     schedule::{WorkerId, Workers},
 };
 
@@ -46,7 +46,7 @@ pub enum ServeError {
     #[error("the workers did not start: {0}")]
     Workers(std::io::Error),
     #[error(transparent)]
-    Models(#[from] models::load::StartError),
+    Models(#[from] repository::load::StartError),
     #[error(transparent)]
     Grpc(#[from] grpc::serve::ServeError),
 }
@@ -98,10 +98,10 @@ pub async fn serve(
     let workers_end = StopWorkers(workers.clone());
     let planning = {
         let settings = settings.clone();
-        workers_end.0.spawn(WorkerId(0), async move { models::load::begin(&settings) })
+        workers_end.0.spawn(WorkerId(0), async move { repository::load::begin(&settings) })
     };
     let (catalogue, plans) = tokio::select! {
-        planned = planning => planned.map_err(|e| models::load::StartError(e.to_string()))??,
+        planned = planning => planned.map_err(|e| repository::load::StartError(e.to_string()))??,
         () = &mut shutdown => return Ok(()),
     };
     tracing::info!("calls are taken at {}; {} models load", urls(&addresses), plans.len());
@@ -116,7 +116,7 @@ pub async fn serve(
     let page_address = page.first().and_then(|listener| listener.local_addr().ok());
     let registry = Arc::new(metrics.registry(app.catalogue.clone()));
     for listener in page {
-        tokio::spawn(grpc::page::serve(listener, registry.clone()));
+        tokio::spawn(admin::page::serve(listener, registry.clone()));
     }
     let sweeping = async {
         // Loading leaves much behind, too.
@@ -151,7 +151,7 @@ pub async fn serve(
     let (healthy, health_tells) = oneshot::channel();
     // Models that are ready are served while others load.
     let loading = async {
-        let load = models::load::load(catalogue, plans, &settings, native, workers, &metrics);
+        let load = repository::load::load(catalogue, plans, &settings, native, workers, &metrics);
         if let Err(e) = load.await {
             return e;
         }

@@ -60,7 +60,7 @@ fn answer(
     registry: &Registry,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => match crate::metrics::page(registry) {
+        (&Method::GET, "/metrics") => match super::metrics::page(registry) {
             Ok(page) => (StatusCode::OK, OPENMETRICS, page),
             Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", e.to_string()),
         },

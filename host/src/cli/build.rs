@@ -14,7 +14,7 @@ const TARGET: &str = "wasm32-wasip2";
 /// The toolchain that the script below sets up where rustup has no Wasm target.
 const TOOLCHAIN: &str = "wasm-guest";
 /// Sets up a Rust toolchain for guests: rustup's target, or Debian's compiler.
-const SETUP: &str = include_str!("../../scripts/guest-toolchain.sh");
+const SETUP: &str = include_str!("../../../scripts/guest-toolchain.sh");
 
 #[derive(Args, Clone, Debug)]
 pub struct BuildArgs {

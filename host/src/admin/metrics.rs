@@ -15,8 +15,9 @@ use prometheus_client::{
 };
 
 use crate::{
-    models::{Catalogue, Model, model::Body},
+    models::{Model, model::Body},
     nn::QueueStats,
+    repository::Catalogue,
     sandbox::{Guest, Usage},
     schedule::Pool,
 };

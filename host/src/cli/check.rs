@@ -12,11 +12,11 @@ use clap::Args;
 
 use crate::{
     config::{ServeArgs, Settings},
-    models::{
+    nn::{self, Gain},
+    repository::{
         folder::{self, Folder},
         plan,
     },
-    nn::{self, Gain},
 };
 
 #[derive(Args, Clone, Debug)]

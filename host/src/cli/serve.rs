@@ -1,0 +1,47 @@
+//! `tms serve`: serves a folder of models until a signal ends it.
+
+use std::io::Write;
+
+use crate::config::{ServeArgs, Settings};
+
+pub fn serve(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
+    // ONNX Runtime is talkative about its optimiser.
+    crate::logging::start("info,ort=warn")?;
+    raise_open_files();
+    let settings = Settings::resolve(args)?;
+    // Accepts connections and waits for signals; the workers have runtimes of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ready = |ready| {
+        // Whoever started the server may have closed stdout; serving matters more.
+        let _ = writeln!(std::io::stdout(), "{ready}");
+    };
+    runtime.block_on(async {
+        let shutdown = signals()?;
+        crate::server::serve(settings, shutdown, ready)
+            .await
+            .map_err(Box::<dyn std::error::Error>::from)
+    })
+}
+
+/// Asks for as many open files as the system allows: each connection is one. Many systems start
+/// programs with 1024, for the sake of those that use `select`.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where that is refused, the limit stays as it is.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Ends with the first SIGTERM or SIGINT.
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
