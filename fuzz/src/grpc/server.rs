@@ -13,7 +13,7 @@ use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use tms::{
     admin::metrics::Metrics,
-    config::{ServeArgs, Settings},
+    config::{ServeArgs, Settings, Threads},
     grpc::{
         app::{App, Arrived},
         serve,
@@ -78,7 +78,7 @@ impl Server {
         let args = ServeArgs {
             models: Some(models),
             config: Some(folder.join("tms.toml")),
-            workers: Some(2),
+            workers: Threads::new(2),
             cache: Some(folder.join("cache")),
             ..ServeArgs::default()
         };

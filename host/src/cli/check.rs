@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 
 use crate::{
-    config::{ServeArgs, Settings},
+    config::{ServeArgs, Settings, Threads},
     nn::{self, Gain},
     repository::{
         folder::{self, Folder},
@@ -39,7 +39,7 @@ pub struct CheckArgs {
 
     /// Threads of native inference [default: cores]
     #[arg(long, env = "TMS_THREADS")]
-    pub threads: Option<usize>,
+    pub threads: Option<Threads>,
 }
 
 /// What there is to say of the folders has been said; this many of them have something wrong.
