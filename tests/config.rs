@@ -1,10 +1,15 @@
 //! What the operator and a model's author can set: where a setting may stand, which one wins, and
 //! who may grant what.
 
+use std::{fs, os::unix::fs::symlink, process::Command};
+
 use serde_json::json;
 use tonic::Code;
 
-use crate::harness::{Setup, assert_refused};
+use crate::{
+    command::said,
+    harness::{Setup, assert_refused, setup::tms},
+};
 
 async fn workers(setup: Setup) -> Option<u64> {
     let server = setup.guest("echo").start().await?;
@@ -66,9 +71,19 @@ async fn other_settings_as_variables_and_in_the_file() {
 #[tokio::test]
 async fn values_that_make_no_sense_are_refused() {
     for (toml, problem) in [
-        ("workers = 'many'", "invalid type: string \"many\", expected usize"),
-        ("drain_timeout = 'soon'", "invalid value: string \"soon\", expected a duration"),
-        ("port = 70000", "invalid value: integer `70000`, expected u16"),
+        ("workers = 'many'", "invalid type: string \"many\", expected a number from 1 to 1024"),
+        (
+            "drain_timeout = 'soon'",
+            "invalid value: string \"soon\", expected a duration such as 30s or 1m 30s",
+        ),
+        ("port = 70000", "invalid value: integer `70000`, expected a number from 0 to 65535"),
+        ("workers = 1025", "invalid value: integer `1025`, expected a number from 1 to 1024"),
+        ("threads = 0", "invalid value: integer `0`, expected a number from 1 to 1024"),
+        ("stack = '1 GiB'", "expected a size from 64 KiB to 64 MiB"),
+        ("window = 1000", "expected a size from 64 KiB to 1 GiB"),
+        ("host = 'localhost'", "expected an address such as 0.0.0.0, or a list of addresses"),
+        ("metrics = 9090", "expected an address and a port, such as 127.0.0.1:9090"),
+        ("stop_server = 'all'", "expected one of `never`, `local`, `anyone`"),
         ("workers =", "string values must be quoted, expected literal string"),
     ] {
         let refused = Setup::new().config(toml).refused().unwrap();
@@ -79,17 +94,104 @@ async fn values_that_make_no_sense_are_refused() {
     }
 }
 
+/// What `tms serve` says of its own command line or of its variables.
+fn misunderstood(setup: &mut Command) -> String {
+    let (code, out, error) = said(setup);
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{error}");
+    error.lines().next().unwrap_or_default().to_owned()
+}
+
 #[test]
-fn numbers_of_threads_have_a_bound() {
-    for (toml, key, number) in [
-        ("threads = 100000", "threads", "100000"),
-        ("threads = 0", "threads", "0"),
-        ("workers = 1025", "workers", "1025"),
+fn a_bad_value_is_blamed_on_the_flag_or_the_variable() {
+    let by_flag = |flag: &str, value: &str| misunderstood(tms().args(["serve", flag, value]));
+    let by_variable = |name: &str, value: &str| misunderstood(tms().arg("serve").env(name, value));
+    for (flag, name, variable, value, expected) in [
+        ("--threads", "--threads <NUMBER>", "TMS_THREADS", "0", "a number from 1 to 1024"),
+        ("--port", "--port <NUMBER>", "TMS_PORT", "http", "a number from 0 to 65535"),
+        ("--stack", "--stack <SIZE>", "TMS_STACK", "1", "a size from 64 KiB to 64 MiB"),
+        (
+            "--drain-timeout",
+            "--drain-timeout <TIME>",
+            "TMS_DRAIN_TIMEOUT",
+            "5",
+            "a duration such as 30s or 1m 30s",
+        ),
     ] {
-        let refused = Setup::new().config(toml).refused().unwrap();
-        let problem = format!("tms: {key}: {number} is not between 1 and 1024");
-        assert_eq!(refused, problem);
+        let blamed = |name: &str| {
+            format!("error: invalid value '{value}' for '{name}': expected {expected}")
+        };
+        assert_eq!(by_flag(flag, value), blamed(name));
+        assert_eq!(by_variable(variable, value), blamed(variable));
     }
+    assert_eq!(
+        by_variable("TMS_STOP_SERVER", "all"),
+        "error: invalid value 'all' for 'TMS_STOP_SERVER'"
+    );
+    // The flag wins, and so it is to blame.
+    let both = misunderstood(tms().args(["serve", "--port=x"]).env("TMS_PORT", "50000"));
+    assert!(both.contains("'--port <NUMBER>'"), "{both}");
+    // Of other verbs too.
+    let check = misunderstood(tms().arg("check").env("TMS_THREADS", "many"));
+    assert!(check.contains("'TMS_THREADS'"), "{check}");
+}
+
+#[test]
+fn a_settings_file_that_is_no_file_is_refused() {
+    let setup = || Setup::new().file("any/model.wasm", "");
+    let refused = |setup: Setup, file: &str| {
+        let path = setup.folder.path().join(file);
+        setup.arg("--config").arg(path.to_str().unwrap()).refused().unwrap()
+    };
+    let pipe = setup();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, pipe.folder.path().join("pipe"), fifo, mode, 0).unwrap();
+    assert_eq!(refused(pipe, "pipe"), "tms: DIR/pipe: it is a named pipe, not a file");
+    assert_eq!(refused(setup(), "models"), "tms: DIR/models: it is a folder, not a file");
+    let sparse = setup();
+    let file = fs::File::create(sparse.folder.path().join("sparse.toml")).unwrap();
+    file.set_len(2 << 30).unwrap();
+    assert_eq!(refused(sparse, "sparse.toml"), "tms: DIR/sparse.toml: it is larger than 1 MiB");
+    let dangling = setup();
+    symlink("nowhere", dangling.folder.path().join("link.toml")).unwrap();
+    let refused = refused(dangling, "link.toml");
+    assert_eq!(refused, "tms: DIR/link.toml: it is a link to what is not there");
+}
+
+/// Whatever a model's author wrote into model.toml, the others are served and the log stays short.
+#[tokio::test]
+async fn no_model_toml_stops_the_others() {
+    let keys = format!("{}a", "a.".repeat(78));
+    let tables = format!("{{ {keys} = ").repeat(78);
+    let setup = Setup::new()
+        .guest("echo")
+        .guest_as("echo", "sparse")
+        .guest_as("echo", "lists")
+        .file("lists/model.toml", format!("a = {}", "[".repeat(100_000)))
+        .guest_as("echo", "keys")
+        .file("keys/model.toml", format!("{}a = 1", "a.".repeat(100_000)))
+        .guest_as("echo", "tables")
+        .file("tables/model.toml", format!("[{keys}]\n{keys} = {tables}1{}", "}".repeat(78)))
+        .guest_as("echo", "long")
+        .file("long/model.toml", format!("{} = 1", "x".repeat(200_000)))
+        .guest_as("echo", "bytes")
+        .file("bytes/model.toml", b"\xff\xfe");
+    let sparse = fs::File::create(setup.path("sparse/model.toml")).unwrap();
+    sparse.set_len(2 << 30).unwrap();
+    let server = start!(setup);
+    assert_eq!(server.caller().await.list_models().await, json!(["echo"]));
+    let log = server.log();
+    for reason in [
+        "sparse/model.toml: it is larger than 1 MiB",
+        "lists/model.toml: TOML parse error at line 1, column",
+        "keys/model.toml: TOML parse error at line 1, column",
+        "tables/model.toml: TOML parse error at line 1, column",
+        "long/model.toml: TOML parse error at line 1, column 1",
+        "bytes/model.toml: line 1 is not UTF-8 text",
+    ] {
+        assert!(log.contains(reason), "{reason} is not in:\n{log}");
+    }
+    assert!(log.len() < 10_000, "{} bytes", log.len());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use tms::{
-    config::{ServeArgs, Settings},
+    config::{ServeArgs, Settings, settings::Port},
     grpc::proto::server::{ImageArgs, NumpyImage, Response, server_client::ServerClient},
 };
 use tokio::sync::oneshot;
@@ -91,8 +91,8 @@ async fn an_image_is_copied_as_often_as_the_document_says() {
     }
     let settings = Settings::resolve(ServeArgs {
         models: Some(folder.path().to_owned()),
-        port: Some(0),
-        metrics: Some("127.0.0.1:0".parse().unwrap()),
+        port: Port::new(0),
+        metrics: "127.0.0.1:0".parse().ok(),
         ..ServeArgs::default()
     });
     let (ready, is_ready) = oneshot::channel();

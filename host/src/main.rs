@@ -2,15 +2,15 @@
 
 use std::io::Write;
 
-use clap::Parser;
 use tms::cli::Cli;
 
 fn main() -> ! {
     keep_quiet();
-    let code = match Cli::parse().run() {
+    let code = match Cli::from_process().run() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("tms: {error}");
+            // Whoever started the program may not listen any more.
+            let _ = writeln!(std::io::stderr(), "tms: {error}");
             1
         }
     };

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    config::Settings,
+    config::{Settings, StopServer},
     grpc::{self, app::App, listen},
     nn, repository,
     schedule::{WorkerId, Workers},
@@ -109,7 +109,7 @@ pub async fn serve(
         catalogue: catalogue.clone(),
         workers: workers.clone(),
         stop: stop.clone(),
-        allow_remote_stop: settings.allow_remote_stop,
+        allow_remote_stop: settings.stop_server == StopServer::Anyone,
         max_message: settings.max_message,
     });
     let page_address = page.first().and_then(|listener| listener.local_addr().ok());

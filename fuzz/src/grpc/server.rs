@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use tms::{
-    config::{ServeArgs, Settings},
+    config::{ServeArgs, Settings, Threads},
     grpc::{
         app::{App, Arrived},
         serve,
@@ -77,7 +77,7 @@ impl Server {
         let args = ServeArgs {
             models: Some(models),
             config: Some(folder.join("tms.toml")),
-            workers: Some(2),
+            workers: Threads::new(2),
             cache: Some(folder.join("cache")),
             ..ServeArgs::default()
         };

@@ -11,8 +11,8 @@ use std::{
 };
 
 use tms::{
-    config::limits::{LimitSettings, Time, Unit},
-    config::{ServeArgs, Settings},
+    config::{ServeArgs, Settings, Threads},
+    config::{limits::LimitSettings, values::Time},
     data::Input,
     models::Call,
     repository::{self, Catalogue},
@@ -97,7 +97,7 @@ impl Loader {
     fn settings(&self) -> Result<Settings, tms::config::ConfigError> {
         let mut settings = Settings::resolve(ServeArgs {
             models: Some(self.folder.join("models")),
-            workers: Some(1),
+            workers: Threads::new(1),
             cache: Some(self.cache()),
             config: Some(self.folder.join("tms.toml")),
             ..ServeArgs::default()
@@ -177,7 +177,7 @@ impl Loader {
 
 fn shorten(limits: &mut LimitSettings) {
     let short = |limit: &mut Option<Time>| {
-        if limit.is_none_or(|limit| limit.value() > SHORT) {
+        if limit.is_none_or(|limit| Duration::from(limit) > SHORT) {
             let millis = format!("\"{}ms\"", SHORT.as_millis());
             *limit = serde_json::from_str(&millis).ok();
         }

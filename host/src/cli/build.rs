@@ -3,11 +3,15 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use clap::Args;
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::config;
 
 /// What guests are built for.
 const TARGET: &str = "wasm32-wasip2";
@@ -18,7 +22,7 @@ const SETUP: &str = include_str!("../../../scripts/guest-toolchain.sh");
 
 #[derive(Args, Clone, Debug)]
 pub struct BuildArgs {
-    /// Models' folders, or folders of models
+    /// Folders of models, or single models' folders, with the source in Rust
     #[arg(default_value = "models")]
     pub folders: Vec<PathBuf>,
 }
@@ -31,6 +35,11 @@ pub enum Error {
 
 fn fail<T>(message: String) -> Result<T, Error> {
     Err(Error::Failed(message))
+}
+
+/// Tells how far it is, to whoever still listens.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "tms: {what}");
 }
 
 /// Builds every model below `args.folders` that has a Cargo.toml.
@@ -71,9 +80,14 @@ fn sources_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
+/// A workspace has a Cargo.toml too, but no package of its own.
 fn is_package(folder: &Path) -> bool {
-    let text = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
-    toml::from_str::<toml::Table>(&text).is_ok_and(|table| table.contains_key("package"))
+    #[derive(Deserialize)]
+    struct CargoToml {
+        package: Option<IgnoredAny>,
+    }
+    let read = config::read::<CargoToml>(&folder.join("Cargo.toml"));
+    read.is_ok_and(|read| read.package.is_some())
 }
 
 /// The name of a rustup toolchain with the Wasm target, as cargo's `+name`; none for the default.
@@ -83,7 +97,7 @@ fn toolchain() -> Result<Option<String>, Error> {
     }
     let linked = format!("+{TOOLCHAIN}");
     if !has_target(&[&linked]) {
-        eprintln!("tms: this Rust has no target {TARGET}; setting one up");
+        say(&format!("this Rust has no target {TARGET}; setting one up"));
         let script = Command::new("bash")
             .args(["-c", SETUP])
             .env("GUEST_TARGETS", "wasm32-wasip1 wasm32-wasip2")
@@ -113,7 +127,7 @@ fn has_target(toolchain: &[&str]) -> bool {
 }
 
 fn build_one(source: &Path, toolchain: &Option<String>) -> Result<(), Error> {
-    eprintln!("tms: building {}", source.display());
+    say(&format!("building {}", source.display()));
     let output = Command::new("cargo")
         .args(toolchain)
         .args(["build", "--release", "--target", TARGET])

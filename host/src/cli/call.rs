@@ -19,15 +19,20 @@ pub struct CallArgs {
     pub text: Option<String>,
 
     /// Send the pixels of this picture (JPEG or PNG)
-    #[arg(long, group = "data")]
+    #[arg(long, group = "data", value_name = "PATH")]
     pub image: Option<PathBuf>,
 
-    /// Arguments for the model, as JSON
-    #[arg(long, default_value = "")]
-    pub args: String,
+    /// Arguments for the model, as JSON, such as '{"limit": 3}' [default: none]
+    #[arg(long, value_name = "JSON")]
+    pub args: Option<String>,
 
-    /// The server
-    #[arg(long, default_value = "127.0.0.1:50000", env = "TMS_ADDRESS")]
+    /// Address and port of the server
+    #[arg(
+        long,
+        default_value = "127.0.0.1:50000",
+        env = "TMS_ADDRESS",
+        value_name = "ADDRESS:PORT"
+    )]
     pub address: String,
 }
 
@@ -61,7 +66,8 @@ pub async fn call(args: CallArgs) -> Result<String, Error> {
     let mut client = ServerClient::new(channel)
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
-    let (model, text, args) = (args.model, args.text.unwrap_or_default(), args.args);
+    let (model, text) = (args.model, args.text.unwrap_or_default());
+    let args = args.args.unwrap_or_default();
     let reply = match image {
         Some(image) => {
             let image = Some(image);

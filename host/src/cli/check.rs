@@ -12,7 +12,7 @@ use std::{
 use clap::Args;
 
 use crate::{
-    config::{ServeArgs, Settings},
+    config::{ServeArgs, Settings, Threads},
     nn::{self, Gain, GraphOptions},
     repository::{
         Catalogue, StartError,
@@ -43,7 +43,7 @@ pub struct CheckArgs {
 
     /// Threads of native inference [default: cores]
     #[arg(long, env = "TMS_THREADS")]
-    pub threads: Option<usize>,
+    pub threads: Option<Threads>,
 
     /// Folder for compiled code, closed to other users [default: tms in the user's cache folder]
     #[arg(long, env = "TMS_CACHE")]
@@ -78,7 +78,7 @@ pub fn check(args: &CheckArgs) -> Result<(), Error> {
         threads: args.threads,
         cache: args.cache.clone(),
         // Each worker has instances of its own; one is enough to try a model.
-        workers: Some(1),
+        workers: Threads::new(1),
         ..ServeArgs::default()
     })?;
     let native = nn::Options {

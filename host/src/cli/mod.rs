@@ -7,9 +7,12 @@ pub mod call;
 pub mod check;
 pub mod serve;
 
-use std::{error::Error, io::Write};
+use std::{env, error::Error, io::Write};
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Arg, CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 
 use crate::config::ServeArgs;
 
@@ -26,6 +29,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve a folder of models over gRPC
+    #[command(after_help = SETTINGS)]
     Serve(ServeArgs),
     /// Build the components of models that come as source
     Build(BuildArgs),
@@ -35,7 +39,17 @@ enum Command {
     Call(CallArgs),
 }
 
+/// What `tms serve --help` ends with.
+const SETTINGS: &str = "\
+Each option is also a key of tms.toml, which says more of single models: docs/configuration.md.
+TMS_LOG sets what is logged to stderr: error, warn, info (the default) or debug.";
+
 impl Cli {
+    /// What this process was started with. Ends it, with a message, where that makes no sense.
+    pub fn from_process() -> Self {
+        Self::try_parse().unwrap_or_else(|error| naming_the_variable(error).exit())
+    }
+
     /// Does what was asked for. What to print of a failure is the error's text.
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         match self.command {
@@ -53,4 +67,30 @@ impl Cli {
             }
         }
     }
+}
+
+/// A bad value's error names the flag, also where the value stood in the variable: then it names that.
+fn naming_the_variable(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let command = Cli::command();
+    let mut args = command.get_subcommands().flat_map(|verb| verb.get_arguments());
+    let variable = args
+        .find(|arg| arg.to_string() == *named && !is_given(arg))
+        .and_then(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()));
+    if let Some(variable) = variable {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
+    }
+    error
+}
+
+/// Whether this process's command line has the flag.
+fn is_given(arg: &Arg) -> bool {
+    let Some(flag) = arg.get_long() else { return false };
+    env::args_os().any(|given| {
+        let given = given.to_string_lossy();
+        let rest = given.strip_prefix("--").and_then(|given| given.strip_prefix(flag));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    })
 }

@@ -1,38 +1,29 @@
 //! What the operator and a model's author can set.
 //!
-//! - [`server`]: flags, `TMS_…` variables and the operator's `tms.toml`
-//! - [`manifest`]: a model's `model.toml`
+//! - [`settings`]: the server's settings: flags, `TMS_…` variables and the operator's tms.toml
+//! - [`model`]: `[model.NAME]` in tms.toml: what the operator says of one model
+//! - [`manifest`]: model.toml: what a model's author says of it
+//! - [`limits`]: the limits of a model, in both files
 //!
-//! - [`limits`]: the limits of a model, and their defaults
+//! And how it is read:
+//!
+//! - [`values`]: how sizes, times, counts and addresses are written
+//! - [`read`](mod@read): files, whatever somebody wrote there
+//! - [`stop_server`]: who may stop the server
 
 pub mod limits;
 pub mod manifest;
-pub mod server;
+pub mod model;
+mod read;
+pub mod settings;
+pub mod stop_server;
+pub mod values;
 
 #[cfg(test)]
 mod tests;
 
-pub use manifest::{Manifest, Reuse};
-pub use server::{ModelSettings, ServeArgs, Settings};
-
-use std::path::Path;
-
-/// A configuration file that cannot be used; the message names file, key and line.
-#[derive(Debug, thiserror::Error)]
-#[error("{file}: {problem}")]
-pub struct ConfigError {
-    pub file: String,
-    pub problem: String,
-}
-
-/// Reads a TOML file in which every key must be known.
-pub fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    // It shows the line that is wrong, which may be a model's author's, on a terminal.
-    let unfit = |c: char| c.is_control() && c != '\n';
-    let fail = |problem: String| ConfigError {
-        file: path.display().to_string(),
-        problem: problem.trim_end().replace(unfit, " "),
-    };
-    let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
-    toml::from_str(&text).map_err(|e| fail(e.to_string()))
-}
+pub use manifest::{GraphSettings, Manifest, Reuse};
+pub use model::{Grants, ModelSettings};
+pub use read::{ConfigError, read, read_text};
+pub use settings::{ServeArgs, Settings, Threads};
+pub use stop_server::StopServer;

@@ -1,10 +1,10 @@
 //! docs/configuration.md against the code: its examples parse, its tables hold.
 
+use std::{collections::BTreeSet, fmt::Write};
+
 use clap::{CommandFactory, Parser};
 
-use crate::config::limits::Limits;
-
-use super::{Manifest, ServeArgs, server::File};
+use super::{Manifest, ServeArgs, limits, manifest, settings, settings::File};
 
 const DOCS: &str = include_str!("../../../docs/configuration.md");
 
@@ -20,12 +20,24 @@ fn examples() -> Vec<&'static str> {
     blocks.filter_map(|rest| rest.split("```").next()).collect()
 }
 
-/// The cells of the table row that starts with this cell.
-fn row(first: &str) -> Vec<&'static str> {
-    let start = format!("| {first} |");
-    let line = DOCS.lines().find(|line| line.starts_with(&start));
-    let line = line.unwrap_or_else(|| panic!("no row for {first}"));
-    line.trim_matches('|').split('|').map(str::trim).collect()
+/// Fails with the table that should stand in the document, where it does not.
+fn assert_documented<const COLUMNS: usize>(
+    head: [&str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+) {
+    let mut table = format!("| {} |\n|{}\n", head.join(" | "), " --- |".repeat(COLUMNS));
+    for row in rows {
+        // Writing to a string does not fail.
+        let _ = writeln!(table, "| {} |", row.join(" | "));
+    }
+    // Nothing before or after it.
+    let whole = format!("\n\n{table}\n");
+    assert!(DOCS.contains(&whole), "docs/configuration.md is to have this table:\n\n{table}");
+}
+
+/// A name as the document writes it.
+fn code(name: &str) -> String {
+    format!("`{name}`")
 }
 
 #[test]
@@ -43,31 +55,41 @@ fn the_examples_are_read() {
 }
 
 #[test]
-fn every_flag_has_a_row_with_its_variable_and_key() {
-    for arg in Cli::command().get_arguments() {
-        let Some(flag) = arg.get_long().filter(|flag| *flag != "help") else {
-            continue;
-        };
-        if flag == "config" {
-            continue;
-        }
-        let row = row(&format!("`--{flag}`"));
-        let variable = arg.get_env().unwrap().to_str().unwrap();
-        assert_eq!(row[1], format!("`{variable}`"));
-        assert_eq!(variable, format!("TMS_{}", flag.to_uppercase().replace('-', "_")));
-        assert!(row[2].starts_with(&format!("`{}`", flag.replace('-', "_"))), "{row:?}");
+fn every_setting_has_a_row() {
+    let rows = settings::rows().into_iter().map(|row| {
+        let flag = format!("--{}", row.key.replace('_', "-"));
+        [code(&flag), code(row.variable), code(row.key), row.default.to_owned(), row.what]
+    });
+    assert_documented(["flag", "variable", "key in tms.toml", "default", "what"], rows);
+}
+
+#[test]
+fn every_limit_and_every_graph_setting_has_a_row() {
+    for rows in [limits::rows(), manifest::rows()] {
+        let rows = rows.into_iter().map(|row| {
+            let what = row.what.trim_end_matches('.').to_owned();
+            [code(row.key), row.default, what]
+        });
+        assert_documented(["key", "default", "what"], rows);
     }
 }
 
 #[test]
-fn the_limits_are_what_the_table_says() {
-    let rows = Limits::default().rows();
-    for (key, default) in &rows {
-        assert_eq!(row(&format!("`{key}`"))[1], default, "{key}");
+fn names_follow_from_the_key() {
+    for row in settings::rows() {
+        assert_eq!(row.variable, format!("TMS_{}", row.key.to_uppercase()));
     }
-    let table = DOCS.split("\n## Limits").nth(1).unwrap().split("\n\nOne figure").next().unwrap();
-    let documented = table.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(documented, rows.len(), "every row is a limit");
+    // What clap makes of the list.
+    let flags: BTreeSet<_> = Cli::command()
+        .get_arguments()
+        .filter(|arg| !arg.is_hide_set())
+        .filter_map(|arg| Some((arg.get_long()?.to_owned(), arg.get_env()?.to_owned())))
+        .collect();
+    let listed = settings::rows().into_iter();
+    let mut expected: BTreeSet<_> =
+        listed.map(|row| (row.key.replace('_', "-"), row.variable.into())).collect();
+    expected.insert(("config".to_owned(), "TMS_CONFIG".into()));
+    assert_eq!(flags, expected);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a model asks for against what the operator grants: only what both name is given.
 
 use crate::{
-    config::{manifest::Asks, server},
+    config::{self, manifest::Asks},
     sandbox::Grants,
 };
 
@@ -15,7 +15,7 @@ pub struct Decided {
 
 /// Fails where the operator grants what the model does not ask for, or what is not there: either is
 /// a mistake in tms.toml.
-pub fn decide(asks: &Asks, granted: &server::Grants) -> Result<Decided, String> {
+pub fn decide(asks: &Asks, granted: &config::Grants) -> Result<Decided, String> {
     let mut decided = Decided::default();
     let mut hosts = Vec::new();
     let unasked = |what: &str| {

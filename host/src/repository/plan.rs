@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     config::limits::Limits,
-    config::{Manifest, ModelSettings, Settings, manifest::GraphSettings},
+    config::{GraphSettings, Manifest, ModelSettings, Settings},
     nn::{BatchOptions, GraphOptions},
     sandbox::{Footprint, inspect},
 };
@@ -190,10 +190,7 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
 
 /// The operator's word on a graph, then the author's, then the default.
 pub fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
-    let unset = GraphSettings::default();
-    let manifest = &plan.manifest;
-    let own = manifest.graphs.get(graph).unwrap_or(&unset);
-    let chosen = plan.settings.graph.over(&own.over(&manifest.graph()));
+    let chosen = plan.manifest.graph(graph, &plan.settings.graph).settings;
     let mut options = GraphOptions {
         queue: plan.limits.max_queue,
         max_elements: plan.limits.max_elements,
@@ -242,7 +239,7 @@ fn batch(chosen: &GraphSettings) -> Result<Option<BatchOptions>, String> {
         batch.rows = rows;
     }
     if let Some(memory) = chosen.max_batch_memory {
-        batch.memory = usize::try_from(memory.as_u64()).unwrap_or(usize::MAX);
+        batch.memory = memory.into();
     }
     Ok(Some(batch))
 }

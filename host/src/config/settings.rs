@@ -1,0 +1,308 @@
+//! The settings of the server: what each is, how it is written, its default. The one list of them:
+//! flags, variables, keys of tms.toml, `--help` and the table in docs/configuration.md follow from it.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+    thread,
+    time::Duration,
+};
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::{
+    ConfigError, ModelSettings, StopServer,
+    limits::LimitSettings,
+    read,
+    values::{self, Count, Listener, Named, Size, Time},
+};
+
+/// The operator's file, read where it is there and `--config` names no other.
+const DEFAULT_FILE: &str = "tms.toml";
+
+/// A number of threads: each takes memory, and a typing error could take all of it.
+pub type Threads = Count<1, 1024>;
+
+/// A port of this machine.
+pub type Port = Count<0, { u16::MAX as u64 }>;
+
+/// What HTTP/2 allows of a window.
+type Window = Size<{ 64 << 10 }, { 1 << 30 }>;
+
+/// Every instance that runs has one.
+type Stack = Size<{ 64 << 10 }, { 64 << 20 }>;
+
+/// Makes, of a list of settings, the flags and variables ([`ServeArgs`]), the file ([`File`]) and what
+/// both come to ([`Settings`]). A setting is written as
+///
+/// ```text
+/// /// What it is: the text of --help and of the documents
+/// key ("VARIABLE"): type as written as type inside = "default as the documents write it" => the default,
+/// ```
+///
+/// The type inside is left out where it is the same. So is the default where its text is one that
+/// could be given. It may use the settings above it.
+macro_rules! settings {
+    ($(
+        $(#[doc = $doc:literal])+
+        $(#[arg($($arg:tt)*)])?
+        $(#[serde($($serde:tt)*)])?
+        $key:ident ($variable:literal): $written:ty $(as $inside:ty)? = $shown:literal $(=> $default:expr)?,
+    )*) => {
+        /// The flags and variables of `tms serve`.
+        #[derive(Args, Clone, Debug, Default)]
+        pub struct ServeArgs {
+            $(
+                #[arg(long, env = $variable, value_name = <$written as Named>::NAME)]
+                #[arg(help = help(&[$($doc),+], $shown) $(, $($arg)*)?)]
+                pub $key: Option<$written>,
+            )*
+
+            /// The operator's file [default: tms.toml where it is there]
+            #[arg(long, env = "TMS_CONFIG", value_name = "PATH")]
+            pub config: Option<PathBuf>,
+
+            /// The old way to say `--stop-server anyone`
+            #[arg(long, hide = true, env = "TMS_ALLOW_REMOTE_STOP")]
+            #[arg(num_args = 0..=1, default_missing_value = "true")]
+            pub allow_remote_stop: Option<bool>,
+        }
+
+        /// `tms.toml`
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct File {
+            $($(#[serde($($serde)*)])? $key: Option<$written>,)*
+            /// The old way to say `stop_server = "anyone"`.
+            allow_remote_stop: Option<bool>,
+            /// For all models.
+            limits: LimitSettings,
+            /// For one model, by name.
+            model: BTreeMap<String, ModelSettings>,
+        }
+
+        /// All settings, decided.
+        #[derive(Clone, Debug)]
+        pub struct Settings {
+            $($(#[doc = $doc])+ pub $key: inside!($written $(, $inside)?),)*
+            /// Limits of all models.
+            pub limits: LimitSettings,
+            /// What the operator says of single models, by name.
+            pub model: BTreeMap<String, ModelSettings>,
+        }
+
+        impl Settings {
+            /// Flags and variables first (clap has merged them), then the file, then the defaults.
+            fn merge(args: ServeArgs, file: File) -> Result<Self, ConfigError> {
+                $(
+                    let $key: inside!($written $(, $inside)?) = match args.$key.or(file.$key) {
+                        Some(given) => given.into(),
+                        None => default!($written, $shown $(, $default)?),
+                    };
+                )*
+                Ok(Self { $($key,)* limits: file.limits, model: file.model })
+            }
+        }
+
+        /// The settings, for the documents.
+        #[cfg(test)]
+        pub(super) fn rows() -> Vec<Row> {
+            vec![$(Row {
+                key: stringify!($key),
+                variable: $variable,
+                default: $shown,
+                what: text(&[$($doc),+]),
+            },)*]
+        }
+    };
+}
+
+macro_rules! inside {
+    ($written:ty) => {
+        $written
+    };
+    ($written:ty, $inside:ty) => {
+        $inside
+    };
+}
+
+macro_rules! default {
+    ($written:ty, $shown:literal) => {
+        parsed::<$written>($shown)?.into()
+    };
+    ($written:ty, $shown:literal, $default:expr) => {
+        $default
+    };
+}
+
+settings! {
+    /// Folder of models: each folder in it is a model
+    models ("TMS_MODELS"): PathBuf = "models",
+    /// Port to listen on; 0 takes a free one
+    port ("TMS_PORT"): Port as u16 = "50000",
+    /// Address to listen on, such as 0.0.0.0; repeatable, or with commas; a list in tms.toml
+    #[arg(value_delimiter = ',')]
+    #[serde(deserialize_with = "values::addresses")]
+    host ("TMS_HOST"): Vec<IpAddr> = "127.0.0.1 and ::1" => Vec::new(),
+    /// Threads that run components: each has instances of its own, connections are spread over them
+    workers ("TMS_WORKERS"): Threads as usize = "one for each core" => cores(),
+    /// Largest request or reply
+    max_message ("TMS_MAX_MESSAGE"): Size as usize = "64 MiB",
+    /// How much of a request its caller may send before the server takes it (HTTP/2's window)
+    window ("TMS_WINDOW"): Window as u32 = "256 KiB",
+    /// How long calls in flight may take when the server stops
+    drain_timeout ("TMS_DRAIN_TIMEOUT"): Time as Duration = "4s",
+    /// Who may stop the server by calling StopServer
+    #[arg(value_enum)]
+    stop_server ("TMS_STOP_SERVER"): StopServer
+        = "local; never where it listens beyond this machine" => StopServer::default_for(&host),
+    /// Folder for compiled components, closed to other users
+    cache ("TMS_CACHE"): PathBuf as Option<PathBuf>
+        = "tms in the user's cache folder" => default_cache(),
+    /// ONNX Runtime's library, or its folder
+    onnxruntime ("TMS_ONNXRUNTIME"): PathBuf as Option<PathBuf> = "searched for" => None,
+    /// Threads of native inference, shared by all graphs
+    threads ("TMS_THREADS"): Threads as usize = "one for each core" => cores(),
+    /// Stack of a component's code
+    stack ("TMS_STACK"): Stack as usize = "1 MiB",
+    /// Address and port of the metrics page, such as 127.0.0.1:9090; port 0 takes a free one
+    metrics ("TMS_METRICS"): Listener as Option<SocketAddr> = "none" => None,
+}
+
+impl Settings {
+    /// What the arguments and the operator's file come to.
+    pub fn resolve(mut args: ServeArgs) -> Result<Self, ConfigError> {
+        let mut file: File = match &args.config {
+            Some(path) => read(path)?,
+            None if is_there(Path::new(DEFAULT_FILE)) => read(Path::new(DEFAULT_FILE))?,
+            None => File::default(),
+        };
+        // The old switch where the new setting says nothing. Off as a flag, it is off in the file.
+        let old = file.allow_remote_stop.filter(|_| args.allow_remote_stop.is_none());
+        file.stop_server = file.stop_server.or(StopServer::of_old_switch(old));
+        let old = args.allow_remote_stop;
+        args.stop_server = args.stop_server.or(StopServer::of_old_switch(old));
+        Self::merge(args, file)
+    }
+}
+
+/// A file that is there and cannot be read is no file that is not there: its settings may matter.
+fn is_there(file: &Path) -> bool {
+    !fs::symlink_metadata(file).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// None where the user has no home: then nothing is cached.
+fn default_cache() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(base.join("tms"))
+}
+
+/// A default, read as if it had been given.
+fn parsed<W: FromStr>(default: &str) -> Result<W, ConfigError> {
+    default.parse().map_err(|_| ConfigError {
+        file: "the defaults".to_owned(),
+        problem: format!("`{default}` is none"),
+    })
+}
+
+/// A setting, for the documents.
+#[cfg(test)]
+pub(super) struct Row {
+    pub key: &'static str,
+    pub variable: &'static str,
+    pub default: &'static str,
+    pub what: String,
+}
+
+/// The lines of a comment as one.
+pub(super) fn text(doc: &[&str]) -> String {
+    doc.concat().trim().to_owned()
+}
+
+/// What `--help` says of a setting.
+fn help(doc: &[&str], default: &str) -> String {
+    format!("{} [default: {default}]", text(doc))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What these arguments and a file with this text come to.
+    fn resolved(args: ServeArgs, file: &str) -> Settings {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tms.toml");
+        fs::write(&path, file).unwrap();
+        Settings::resolve(ServeArgs { config: Some(path), ..args }).unwrap()
+    }
+
+    fn stop_server(args: ServeArgs, file: &str) -> StopServer {
+        resolved(args, file).stop_server
+    }
+
+    #[test]
+    fn defaults_are_what_the_list_says() {
+        let settings = resolved(ServeArgs::default(), "");
+        assert_eq!(settings.models, Path::new("models"));
+        assert_eq!((settings.port, settings.host.len()), (50000, 0));
+        assert_eq!((settings.max_message, settings.window), (64 << 20, 256 << 10));
+        assert_eq!((settings.drain_timeout, settings.stack), (Duration::from_secs(4), 1 << 20));
+        assert_eq!((settings.workers, settings.threads), (cores(), cores()));
+        assert_eq!((settings.onnxruntime, settings.metrics), (None, None));
+    }
+
+    #[test]
+    fn arguments_come_before_the_file() {
+        let file = "workers = 5\nhost = '127.0.0.2'\nmetrics = '127.0.0.1:0'\nstack = '2 MiB'";
+        let args = ServeArgs { workers: Threads::new(3), ..ServeArgs::default() };
+        let settings = resolved(args, file);
+        assert_eq!((settings.workers, settings.stack), (3, 2 << 20));
+        assert_eq!(
+            settings.host,
+            ["127.0.0.2".parse::<IpAddr>().unwrap()],
+            "one needs no brackets"
+        );
+        assert_eq!(settings.metrics, "127.0.0.1:0".parse().ok());
+    }
+
+    #[test]
+    fn who_may_stop_the_server_follows_from_where_it_listens() {
+        let listening = |host: &[&str]| {
+            let host = host.iter().map(|address| address.parse().unwrap()).collect();
+            stop_server(ServeArgs { host: Some(host), ..ServeArgs::default() }, "")
+        };
+        assert_eq!(listening(&[]), StopServer::Local);
+        assert_eq!(listening(&["127.0.0.1", "127.1.2.3", "::1"]), StopServer::Local);
+        assert_eq!(listening(&["::ffff:127.0.0.1"]), StopServer::Local);
+        assert_eq!(listening(&["0.0.0.0"]), StopServer::Never);
+        assert_eq!(listening(&["127.0.0.1", "192.0.2.1"]), StopServer::Never);
+        assert_eq!(listening(&["::"]), StopServer::Never);
+        assert_eq!(stop_server(ServeArgs::default(), "host = ['0.0.0.0']"), StopServer::Never);
+    }
+
+    #[test]
+    fn the_old_switch_means_anyone() {
+        let old = |allow| ServeArgs { allow_remote_stop: allow, ..ServeArgs::default() };
+        let new = |stop| ServeArgs { stop_server: Some(stop), ..ServeArgs::default() };
+        let (none, on) = ("", "allow_remote_stop = true");
+        assert_eq!(stop_server(old(Some(true)), none), StopServer::Anyone);
+        assert_eq!(stop_server(old(None), on), StopServer::Anyone);
+        assert_eq!(stop_server(old(Some(false)), none), StopServer::Local);
+        assert_eq!(stop_server(old(None), "allow_remote_stop = false"), StopServer::Local);
+        assert_eq!(stop_server(old(Some(false)), on), StopServer::Local, "the flag wins");
+        assert_eq!(stop_server(new(StopServer::Never), on), StopServer::Never, "the new one wins");
+        assert_eq!(stop_server(old(None), "stop_server = 'never'"), StopServer::Never);
+        let both = "stop_server = 'never'\nallow_remote_stop = true";
+        assert_eq!(stop_server(old(None), both), StopServer::Never);
+        assert_eq!(stop_server(old(Some(true)), both), StopServer::Anyone, "a flag beats the file");
+    }
+}
