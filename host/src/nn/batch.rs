@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{NnError, Tensor, queue::Job};
+use super::{NnError, Tensor, job::Job};
 
 /// How calls of a graph are put together.
 #[derive(Clone, Copy, Debug)]

@@ -9,10 +9,12 @@ use tokio::sync::oneshot;
 
 use super::{
     NnError, Tensor, TensorInfo,
-    backend::{Loaded, Model},
+    backend::{LoadedGraph, SessionFactory},
     batch::Batching,
+    cancel::Cancel,
     check::Signature,
-    queue::{Answer, Cancel, Job, Queue, QueueStats},
+    job::{Answer, Job},
+    queue::{Queue, QueueStats},
     session,
 };
 use crate::edf::Ticket;
@@ -30,8 +32,9 @@ struct Inner {
     max_elements: usize,
     batching: Batching,
     queue: Arc<Queue>,
-    /// What further sessions are made from, and their threads.
-    model: Arc<dyn Model>,
+    /// Makes further sessions.
+    factory: Arc<dyn SessionFactory>,
+    /// Threads of each of them.
     threads: usize,
 }
 
@@ -49,13 +52,13 @@ const FAR: Duration = Duration::from_secs(24 * 3600);
 impl Graph {
     pub(super) fn new(
         name: &str,
-        loaded: Loaded,
+        loaded: LoadedGraph,
         backend: &'static str,
         max_elements: usize,
         batching: Batching,
         (queue, threads): (Arc<Queue>, usize),
     ) -> Graph {
-        let Loaded { signature, device, model } = loaded;
+        let LoadedGraph { signature, device, factory } = loaded;
         Graph(Arc::new(Inner {
             name: name.to_string(),
             signature,
@@ -64,7 +67,7 @@ impl Graph {
             max_elements,
             batching,
             queue,
-            model,
+            factory,
             threads,
         }))
     }
@@ -144,12 +147,12 @@ impl Graph {
         let job = Job { inputs, outputs, reply, cancel: cancel.clone() };
         let (ticket, grow) = queue.push(deadline, job)?;
         if grow {
-            let Inner { model, threads, .. } = &*self.0;
-            session::grow(self.name(), model.clone(), *threads, queue.clone(), *batching);
+            let Inner { factory, threads, .. } = &*self.0;
+            session::grow(self.name(), factory.clone(), *threads, queue.clone(), *batching);
         }
-        let mut caller = Caller { queue, ticket, cancel, waiting: true };
+        let mut guard = CallGuard { queue, ticket, cancel, waiting: true };
         let result = answer.await;
-        caller.waiting = false;
+        guard.waiting = false;
         let Answer { tensors, batch } = result.unwrap_or_else(|_| {
             let name = self.name();
             Err(NnError::Runtime(format!("the session of graph `{name}` ended before it replied")))
@@ -166,14 +169,14 @@ impl Drop for Inner {
 }
 
 /// Takes the call back if its future is dropped before the reply.
-struct Caller<'a> {
+struct CallGuard<'a> {
     queue: &'a Queue,
     ticket: Ticket,
     cancel: Arc<Cancel>,
     waiting: bool,
 }
 
-impl Drop for Caller<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if self.waiting {
             self.queue.forget(&self.ticket);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use half::{bf16, f16};
 
 use super::{
-    DType, NnError, Tensor, TensorInfo, backend::Session, check::Signature, queue::Cancel,
+    DType, NnError, Tensor, TensorInfo, backend::Session, cancel::Cancel, check::Signature,
 };
 
 /// What open inner dimensions may want to be: lengths of texts, sides of pictures.

@@ -1,37 +1,17 @@
-//! The calls that wait for a graph, earliest deadline first, and how a caller who leaves takes its
-//! call back.
+//! The calls that wait for a graph, earliest deadline first, and which session runs them.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use tokio::sync::oneshot;
-
-use super::{NnError, Tensor, batch::Batching};
+use super::{NnError, batch::Batching, cancel::Cancel, job::Job};
 use crate::edf::{Edf, Ticket};
 
-/// One call of a graph: checked inputs and outputs, by their positions.
-pub struct Job {
-    /// In the order of their positions.
-    pub inputs: Vec<(usize, Tensor)>,
-    pub outputs: Vec<usize>,
-    pub reply: oneshot::Sender<Result<Answer, NnError>>,
-    pub cancel: Arc<Cancel>,
-}
-
-/// What a call gets.
-#[derive(Debug)]
-pub struct Answer {
-    pub tensors: Vec<Tensor>,
-    /// Calls that were in the same native run, this one included.
-    pub batch: usize,
-}
-
-/// The two kinds of session of a graph. A run that is alone uses all threads and is over soonest;
+/// How many threads a session of a graph uses. A run that is alone uses all threads and is over soonest;
 /// runs beside each other do more in all with a part of the threads each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Width {
     /// There is one, which runs where no narrow one does.
     Wide,
     /// As many as are needed, made when there is more to do at once.
@@ -40,7 +20,7 @@ pub enum Kind {
 
 /// A bounded queue between callers and the session threads of one graph.
 pub struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Signalled when there may be work for the wide session, or for a narrow one, and when the
     /// queue closes.
     wide: Condvar,
@@ -48,7 +28,7 @@ pub struct Queue {
     capacity: usize,
 }
 
-struct State {
+struct QueueState {
     jobs: Edf<Job>,
     /// Jobs that session threads have taken and not finished.
     running: Vec<Arc<Cancel>>,
@@ -59,7 +39,7 @@ struct State {
     /// Jobs taken back by their callers before a session took them.
     left: u64,
     /// Runs by the number of their jobs, rounded up to a power of two: 1, 2, 4, …
-    sizes: [u64; SIZES],
+    batch_sizes: [u64; BATCH_SIZES],
     /// Set when no job will be taken any more, with the reason for callers.
     closed: Option<NnError>,
 }
@@ -80,11 +60,11 @@ struct Sessions {
 }
 
 impl Sessions {
-    /// Whether a session of this kind is to run one of so many jobs that wait.
-    fn may(&self, kind: Kind, waiting: usize) -> bool {
-        match kind {
-            Kind::Wide => self.narrow_busy == 0,
-            Kind::Narrow => self.busy < self.most && (self.busy > 0 || waiting > 1),
+    /// Whether a session of this width is to run one of so many jobs that wait.
+    fn may(&self, width: Width, waiting: usize) -> bool {
+        match width {
+            Width::Wide => self.narrow_busy == 0,
+            Width::Narrow => self.busy < self.most && (self.busy > 0 || waiting > 1),
         }
     }
 
@@ -109,17 +89,17 @@ pub struct QueueStats {
     /// Calls whose callers left while they waited.
     pub left: u64,
     /// Runs by the number of their calls: up to 1, 2, 4, …; the last for all that are larger.
-    pub sizes: [u64; SIZES],
+    pub batch_sizes: [u64; BATCH_SIZES],
 }
 
 /// Numbers of calls in a run that are told apart: up to 1, 2, 4, … 512, and more.
-pub const SIZES: usize = 11;
+pub const BATCH_SIZES: usize = 11;
 
 impl Queue {
     /// For so many runs at the same time.
     pub fn new(capacity: usize, sessions: usize) -> Queue {
         let capacity = capacity.max(1);
-        let state = State {
+        let state = QueueState {
             jobs: Edf::new(capacity),
             running: Vec::new(),
             sessions: Sessions {
@@ -130,7 +110,7 @@ impl Queue {
             runs: 0,
             taken: 0,
             left: 0,
-            sizes: [0; SIZES],
+            batch_sizes: [0; BATCH_SIZES],
             closed: None,
         };
         let (wide, narrow) = (Condvar::new(), Condvar::new());
@@ -163,7 +143,7 @@ impl Queue {
 
     /// Waits for jobs and moves those of the next native run into `taken`, which is empty. False once
     /// the queue is closed.
-    pub fn take(&self, kind: Kind, batching: &Batching, taken: &mut Vec<Job>) -> bool {
+    pub fn take(&self, width: Width, batching: &Batching, taken: &mut Vec<Job>) -> bool {
         let mut state = self.lock();
         loop {
             let may = state.sessions.may(kind, state.jobs.len());
@@ -180,18 +160,18 @@ impl Queue {
                 state.running.extend(taken.iter().map(|job| job.cancel.clone()));
                 state.runs += 1;
                 let size = chosen.len().next_power_of_two().ilog2() as usize;
-                state.sizes[size.min(SIZES - 1)] += 1;
+                state.batch_sizes[size.min(BATCH_SIZES - 1)] += 1;
                 state.taken += chosen.len() as u64;
                 state.sessions.busy += 1;
-                state.sessions.narrow_busy += usize::from(kind == Kind::Narrow);
+                state.sessions.narrow_busy += usize::from(width == Width::Narrow);
                 return true;
             }
             if state.closed.is_some() {
                 return false;
             }
-            let (own, other) = match kind {
-                Kind::Wide => (&self.wide, &self.narrow),
-                Kind::Narrow => (&self.narrow, &self.wide),
+            let (own, other) = match width {
+                Width::Wide => (&self.wide, &self.narrow),
+                Width::Narrow => (&self.narrow, &self.wide),
             };
             if !may && !state.jobs.is_empty() {
                 // Not for this session, but perhaps for another one that was not told.
@@ -223,12 +203,12 @@ impl Queue {
     }
 
     /// A session has ended the run of jobs that it had taken.
-    pub fn finished(&self, kind: Kind, ended: &[Arc<Cancel>]) {
+    pub fn finished(&self, width: Width, ended: &[Arc<Cancel>]) {
         let is = |one: &Arc<Cancel>| ended.iter().any(|other| Arc::ptr_eq(one, other));
         let mut state = self.lock();
         state.running.retain(|running| !is(running));
         state.sessions.busy -= 1;
-        state.sessions.narrow_busy -= usize::from(kind == Kind::Narrow);
+        state.sessions.narrow_busy -= usize::from(width == Width::Narrow);
     }
 
     /// The session that was to be made is there, or cannot be made: then there will be no more.
@@ -256,70 +236,13 @@ impl Queue {
             runs: state.runs,
             calls: state.taken,
             left: state.left,
-            sizes: state.sizes,
+            batch_sizes: state.batch_sizes,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // Nothing here panics half-way through a change, so a poisoned state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How a run is stopped from another thread.
-pub type Stop = Arc<dyn Fn() + Send + Sync>;
-
-/// Whether the caller of a job has left, and how to stop the run if it is under way.
-#[derive(Default)]
-pub struct Cancel(Mutex<CancelState>);
-
-#[derive(Default)]
-enum CancelState {
-    #[default]
-    Waiting,
-    Running(Stop),
-    Cancelled,
-}
-
-impl Cancel {
-    /// The caller has left: a waiting job will not start, a run is asked to stop.
-    pub fn cancel(&self) {
-        let mut state = self.lock();
-        // Under the lock, so that the run cannot end and its session start another one meanwhile.
-        if let CancelState::Running(stop) = &*state {
-            stop();
-        }
-        *state = CancelState::Cancelled;
-    }
-
-    pub fn is_cancelled(&self) -> bool {
-        matches!(*self.lock(), CancelState::Cancelled)
-    }
-
-    /// Makes `stop` the way to end the run until the result is dropped.
-    pub fn running(&self, stop: &Stop) -> Result<Running<'_>, NnError> {
-        let mut state = self.lock();
-        if let CancelState::Cancelled = *state {
-            return Err(NnError::Cancelled);
-        }
-        *state = CancelState::Running(stop.clone());
-        Ok(Running(self))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, CancelState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A run that can be stopped.
-pub struct Running<'a>(&'a Cancel);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        if let CancelState::Running(_) = *state {
-            *state = CancelState::Waiting;
-        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::*;
+use crate::nn::job::Answer;
 
 /// Where a job's reply comes.
 type Reply = oneshot::Receiver<Result<Answer, NnError>>;
@@ -29,7 +32,7 @@ fn the_earliest_deadline_is_taken_first() {
     wanted.sort_by_key(|(seconds, _)| *seconds);
     for (_, cancel) in wanted {
         let mut taken = Vec::new();
-        assert!(queue.take(Kind::Wide, &Batching::NONE, &mut taken));
+        assert!(queue.take(Width::Wide, &Batching::NONE, &mut taken));
         assert!(taken.len() == 1 && Arc::ptr_eq(&taken[0].cancel, &cancel));
     }
 }
@@ -49,8 +52,8 @@ fn a_full_queue_refuses_and_a_caller_who_leaves_makes_room() {
     queue.push(soon(), third).unwrap();
     let mut taken = Vec::new();
     assert!(
-        queue.take(Kind::Wide, &Batching::NONE, &mut taken)
-            && queue.take(Kind::Wide, &Batching::NONE, &mut taken)
+        queue.take(Width::Wide, &Batching::NONE, &mut taken)
+            && queue.take(Width::Wide, &Batching::NONE, &mut taken)
     );
     assert_eq!(taken.len(), 2);
     assert!(Arc::ptr_eq(&taken[1].cancel, &last));
@@ -64,7 +67,7 @@ fn a_closed_queue_tells_everybody_why() {
     queue.close(NnError::Runtime("broken".into()));
     assert_eq!(answer.try_recv().unwrap().unwrap_err().to_string(), "broken");
     assert_eq!(queue.push(soon(), job().0).unwrap_err().to_string(), "broken");
-    assert!(!queue.take(Kind::Wide, &Batching::NONE, &mut Vec::new()));
+    assert!(!queue.take(Width::Wide, &Batching::NONE, &mut Vec::new()));
 }
 
 #[test]
@@ -72,57 +75,40 @@ fn runs_whose_callers_have_left_are_counted_until_they_end() {
     let queue = Queue::new(8, 1);
     let (first, _answer, cancel) = job();
     queue.push(soon(), first).unwrap();
-    queue.take(Kind::Wide, &Batching::NONE, &mut Vec::new());
+    queue.take(Width::Wide, &Batching::NONE, &mut Vec::new());
     cancel.cancel();
     let stats = queue.stats();
     assert_eq!((stats.waiting, stats.busy, stats.abandoned, stats.runs), (0, 1, 1, 1));
-    queue.finished(Kind::Wide, &[cancel]);
+    queue.finished(Width::Wide, &[cancel]);
     let stats = queue.stats();
     assert_eq!((stats.busy, stats.abandoned, stats.runs), (0, 0, 1));
 }
 
 #[test]
-fn a_run_is_stopped_only_while_it_lasts() {
-    let stopped = Arc::new(Mutex::new(0));
-    let count = stopped.clone();
-    let stop: Stop = Arc::new(move || *count.lock().unwrap() += 1);
-    let cancel = Cancel::default();
-    drop(cancel.running(&stop).unwrap());
-    let running = cancel.running(&stop).unwrap();
-    cancel.cancel();
-    drop(running);
-    assert_eq!(*stopped.lock().unwrap(), 1);
-    assert!(cancel.is_cancelled());
-    assert!(matches!(cancel.running(&stop), Err(NnError::Cancelled)));
-    cancel.cancel();
-    assert_eq!(*stopped.lock().unwrap(), 1);
-}
-
-#[test]
 fn a_run_that_is_alone_is_wide_and_runs_beside_each_other_are_narrow() {
     let queue = Queue::new(8, 2);
-    let take = |kind| {
+    let take = |width| {
         let mut taken = Vec::new();
-        // The other kind does not wait here: it would never be told.
+        // The other one does not wait here: it would never be told.
         let waiting = queue.stats().waiting;
-        let may = queue.lock().sessions.may(kind, waiting);
-        may.then(|| queue.take(kind, &Batching::NONE, &mut taken)).map(|_| taken.remove(0).cancel)
+        let may = queue.lock().sessions.may(width, waiting);
+        may.then(|| queue.take(width, &Batching::NONE, &mut taken)).map(|_| taken.remove(0).cancel)
     };
     let push = || queue.push(soon(), job().0).unwrap().1;
     assert!(!push(), "one session is enough for one call");
-    assert!(take(Kind::Narrow).is_none(), "it is left to the wide one");
-    let first = take(Kind::Wide).unwrap();
+    assert!(take(Width::Narrow).is_none(), "it is left to the wide one");
+    let first = take(Width::Wide).unwrap();
     assert!(push(), "a second call at once is what a second session is for");
     assert!(!push(), "which is expected now");
     queue.grown(true);
-    let second = take(Kind::Narrow).unwrap();
-    assert!(take(Kind::Narrow).is_none(), "two runs are the most");
-    queue.finished(Kind::Wide, &[first]);
-    assert!(take(Kind::Wide).is_none(), "not beside a narrow one");
-    let third = take(Kind::Narrow).unwrap();
+    let second = take(Width::Narrow).unwrap();
+    assert!(take(Width::Narrow).is_none(), "two runs are the most");
+    queue.finished(Width::Wide, &[first]);
+    assert!(take(Width::Wide).is_none(), "not beside a narrow one");
+    let third = take(Width::Narrow).unwrap();
     assert_eq!(queue.stats().busy, 2);
-    queue.finished(Kind::Narrow, &[second]);
-    queue.finished(Kind::Narrow, &[third]);
+    queue.finished(Width::Narrow, &[second]);
+    queue.finished(Width::Narrow, &[third]);
     push();
-    assert!(take(Kind::Narrow).is_none() && take(Kind::Wide).is_some(), "alone again");
+    assert!(take(Width::Narrow).is_none() && take(Width::Wide).is_some(), "alone again");
 }

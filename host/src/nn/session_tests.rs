@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::nn::{Tensor, queue::Cancel};
+use crate::nn::{Tensor, cancel::Cancel};
 
 /// A backend that panics in each run of a call without inputs.
 struct FragileSession;

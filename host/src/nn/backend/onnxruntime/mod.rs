@@ -22,9 +22,9 @@ use ort::{
     session::builder::{GraphOptimizationLevel, SessionBuilder},
 };
 
-use self::{session::OrtModel, signature::signature};
-use super::{Backend, Loaded};
-use crate::nn::{Device, GraphOptions, LoadError, Options, StartError, files, session::LOADING};
+use self::{session::OrtGraph, signature::signature};
+use super::{Backend, LoadedGraph};
+use crate::nn::{Device, GraphOptions, LoadError, Options, StartError, files, thread::LOADING};
 
 /// The library and its environment. A process can have only one, and it must outlive every session,
 /// so it is kept here for good.
@@ -170,7 +170,7 @@ impl Backend for OnnxRuntime {
         "ONNX Runtime"
     }
 
-    fn load(&self, path: &Path, options: &GraphOptions) -> Result<Loaded, LoadError> {
+    fn load(&self, path: &Path, options: &GraphOptions) -> Result<LoadedGraph, LoadError> {
         let (device, first) = match (self.session(path, options.device, None), options.device) {
             (Ok(session), device) => (device, session),
             (Err(Failure::Graph(reason)), Device::Cpu) => return Err(unreadable(path, &reason)),
@@ -206,7 +206,7 @@ impl OnnxRuntime {
         path: &Path,
         device: Device,
         session: ort::session::Session,
-    ) -> Result<Loaded, LoadError> {
+    ) -> Result<LoadedGraph, LoadError> {
         let signature = signature(&session)?;
         let names = signature
             .inputs
@@ -215,7 +215,7 @@ impl OnnxRuntime {
             .map(|info| info.name.clone())
             .collect();
         let outputs = signature.outputs.iter().map(|info| info.name.clone()).collect();
-        let model = OrtModel {
+        let graph = OrtGraph {
             runtime: self.clone(),
             path: path.to_path_buf(),
             stamp: files::stamp(path),
@@ -224,7 +224,7 @@ impl OnnxRuntime {
             inputs: names,
             outputs,
         };
-        Ok(Loaded { signature, device: device.to_string(), model: Arc::new(model) })
+        Ok(LoadedGraph { signature, device: device.to_string(), factory: Arc::new(graph) })
     }
 }
 

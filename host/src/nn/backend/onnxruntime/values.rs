@@ -123,7 +123,7 @@ pub fn tensor(output: DynValue, lent: &[Range<*const u8>]) -> Result<Tensor, NnE
     } else {
         let value = as_tensor(output)?;
         let start = value.data_ptr().cast();
-        let output = Output { value, bytes };
+        let output = OutputBytes { value, bytes };
         if lent.iter().any(|range| range.contains(&start)) {
             Bytes::copy_from_slice(output.as_ref())
         } else {
@@ -144,12 +144,12 @@ fn as_tensor(output: DynValue) -> Result<DynTensor, NnError> {
 }
 
 /// The bytes of an output, which ONNX Runtime owns.
-struct Output {
+struct OutputBytes {
     value: DynTensor,
     bytes: usize,
 }
 
-impl AsRef<[u8]> for Output {
+impl AsRef<[u8]> for OutputBytes {
     #[allow(unsafe_code)]
     fn as_ref(&self) -> &[u8] {
         // SAFETY: the value is a tensor of numbers in the CPU's memory (`as_tensor`) with this many
