@@ -19,6 +19,7 @@
 //! Used by several rings, importing none of them:
 //!
 //! - [`edf`]: a queue: earliest deadline first
+//! - [`fair`]: a queue: fair between flows, by weight
 //! - [`breaker`]: refuses what fails again and again
 //! - [`data`]: a request's data and a model's result
 //! - [`logging`]: the log's format and level
@@ -29,6 +30,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod edf;
+pub mod fair;
 pub mod grpc;
 pub mod logging;
 pub mod models;

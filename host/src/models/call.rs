@@ -8,7 +8,8 @@ use std::{
 use crate::{
     admin::metrics::Outcome,
     data::{Input, Kind, Output},
-    nn::{Computed, Graph, NnError},
+    fair::Flow,
+    nn::{ComputeRequest, Computed, Graph, NnError},
     repository::Catalogue,
     sandbox::{CallError, Guest},
     schedule::{Lease, Pool, PoolError, WorkerId},
@@ -86,7 +87,9 @@ impl Catalogue {
                     let answers = self.on_instance(model, pool, Job::One(input), call).await?;
                     Ok(answers.into_iter().next().unwrap_or_default())
                 }
-                Body::Graph(graph) => compute(graph, input, outputs, call.deadline).await,
+                Body::Graph(graph) => {
+                    compute(graph, input, outputs, model.flow, call.deadline).await
+                }
             }
         };
         counted(model, answer).await
@@ -130,7 +133,7 @@ impl Catalogue {
         let (args, deadline) = (call.args.to_owned(), call.deadline);
         let work = work(self.clone(), lease, job, args, deadline);
         let workers = pool.workers();
-        let result = workers.run(call.home, worker, pool.member(), work).await;
+        let result = workers.run(call.home, worker, model.flow, work).await;
         let result = result.unwrap_or(Err(RunError::Lost));
         if pool.factory().fresh() {
             let pool = pool.clone();
@@ -214,16 +217,19 @@ async fn compute(
     graph: &Graph,
     input: Input,
     outputs: &[String],
+    flow: Flow,
     deadline: Instant,
 ) -> Result<Output, RunError> {
-    let tensors = match input {
+    let inputs = match input {
         Input::Tensors(tensors) => tensors,
         // `check` let only tensors through.
         Input::Text(_) | Input::Image(_) => Vec::new(),
     };
-    let run = graph.compute_by(tensors, outputs, deadline);
+    let run = graph.compute(ComputeRequest { inputs, outputs, flow, deadline });
     match tokio::time::timeout_at(deadline.into(), run).await {
-        Ok(Ok(Computed { tensors, batch })) => Ok(Output { json: None, tensors, batch }),
+        Ok(Ok(Computed { tensors, batch_size })) => {
+            Ok(Output { json: None, tensors, batch: batch_size })
+        }
         Ok(Err(error)) => Err(RunError::Graph(error)),
         Err(_) => Err(RunError::GraphLate),
     }

@@ -6,6 +6,7 @@ use crate::{
     admin::metrics::Outcomes,
     breaker::Breaker,
     data::{Description, Kind},
+    fair::Flow,
     nn::Graph,
     sandbox::{CallError, Guest, Instance},
     schedule::{Factory, Pool},
@@ -29,6 +30,8 @@ pub struct Model {
     pub input_shape: Option<Vec<u32>>,
     /// The longest that a call may take, waiting included.
     pub timeout: Duration,
+    /// The model among those that share workers and graphs.
+    pub flow: Flow,
     pub body: Body,
     pub breaker: Breaker,
     pub outcomes: Outcomes,

@@ -24,7 +24,7 @@ impl Batching {
     /// Every call runs alone.
     pub const NONE: Self = Self { rows: 1, bytes: 0, elements: 0, inputs: 0, powers: false };
 
-    /// Which of these calls, the most urgent first, run together: the first, and what fits it. The
+    /// Which of these calls, in the order in which they are to run, run together: the first, and what fits it. The
     /// others wait for the next run.
     pub fn choose<'a, K>(&self, mut jobs: impl Iterator<Item = (K, &'a Job)>) -> Vec<K> {
         let Some((key, first)) = jobs.next() else { return Vec::new() };
@@ -87,7 +87,7 @@ impl Size {
 }
 
 /// The first dimension of a call's inputs, if they all have the same, and some rows.
-fn rows(job: &Job) -> Option<usize> {
+pub fn rows(job: &Job) -> Option<usize> {
     let mut rows = job.inputs.iter().map(|(_, tensor)| tensor.shape().first());
     let first = *rows.next()??;
     let same = rows.all(|rows| rows == Some(&first));

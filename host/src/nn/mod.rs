@@ -33,7 +33,7 @@ mod thread;
 
 pub use dtype::DType;
 pub use error::{LoadError, NnError, StartError};
-pub use graph::{Computed, Graph};
+pub use graph::{ComputeRequest, Computed, Graph};
 pub use options::{BackendChoice, BatchOptions, Device, GraphOptions, Options};
 pub use probe::Gain;
 pub use queue::QueueStats;

@@ -71,11 +71,9 @@ struct Runner {
 
 impl Runner {
     fn serve_all(&mut self, width: Width, batching: Batching) {
-        let mut jobs = Vec::new();
-        while self.queue.take(width, &batching, &mut jobs) {
-            let taken: Vec<_> = jobs.iter().map(|job| job.cancel.clone()).collect();
-            self.serve(std::mem::take(&mut jobs));
-            self.queue.finished(width, &taken);
+        while let Some(taken) = self.queue.take(width, &batching) {
+            self.serve(taken.jobs);
+            self.queue.finished(taken.run);
         }
     }
 
@@ -88,9 +86,9 @@ impl Runner {
         }
         match self.run_together(&jobs) {
             Ok(parts) => {
-                let batch = jobs.len();
+                let batch_size = jobs.len();
                 for (job, tensors) in jobs.into_iter().zip(parts) {
-                    reply(job, Ok(Answer { tensors, batch }));
+                    reply(job, Ok(Answer { tensors, batch_size }));
                 }
             }
             Err(error @ (NnError::Cancelled | NnError::Broken(_))) => {
@@ -103,7 +101,7 @@ impl Runner {
 
     fn serve_alone(&mut self, job: Job) {
         let result = self.run(&job.inputs, &job.outputs, &job.cancel);
-        reply(job, result.map(|tensors| Answer { tensors, batch: 1 }));
+        reply(job, result.map(|tensors| Answer { tensors, batch_size: 1 }));
     }
 
     /// One native run for all; it is stopped when the last of their callers has left.

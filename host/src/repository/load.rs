@@ -264,6 +264,7 @@ impl Loader {
         }
         let (limits, timeout) = (plan.limits, plan.limits.timeout);
         let breaker = Breaker::new(limits.max_failures);
+        let flow = self.workers.join(plan.settings.weight.unwrap_or(1));
         let Some((bytes, _)) = plan.component else {
             let graph = graphs.into_values().next().ok_or("its graph is not there")?;
             return Ok(Model {
@@ -275,6 +276,7 @@ impl Loader {
                 },
                 input_shape: None,
                 timeout,
+                flow,
                 body: Body::Graph(graph),
                 breaker,
                 outcomes,
@@ -282,10 +284,10 @@ impl Loader {
             });
         };
         let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
-        let weight = plan.settings.weight.unwrap_or(1);
         let mut options = GuestOptions {
             name: name.clone(),
             graphs: Arc::new(graphs),
+            flow,
             snapshot_key: None,
             limits,
             grants,
@@ -316,14 +318,13 @@ impl Loader {
             .input_shape(deadline)
             .await
             .map_err(|e| format!("get-input-shape failed: {e}"))?;
-        let limits =
-            PoolLimits { instances: limits.max_instances, queue: limits.max_queue, weight };
+        let limits = PoolLimits { instances: limits.max_instances, queue: limits.max_queue };
         let pool = Pool::new(guest, self.workers.clone(), limits);
         if reuse == Reuse::Serial && self.keeps {
             pool.stock(worker, instance);
         }
         let body = Body::Component(pool);
-        Ok(Model { name, description, input_shape, timeout, body, breaker, outcomes })
+        Ok(Model { name, description, input_shape, timeout, flow, body, breaker, outcomes })
     }
 }
 

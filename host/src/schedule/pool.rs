@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::edf::{Edf, Ticket};
 
-use super::{Member, WorkerId, Workers, workers::Load};
+use super::{WorkerId, Workers, workers::Load};
 
 /// Makes instances: the sandbox in the server, something simpler in tests.
 pub trait Factory: Send + Sync + 'static {
@@ -33,8 +33,6 @@ pub struct PoolLimits {
     pub instances: usize,
     /// Calls that wait for one of them; further ones are refused at once.
     pub queue: usize,
-    /// Its share of the CPU beside other models.
-    pub weight: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +47,6 @@ pub struct Pool<F: Factory> {
     factory: F,
     limits: PoolLimits,
     workers: Arc<Workers>,
-    member: Member,
     state: Mutex<State<F>>,
     /// Calls whose callers left while they waited.
     left: AtomicU64,
@@ -81,7 +78,6 @@ impl<F: Factory> Pool<F> {
         Arc::new(Self {
             factory,
             limits,
-            member: workers.join(limits.weight),
             workers,
             state: Mutex::new(State { shelves, queue: Edf::new(limits.queue) }),
             left: AtomicU64::new(0),
@@ -147,11 +143,6 @@ impl<F: Factory> Pool<F> {
 
     pub fn workers(&self) -> &Workers {
         &self.workers
-    }
-
-    /// The model among those that share the workers.
-    pub fn member(&self) -> Member {
-        self.member
     }
 
     /// Makes an instance for the next call, where none waits for it: a model that never uses one
@@ -317,7 +308,7 @@ mod tests {
 
     fn pool(workers: usize, instances: usize, queue: usize) -> Arc<Pool<Counter>> {
         let workers = Workers::start(workers).unwrap();
-        let limits = PoolLimits { instances, queue, weight: 1 };
+        let limits = PoolLimits { instances, queue };
         Pool::new(Counter::default(), workers, limits)
     }
 
