@@ -22,6 +22,7 @@
 //! - [`fair`]: a queue: fair between flows, by weight
 //! - [`breaker`]: refuses what fails again and again
 //! - [`data`]: a request's data and a model's result
+//! - [`text`]: texts for people, bounded
 //! - [`logging`]: the log's format and level
 
 pub mod admin;
@@ -39,3 +40,4 @@ pub mod repository;
 pub mod sandbox;
 pub mod schedule;
 pub mod server;
+pub mod text;

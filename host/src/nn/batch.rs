@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{NnError, Tensor, job::Job};
+use crate::text::Shape;
 
 /// How calls of a graph are put together.
 #[derive(Clone, Copy, Debug)]
@@ -131,9 +132,9 @@ pub fn split(outputs: &[Tensor], jobs: &[Job]) -> Result<Vec<Vec<Tensor>>, NnErr
         let count = rows(job).unwrap_or_default() as u64;
         let of = |output: &Tensor| {
             if output.shape().first() != Some(&(total as u64)) {
-                let shape = output.shape();
+                let shape = Shape(output.shape());
                 return Err(NnError::Runtime(format!(
-                    "the graph gave an output of shape {shape:?} for {total} rows"
+                    "the graph gave an output of shape {shape} for {total} rows"
                 )));
             }
             let view = output.rows(start, count).map_err(|e| NnError::Runtime(e.to_string()))?;

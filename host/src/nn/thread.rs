@@ -7,7 +7,7 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use super::LoadError;
+use super::{LoadError, error::first_line};
 
 /// Enough for deep recursion in graph loaders and kernels.
 const STACK_BYTES: usize = 8 << 20;
@@ -34,11 +34,12 @@ pub fn on_native_thread<T: Send + 'static>(
     })
 }
 
-/// The text of a panic.
-pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
+/// The text of a panic, or its first line.
+pub fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => *text,
+        (_, Some(text)) => text.as_str(),
         _ => "no message",
-    }
+    };
+    first_line(text)
 }

@@ -14,9 +14,15 @@ use bytes::Bytes;
 use tract_onnx::{Onnx, pb, prelude::*, tract_hir::internal::TractErrorContext};
 
 use super::{Backend, LoadedGraph, Session, SessionFactory};
-use crate::nn::{
-    DType, Device, GraphOptions, LoadError, NnError, Tensor, TensorInfo, cancel::Cancel,
-    check::Signature, thread::panic_message,
+use crate::{
+    nn::{
+        DType, Device, GraphOptions, LoadError, NnError, Tensor, TensorInfo,
+        cancel::Cancel,
+        check::{Signature, quoted},
+        error::said,
+        thread::panic_message,
+    },
+    text::bounded,
 };
 
 /// Compilations kept for each graph.
@@ -59,7 +65,7 @@ impl Backend for Tract {
         if !lacking.is_empty() {
             return Err(LoadError(format!(
                 "`{file}` needs ONNX Runtime (TMS_ONNXRUNTIME): tract lacks {}",
-                lacking.join(", ")
+                bounded(&lacking.join(", "), 500)
             )));
         }
         let parsed =
@@ -140,8 +146,8 @@ fn signature(graph: &pb::GraphProto) -> Result<Signature, LoadError> {
         }
         let info = info(input).map_err(|kind| {
             LoadError(format!(
-                "input `{}` is a {kind}: only tensors of known types can be sent",
-                input.name
+                "input {} is a {kind}: only tensors of known types can be sent",
+                quoted(&input.name)
             ))
         })?;
         signature.inputs.push(info);
@@ -208,9 +214,8 @@ impl TractGraph {
         }
         // Some sizes make its analysis panic.
         let attempt = catch_unwind(AssertUnwindSafe(|| self.compile(&shapes)));
-        let compiled = attempt.unwrap_or_else(|panic| {
-            Err(TractError::msg(panic_message(panic.as_ref()).to_string()))
-        })?;
+        let compiled =
+            attempt.unwrap_or_else(|panic| Err(TractError::msg(panic_message(panic.as_ref()))))?;
         let mut kept = self.kept();
         if kept.len() == KEPT {
             kept.remove(0);
@@ -269,9 +274,7 @@ impl Session for TractSession {
         // It panics where an index is out of range. It is safe Rust, and a run's state is its own, so
         // nothing is left half changed.
         let run = catch_unwind(AssertUnwindSafe(|| self.0.run(inputs, outputs)));
-        let run = run.unwrap_or_else(|panic| {
-            Err(TractError::msg(panic_message(panic.as_ref()).to_string()))
-        });
+        let run = run.unwrap_or_else(|panic| Err(TractError::msg(panic_message(panic.as_ref()))));
         run.map_err(|e| NnError::Runtime(format!("the graph failed: {}", one_line(&e))))
     }
 }
@@ -349,7 +352,5 @@ impl AsRef<[u8]> for OutputBytes {
 
 /// An error and its causes in one line, without what tract quotes of the file system.
 fn one_line(error: &TractError) -> String {
-    let text = format!("{error:#}");
-    let words = text.split_whitespace().filter(|word| !word.contains('/'));
-    words.collect::<Vec<_>>().join(" ").chars().take(500).collect()
+    said(&format!("{error:#}"))
 }

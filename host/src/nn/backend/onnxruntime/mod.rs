@@ -24,7 +24,13 @@ use ort::{
 
 use self::{session::OrtGraph, signature::signature};
 use super::{Backend, LoadedGraph};
-use crate::nn::{Device, GraphOptions, LoadError, Options, StartError, files, thread::LOADING};
+use crate::{
+    nn::{
+        Device, GraphOptions, LoadError, Options, StartError, error::first_line, files,
+        thread::LOADING,
+    },
+    text::bounded,
+};
 
 /// The library and its environment. A process can have only one, and it must outlive every session,
 /// so it is kept here for good.
@@ -157,6 +163,7 @@ fn open(path: &Path, threads: Option<usize>) -> Result<Environment, String> {
 fn log(level: LogLevel, _category: &str, _id: &str, _location: &str, message: &str) {
     // While a graph is loaded and tried, what fails comes back as an error to whoever tries.
     let tries = std::thread::current().name() == Some(LOADING);
+    let message = bounded(message, 1000);
     match level {
         LogLevel::Error | LogLevel::Fatal if !tries => {
             tracing::warn!(target: "onnxruntime", "{message}")
@@ -175,7 +182,7 @@ impl Backend for OnnxRuntime {
             (Ok(session), device) => (device, session),
             (Err(Failure::Graph(reason)), Device::Cpu) => return Err(unreadable(path, &reason)),
             (Err(Failure::Device(reason) | Failure::Graph(reason)), device) => {
-                let reason = reason.replace('\n', " ");
+                let reason = bounded(&reason.replace('\n', " "), 1000).into_owned();
                 if !options.fallback_cpu {
                     let library = self.library.display();
                     return Err(LoadError(format!(
@@ -229,6 +236,6 @@ impl OnnxRuntime {
 }
 
 fn unreadable(path: &Path, reason: &str) -> LoadError {
-    let reason = reason.lines().next().unwrap_or_default();
+    let reason = first_line(reason);
     LoadError(format!("`{}` is not a graph that ONNX Runtime can read: {reason}", path.display()))
 }

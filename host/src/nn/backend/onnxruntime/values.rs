@@ -12,7 +12,7 @@ use ort::{
     },
 };
 
-use crate::nn::{DType, NnError, Tensor};
+use crate::nn::{DType, NnError, Tensor, check::quoted, error::said};
 
 /// Our type for one of ONNX Runtime's; `None` for those that cannot be sent.
 pub fn dtype(kind: &TensorElementType) -> Option<DType> {
@@ -38,9 +38,7 @@ pub fn dtype(kind: &TensorElementType) -> Option<DType> {
 /// A failed run as its caller sees it: without source positions and paths.
 pub fn failed(error: &ort::Error) -> NnError {
     tracing::debug!("ONNX Runtime: {error}");
-    let words = error.message().split_whitespace().filter(|word| !word.contains('/'));
-    let text = words.collect::<Vec<_>>().join(" ");
-    NnError::Runtime(format!("the graph failed: {}", text.chars().take(500).collect::<String>()))
+    NnError::Runtime(format!("the graph failed: {}", said(error.message())))
 }
 
 /// A tensor as a value of ONNX Runtime over the same bytes, or over `copy` if they are not aligned.
@@ -78,7 +76,7 @@ pub fn value<'v>(
             let strings = strings.ok().filter(|strings| !strings.iter().any(|s| s.contains('\0')));
             let Some(strings) = strings else {
                 let reason = "holds a string that is not UTF-8 or contains a zero byte";
-                return Err(NnError::InvalidInput(format!("input `{name}` {reason}")));
+                return Err(NnError::InvalidInput(format!("input {} {reason}", quoted(name))));
             };
             OrtTensor::from_string_array((parts.0, &*strings)).map(Into::into)
         }
