@@ -3,11 +3,12 @@
 //! - [`library`] finds the library.
 //! - [`signature`] reads what a graph takes and gives.
 //! - [`session`] runs it.
-//! - [`values`] turns tensors into values and back.
+//! - [`values`] turns tensors into values and back, [`strings`] those of strings.
 
 mod library;
 mod session;
 mod signature;
+mod strings;
 mod values;
 
 use std::{

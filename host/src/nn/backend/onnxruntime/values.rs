@@ -7,11 +7,11 @@ use half::{bf16, f16};
 use ort::{
     session::SessionInputValue,
     value::{
-        DynTensor, DynValue, PrimitiveTensorElementType, Tensor as OrtTensor, TensorElementType,
-        TensorRef, ValueType,
+        DynTensor, DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
     },
 };
 
+use super::strings;
 use crate::nn::{DType, NnError, Tensor, check::quoted, error::said};
 
 /// Our type for one of ONNX Runtime's; `None` for those that cannot be sent.
@@ -70,15 +70,12 @@ pub fn value<'v>(
         DType::F32 => view::<f32>(parts),
         DType::F64 => view::<f64>(parts),
         DType::Bytes => {
-            let strings =
-                tensor.bytes_elements().map(|s| std::str::from_utf8(s).map(str::to_string));
-            let strings: Result<Vec<String>, _> = strings.collect();
-            let strings = strings.ok().filter(|strings| !strings.iter().any(|s| s.contains('\0')));
-            let Some(strings) = strings else {
-                let reason = "holds a string that is not UTF-8 or contains a zero byte";
+            // ONNX's strings are UTF-8, and its operators rely on it.
+            if !tensor.bytes_elements().all(|string| std::str::from_utf8(string).is_ok()) {
+                let reason = "holds a string that is not UTF-8";
                 return Err(NnError::InvalidInput(format!("input {} {reason}", quoted(name))));
-            };
-            OrtTensor::from_string_array((parts.0, &*strings)).map(Into::into)
+            }
+            strings::value(parts.0, tensor).map(Into::into)
         }
     };
     result.map_err(|e| failed(&e))
@@ -111,9 +108,9 @@ pub fn tensor(output: DynValue, lent: &[Range<*const u8>]) -> Result<Tensor, NnE
     let dtype = dtype(ty).ok_or_else(|| broken("a tensor of an unknown type"))?;
     let shape: Vec<u64> = shape.iter().map(|&d| d.max(0) as u64).collect();
     if dtype == DType::Bytes {
-        let (_, strings) =
-            output.try_extract_strings().map_err(|_| broken("a string that is not UTF-8"))?;
-        return Tensor::from_bytes_elements(shape, strings).map_err(|e| broken(&e.to_string()));
+        let elements = shape.iter().product::<u64>() as usize;
+        let data = strings::read(&output, elements).map_err(|e| failed(&e))?;
+        return Tensor::new(dtype, shape, data).map_err(|e| broken(&e.to_string()));
     }
     let bytes = shape.iter().product::<u64>() as usize * dtype.size().unwrap_or_default();
     let data = if bytes == 0 {
