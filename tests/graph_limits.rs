@@ -67,7 +67,7 @@ async fn a_graphs_queue_is_bounded() {
     until("a refusal", async || calls.iter().any(|call| call.is_finished())).await;
     calls.sort_by_key(|call| !call.is_finished());
     let [refused, first, second] = calls;
-    let message = "model `slow`: 1 calls already wait for this graph";
+    let message = "model `slow`: 1 calls of this model already wait for this graph (max_queue)";
     assert_refused(refused.await.unwrap(), Code::ResourceExhausted, message);
     assert!(!first.is_finished() && !second.is_finished());
     // Native threads are busy, the worker is not.

@@ -31,6 +31,7 @@ mod hostile; // attacks, one a file, each beside a neighbour who must not notice
 mod instances; // how long an instance lives; snapshots
 mod limits; // each limit, exceeded
 mod sessions; // how many runs of a graph go on at once
+mod shared_graph; // a graph that several models use
 mod stop; // signals, StopServer, the drain
 mod stop_remote; // StopServer from elsewhere
 mod traps; // guests that fail, and what callers and the log hear of it

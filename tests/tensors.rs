@@ -2,7 +2,9 @@
 //! native runtime; and tensors that are not what they say.
 
 use bytes::Bytes;
-use tms::grpc::proto::inference::InferTensorContents as Contents;
+use tms::grpc::proto::inference::{
+    InferParameter, InferTensorContents as Contents, infer_parameter::ParameterChoice,
+};
 use tonic::Code;
 
 use crate::harness::{
@@ -114,6 +116,38 @@ async fn every_datatype_passes_onnx_runtime() {
             assert_eq!(reply.raw_output_contents, [data], "{datatype} {shape:?}");
         }
     }
+}
+
+/// BYTES as they travel.
+fn strings(strings: &[&[u8]]) -> Vec<u8> {
+    strings.iter().flat_map(|s| [&(s.len() as u32).to_le_bytes(), *s].concat()).collect()
+}
+
+#[tokio::test]
+async fn strings_with_zero_bytes_pass_a_graph() {
+    let setup = Setup::new()
+        .onnxruntime()
+        .graph("identity_bytes", "bare")
+        .guest("nn_probe")
+        .graph("identity_bytes", "nn_probe");
+    let server = start!(setup);
+    let caller = server.caller().await;
+    let data = strings(&[b"", b"a\0b", b"\0", b"", "\0\u{1f680}\0".as_bytes(), b"plain"]);
+    for model in ["bare", "nn_probe"] {
+        let mut request = raw(model, vec![(input("x", "BYTES", &[2, 3]), data.clone())]);
+        if model == "nn_probe" {
+            let through = ParameterChoice::StringParam("graphs".into());
+            let parameter = InferParameter { parameter_choice: Some(through) };
+            request.parameters.insert("through".into(), parameter);
+        }
+        let reply = infer(&caller, request).await.unwrap();
+        assert_eq!(reply.raw_output_contents[0], data, "{model}");
+    }
+    // ONNX's strings are UTF-8; a component takes any bytes.
+    let data = strings(&[b"good", b"\xff\xfe"]);
+    let refused = infer(&caller, raw("bare", vec![(input("x", "BYTES", &[1, 2]), data)])).await;
+    let message = "model `bare`: input `x` holds a string that is not UTF-8";
+    assert_refused(refused, Code::InvalidArgument, message);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use efficientnet_lite0::{best, prepare};
 use tms::{
     grpc::proto::server::{ImageArgs, NumpyImage, TextArgs},
-    nn::{self, DType, Graph, GraphOptions},
+    nn::{self, ComputeRequest, DType, Graph, GraphOptions},
 };
 use tms_guest::{Image, ndarray::ArrayView3};
 use tonic::Status;
@@ -81,7 +81,9 @@ impl Work for Classifier {
 impl Classifier {
     async fn classify(&self, image: &NumpyImage) -> anyhow::Result<String> {
         let inputs = vec![("input".to_owned(), input(image)?)];
-        let outputs = self.graph.compute(inputs, &["probs".to_owned()]).await?;
+        let wanted = ["probs".to_owned()];
+        let request = ComputeRequest { outputs: &wanted, ..ComputeRequest::of(inputs) };
+        let outputs = self.graph.compute(request).await?.tensors;
         let (_, probabilities) = outputs.first().context("no output")?;
         let probabilities: Vec<f32> = probabilities
             .data()

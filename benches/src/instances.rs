@@ -13,6 +13,7 @@ use serde_json::json;
 use tms::{
     config::limits::Limits,
     data::Input,
+    fair::Flow,
     nn::{DType, Tensor},
     sandbox::{Footprint, Grants, Guest, GuestOptions, Instance, PoolSize, Sandbox, inspect},
 };
@@ -113,6 +114,7 @@ impl Side {
         let options = GuestOptions {
             name: model.to_owned(),
             graphs: Arc::default(),
+            flow: Flow::ALONE,
             limits: self.limits,
             grants: Grants::default(),
             fresh: false,

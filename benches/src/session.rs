@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tms::nn::ComputeRequest;
+
 use crate::{
     classify::{Network, input},
     frames::picture,
@@ -34,7 +36,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
     // The first runs allocate and start threads.
     for _ in 0..5 {
-        runtime.block_on(graph.compute(vec![("input".into(), tensor.clone())], &[]))?;
+        runtime
+            .block_on(graph.compute(ComputeRequest::of(vec![("input".into(), tensor.clone())])))?;
     }
     let times = Arc::new(Mutex::new(Vec::new()));
     let started = Instant::now();
@@ -47,7 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 while Instant::now() < end {
                     let begin = Instant::now();
                     let inputs = vec![("input".into(), tensor.clone())];
-                    graph.compute(inputs, &[]).await?;
+                    graph.compute(ComputeRequest::of(inputs)).await?;
                     let took = begin.elapsed().as_secs_f64() * 1e6;
                     times.lock().unwrap_or_else(PoisonError::into_inner).push(took);
                 }

@@ -11,9 +11,13 @@ pub struct Edf<T> {
     entries: BTreeMap<Ticket, T>,
 }
 
-/// The place of an entry: by deadline, then by arrival.
+/// The place of an entry: by deadline, then by arrival. (The order of the fields is that of tickets.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(Instant, u64);
+pub struct Ticket {
+    pub deadline: Instant,
+    /// Entries that had come before.
+    pub arrival: u64,
+}
 
 impl<T> Edf<T> {
     pub fn new(capacity: usize) -> Self {
@@ -33,7 +37,7 @@ impl<T> Edf<T> {
         if self.entries.len() >= self.capacity {
             return Err(entry);
         }
-        let ticket = Ticket(deadline, self.arrivals);
+        let ticket = Ticket { deadline, arrival: self.arrivals };
         self.arrivals += 1;
         self.entries.insert(ticket, entry);
         Ok(ticket)
@@ -53,7 +57,8 @@ impl<T> Edf<T> {
 
     /// The entries with deadlines after `now`, in their order.
     pub fn iter(&self, now: Instant) -> impl Iterator<Item = (&Ticket, &T)> {
-        self.entries.range(Ticket(now, u64::MAX)..)
+        let after = Ticket { deadline: now, arrival: u64::MAX };
+        self.entries.range(after..)
     }
 
     /// Empties the queue.

@@ -19,8 +19,10 @@
 //! Used by several rings, importing none of them:
 //!
 //! - [`edf`]: a queue: earliest deadline first
+//! - [`fair`]: a queue: fair between flows, by weight
 //! - [`breaker`]: refuses what fails again and again
 //! - [`data`]: a request's data and a model's result
+//! - [`text`]: texts for people, bounded
 //! - [`logging`]: the log's format and level
 //! - [`text`]: texts for people, bounded
 
@@ -30,6 +32,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod edf;
+pub mod fair;
 pub mod grpc;
 pub mod logging;
 pub mod models;

@@ -300,7 +300,10 @@ async fn a_full_queue_refuses_callers() {
             results.into_iter().partition(|result| result.is_ok());
         assert!((1..=2).contains(&ok.len()), "{} calls were served", ok.len());
         for result in refused {
-            assert_eq!(result.unwrap_err().to_string(), "1 calls already wait for this graph");
+            assert_eq!(
+                result.unwrap_err().to_string(),
+                "1 calls of this model already wait for this graph (max_queue)"
+            );
         }
     }
 }

@@ -155,11 +155,11 @@ impl Now {
         for (name, graph) in self.0.graphs() {
             let now = graph.stats();
             let bound = |at: usize| match at {
-                _ if at + 1 == now.sizes.len() => f64::MAX,
+                _ if at + 1 == now.batch_sizes.len() => f64::MAX,
                 at => f64::from(1u32 << at),
             };
             let buckets: Vec<_> =
-                now.sizes.iter().enumerate().map(|(at, n)| (bound(at), *n)).collect();
+                now.batch_sizes.iter().enumerate().map(|(at, n)| (bound(at), *n)).collect();
             let labels = [("graph", name)];
             metric.encode_family(&labels)?.encode_histogram::<NoLabels>(
                 now.calls as f64,

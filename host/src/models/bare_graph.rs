@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use crate::{
     data::{NamedTensor, Output},
-    nn::{Computed, Graph},
+    fair::Flow,
+    nn::{ComputeRequest, Computed, Graph},
 };
 
 use super::RunError;
@@ -29,12 +30,16 @@ impl BareGraph {
         &self,
         inputs: Vec<NamedTensor>,
         wanted: &[String],
+        flow: Flow,
         deadline: Instant,
     ) -> Result<Output, RunError> {
         let began = Instant::now();
-        let run = self.graph.compute_by(inputs, wanted, deadline);
+        let request = ComputeRequest { inputs, outputs: wanted, flow, deadline };
+        let run = self.graph.compute(request);
         match tokio::time::timeout_at(deadline.into(), run).await {
-            Ok(Ok(Computed { tensors, batch })) => Ok(Output { json: None, tensors, batch }),
+            Ok(Ok(Computed { tensors, batch_size })) => {
+                Ok(Output { json: None, tensors, batch: batch_size })
+            }
             Ok(Err(error)) => Err(RunError::Graph(error)),
             Err(_) => Err(RunError::GraphLate { had: deadline.saturating_duration_since(began) }),
         }

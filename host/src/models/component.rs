@@ -91,7 +91,7 @@ impl Component {
         let (args, deadline) = (call.args.to_owned(), call.deadline);
         let asked = ask(lease, question, args, deadline);
         let workers = self.pool.workers();
-        let answer = workers.run(call.home, worker, self.pool.member(), asked).await;
+        let answer = workers.run(call.home, worker, model.flow, asked).await;
         let answer = answer.unwrap_or(Err(RunError::Lost));
         if self.pool.factory().fresh() {
             let pool = self.pool.clone();

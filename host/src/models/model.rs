@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     data::{Description, Input, Kind, NamedTensor, Output},
+    fair::Flow,
     sandbox::Guest,
     schedule::Pool,
 };
@@ -20,6 +21,8 @@ pub struct Model {
     pub input_shape: Option<Vec<u32>>,
     /// The longest that a call may take, waiting included.
     pub timeout: Duration,
+    /// The model among those that share workers and graphs.
+    pub flow: Flow,
     pub body: Body,
     /// How its calls ended, for as long as it is served.
     pub outcomes: Outcomes,
@@ -83,7 +86,7 @@ impl Model {
                     let output = component.run(self, Input::Tensors(tensors), call).await?;
                     accepts::select(output, wanted)
                 }
-                Body::Graph(graph) => graph.run(tensors, wanted, call.deadline).await,
+                Body::Graph(graph) => graph.run(tensors, wanted, self.flow, call.deadline).await,
             }
         })
         .await

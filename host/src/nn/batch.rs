@@ -2,7 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{NnError, Tensor, queue::Job};
+use super::{NnError, Tensor, job::Job};
+use crate::text::Shape;
 
 /// How calls of a graph are put together.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,7 @@ impl Batching {
     /// Every call runs alone.
     pub const NONE: Self = Self { rows: 1, bytes: 0, elements: 0, inputs: 0, powers: false };
 
-    /// Which of these calls, the most urgent first, run together: the first, and what fits it. The
+    /// Which of these calls, in the order in which they are to run, run together: the first, and what fits it. The
     /// others wait for the next run.
     pub fn choose<'a, K>(&self, mut jobs: impl Iterator<Item = (K, &'a Job)>) -> Vec<K> {
         let Some((key, first)) = jobs.next() else { return Vec::new() };
@@ -87,7 +88,7 @@ impl Size {
 }
 
 /// The first dimension of a call's inputs, if they all have the same, and some rows.
-fn rows(job: &Job) -> Option<usize> {
+pub fn rows(job: &Job) -> Option<usize> {
     let mut rows = job.inputs.iter().map(|(_, tensor)| tensor.shape().first());
     let first = *rows.next()??;
     let same = rows.all(|rows| rows == Some(&first));
@@ -131,9 +132,9 @@ pub fn split(outputs: &[Tensor], jobs: &[Job]) -> Result<Vec<Vec<Tensor>>, NnErr
         let count = rows(job).unwrap_or_default() as u64;
         let of = |output: &Tensor| {
             if output.shape().first() != Some(&(total as u64)) {
-                let shape = output.shape();
+                let shape = Shape(output.shape());
                 return Err(NnError::Runtime(format!(
-                    "the graph gave an output of shape {shape:?} for {total} rows"
+                    "the graph gave an output of shape {shape} for {total} rows"
                 )));
             }
             let view = output.rows(start, count).map_err(|e| NnError::Runtime(e.to_string()))?;

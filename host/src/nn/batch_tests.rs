@@ -1,9 +1,11 @@
 //! Tests of batches: which calls go together, and that each gets its own rows back.
 
+use std::time::Instant;
+
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::nn::DType;
+use crate::{fair::Flow, nn::DType};
 
 fn tensor(shape: &[u64], first: u8) -> Tensor {
     let data: Vec<u8> = (0..shape.iter().product::<u64>()).map(|i| first + i as u8).collect();
@@ -13,7 +15,14 @@ fn tensor(shape: &[u64], first: u8) -> Tensor {
 fn job(inputs: &[&[u64]], outputs: &[usize], first: u8) -> Job {
     let inputs = inputs.iter().enumerate().map(|(at, shape)| (at, tensor(shape, first)));
     let (reply, _) = oneshot::channel();
-    Job { inputs: inputs.collect(), outputs: outputs.to_vec(), reply, cancel: Default::default() }
+    Job {
+        flow: Flow::ALONE,
+        deadline: Instant::now(),
+        inputs: inputs.collect(),
+        outputs: outputs.to_vec(),
+        reply,
+        cancel: Default::default(),
+    }
 }
 
 fn chosen(batching: Batching, jobs: &[Job]) -> Vec<usize> {

@@ -1,6 +1,12 @@
 //! What a graph takes and gives, and whether a call fits it. Native code sees only calls that fit.
 
 use super::{NnError, Tensor, TensorInfo};
+use crate::text::{Shape, bounded};
+
+/// Bytes of a name that are shown. Callers choose names, too.
+const NAME: usize = 100;
+/// Bytes of a list after which what follows is only counted.
+const LIST: usize = 500;
 
 /// The names, types and shapes of a graph.
 #[derive(Clone, Debug, Default)]
@@ -23,12 +29,13 @@ impl Signature {
         for (name, tensor) in given {
             let Some(position) = self.all_inputs().position(|info| info.name == name) else {
                 return invalid(format!(
-                    "the graph has no input `{name}`; it takes {}",
-                    list(self.all_inputs())
+                    "the graph has no input {}; it takes {}",
+                    quoted(&name),
+                    names(self.all_inputs())
                 ));
             };
             if found.iter().any(|(p, _)| *p == position) {
-                return invalid(format!("input `{name}` is given twice"));
+                return invalid(format!("input {} is given twice", quoted(&name)));
             }
             if let Some(info) = self.all_inputs().nth(position) {
                 fits(info, &tensor)?;
@@ -38,9 +45,9 @@ impl Signature {
         for (position, info) in self.inputs.iter().enumerate() {
             if !found.iter().any(|(p, _)| *p == position) {
                 return invalid(format!(
-                    "input `{}` is missing; the graph takes {}",
-                    info.name,
-                    list(self.all_inputs())
+                    "input {} is missing; the graph takes {}",
+                    quoted(&info.name),
+                    names(self.all_inputs())
                 ));
             }
         }
@@ -59,12 +66,13 @@ impl Signature {
             }
             let Some(position) = self.outputs.iter().position(|info| info.name == *name) else {
                 return invalid(format!(
-                    "the graph has no output `{name}`; it gives {}",
-                    list(self.outputs.iter())
+                    "the graph has no output {}; it gives {}",
+                    quoted(name),
+                    names(self.outputs.iter())
                 ));
             };
             if found.contains(&position) {
-                return invalid(format!("output `{name}` is named twice"));
+                return invalid(format!("output {} is named twice", quoted(name)));
             }
             found.push(position);
         }
@@ -78,11 +86,11 @@ impl Signature {
 
 fn fits(info: &TensorInfo, tensor: &Tensor) -> Result<(), NnError> {
     let TensorInfo { name, dtype, shape } = info;
-    if tensor.dtype() != *dtype {
-        let given = tensor.dtype();
+    let (name, wanted) = (quoted(name), Shape(shape));
+    let (given, given_shape) = (tensor.dtype(), Shape(tensor.shape()));
+    if given != *dtype {
         return invalid(format!(
-            "input `{name}` is {given} {:?}, but the graph takes {dtype} {shape:?}",
-            tensor.shape()
+            "input {name} is {given} {given_shape}, but the graph takes {dtype} {wanted}"
         ));
     }
     // An empty shape is a scalar's, or that of an input whose rank the graph leaves open.
@@ -91,8 +99,7 @@ fn fits(info: &TensorInfo, tensor: &Tensor) -> Result<(), NnError> {
         |(&wanted, &given): (&i64, &u64)| wanted < 0 || u64::try_from(wanted) == Ok(given);
     if !same_rank || !shape.iter().zip(tensor.shape()).all(same_size) {
         return invalid(format!(
-            "input `{name}` has shape {:?}, but the graph takes {dtype} {shape:?}",
-            tensor.shape()
+            "input {name} has shape {given_shape}, but the graph takes {dtype} {wanted}"
         ));
     }
     Ok(())
@@ -105,21 +112,41 @@ fn invalid<T>(message: String) -> Result<T, NnError> {
 /// Why an output that is no tensor is not there.
 pub fn unusable(name: &str, kind: &str) -> String {
     format!(
-        "output `{name}` is a {kind}, which cannot be served: export the model without it \
-         (for scikit-learn, with zipmap=False)"
+        "output {} is a {kind}, which cannot be served: export the model without it \
+         (for scikit-learn, with zipmap=False)",
+        quoted(name)
     )
 }
 
-/// Names for a message: `a`, `b`.
-fn list<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> String {
-    let names: Vec<String> = infos.map(|info| format!("`{}`", info.name)).collect();
-    if names.is_empty() { "none".into() } else { names.join(", ") }
+/// A name in a message, bounded: `x`.
+pub fn quoted(name: &str) -> String {
+    format!("`{}`", bounded(name, NAME))
+}
+
+/// Names in a message: `a`, `b`.
+fn names<'a>(infos: impl Iterator<Item = &'a TensorInfo>) -> String {
+    list(infos.map(|info| quoted(&info.name)))
 }
 
 /// Inputs or outputs for the log: `x` fp32 [-1, 30].
 pub fn describe(infos: &[TensorInfo]) -> String {
-    let each = infos.iter().map(|info| format!("`{}` {} {:?}", info.name, info.dtype, info.shape));
-    each.collect::<Vec<_>>().join(", ")
+    let each =
+        |info: &TensorInfo| format!("{} {} {}", quoted(&info.name), info.dtype, Shape(&info.shape));
+    list(infos.iter().map(each))
+}
+
+/// Items in a row; of very many the first ones, and how many more there are.
+fn list(mut items: impl Iterator<Item = String>) -> String {
+    let Some(mut text) = items.next() else { return "none".into() };
+    while let Some(item) = items.next() {
+        if text.len() + item.len() > LIST {
+            text.push_str(&format!(" and {} more", 1 + items.count()));
+            break;
+        }
+        text.push_str(", ");
+        text.push_str(&item);
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,4 +1,10 @@
-//! What can go wrong in this ring: at start, while a graph loads, and in a call.
+//! What can go wrong in this ring: at start, while a graph loads, and in a call. Messages are bounded,
+//! whatever graphs, callers and native libraries put into them.
+
+use crate::text::bounded;
+
+/// Bytes of what a native library says.
+const SAID: usize = 500;
 
 /// A failed call. The message is one sentence for the caller, without paths of the host.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -29,3 +35,23 @@ pub struct StartError(pub(super) String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct LoadError(pub(super) String);
+
+/// What a native library says, for a caller: in one line, without source positions and paths.
+pub(super) fn said(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace().filter(|word| !word.contains('/')) {
+        if line.len() > SAID {
+            break;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    bounded(&line, SAID).into_owned()
+}
+
+/// What a native library says, for the log: its first line.
+pub(super) fn first_line(text: &str) -> String {
+    bounded(text.lines().next().unwrap_or_default(), 2 * SAID).into_owned()
+}

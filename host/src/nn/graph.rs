@@ -9,13 +9,15 @@ use tokio::sync::oneshot;
 
 use super::{
     NnError, Tensor, TensorInfo,
-    backend::{Loaded, Model},
+    backend::{LoadedGraph, SessionFactory},
     batch::Batching,
+    cancel::Cancel,
     check::Signature,
-    queue::{Answer, Cancel, Job, Queue, QueueStats},
+    job::{Answer, Job},
+    queue::{Place, Pushed, Queue, QueueStats},
     session,
 };
-use crate::edf::Ticket;
+use crate::fair::Flow;
 
 /// A graph that is ready to compute. Clones share it; with the last one its sessions end.
 #[derive(Clone)]
@@ -30,9 +32,30 @@ struct Inner {
     max_elements: usize,
     batching: Batching,
     queue: Arc<Queue>,
-    /// What further sessions are made from, and their threads.
-    model: Arc<dyn Model>,
+    /// Makes further sessions.
+    factory: Arc<dyn SessionFactory>,
+    /// Threads of each of them.
     threads: usize,
+}
+
+/// What a call asks a graph for.
+pub struct ComputeRequest<'a> {
+    pub inputs: Vec<(String, Tensor)>,
+    /// Those that are wanted, in the order wanted; none means all.
+    pub outputs: &'a [String],
+    /// Whose call it is: flows share a graph by their weights.
+    pub flow: Flow,
+    /// Orders the calls of one flow; a call whose deadline has passed does not run.
+    pub deadline: Instant,
+}
+
+impl ComputeRequest<'_> {
+    /// For all outputs, by somebody who shares with nobody, without a deadline.
+    pub fn of(inputs: Vec<(String, Tensor)>) -> Self {
+        /// Later than anybody waits.
+        const FAR: Duration = Duration::from_secs(24 * 3600);
+        Self { inputs, outputs: &[], flow: Flow::ALONE, deadline: Instant::now() + FAR }
+    }
 }
 
 /// A call's outputs.
@@ -40,22 +63,19 @@ struct Inner {
 pub struct Computed {
     pub tensors: Vec<(String, Tensor)>,
     /// Calls in the same native run, this one included; None where the graph is not batched.
-    pub batch: Option<usize>,
+    pub batch_size: Option<usize>,
 }
-
-/// The deadline of callers that name none.
-const FAR: Duration = Duration::from_secs(24 * 3600);
 
 impl Graph {
     pub(super) fn new(
         name: &str,
-        loaded: Loaded,
+        loaded: LoadedGraph,
         backend: &'static str,
         max_elements: usize,
         batching: Batching,
         (queue, threads): (Arc<Queue>, usize),
     ) -> Graph {
-        let Loaded { signature, device, model } = loaded;
+        let LoadedGraph { signature, device, factory } = loaded;
         Graph(Arc::new(Inner {
             name: name.to_string(),
             signature,
@@ -64,7 +84,7 @@ impl Graph {
             max_elements,
             batching,
             queue,
-            model,
+            factory,
             threads,
         }))
     }
@@ -99,33 +119,14 @@ impl Graph {
         &self.0.device
     }
 
-    /// Rows that one native run takes of several calls; 1 where the graph is not batched.
-    pub fn max_batch(&self) -> usize {
-        self.0.batching.rows
-    }
-
-    /// [`Graph::compute_by`] without a deadline, and the outputs only.
-    pub async fn compute(
-        &self,
-        inputs: Vec<(String, Tensor)>,
-        outputs: &[String],
-    ) -> Result<Vec<(String, Tensor)>, NnError> {
-        Ok(self.compute_by(inputs, outputs, Instant::now() + FAR).await?.tensors)
-    }
-
-    /// Runs the graph on one of its session threads, before calls with later deadlines. `outputs`
-    /// names those that are wanted, in the order wanted; none means all.
+    /// Runs the graph on one of its session threads, when it is the call's turn.
     ///
     /// Dropping the future takes the call back, and so should its owner do at the deadline: a
     /// waiting one never runs, a run that is under way is stopped where the backend can, and where no
     /// other call is in it.
-    pub async fn compute_by(
-        &self,
-        inputs: Vec<(String, Tensor)>,
-        outputs: &[String],
-        deadline: Instant,
-    ) -> Result<Computed, NnError> {
+    pub async fn compute(&self, request: ComputeRequest<'_>) -> Result<Computed, NnError> {
         let Inner { signature, queue, max_elements, batching, .. } = &*self.0;
+        let ComputeRequest { inputs, outputs, flow, deadline } = request;
         let elements = inputs.iter().fold(0usize, |n, (_, t)| n.saturating_add(t.elements()));
         if elements > *max_elements {
             return Err(NnError::InvalidInput(format!(
@@ -141,21 +142,21 @@ impl Graph {
 
         let (reply, answer) = oneshot::channel();
         let cancel = Arc::<Cancel>::default();
-        let job = Job { inputs, outputs, reply, cancel: cancel.clone() };
-        let (ticket, grow) = queue.push(deadline, job)?;
+        let job = Job { flow, deadline, inputs, outputs, reply, cancel: cancel.clone() };
+        let Pushed { place, grow } = queue.push(job)?;
         if grow {
-            let Inner { model, threads, .. } = &*self.0;
-            session::grow(self.name(), model.clone(), *threads, queue.clone(), *batching);
+            let Inner { factory, threads, .. } = &*self.0;
+            session::grow(self.name(), factory.clone(), *threads, queue.clone(), *batching);
         }
-        let mut caller = Caller { queue, ticket, cancel, waiting: true };
+        let mut guard = CallGuard { queue, place, cancel, waiting: true };
         let result = answer.await;
-        caller.waiting = false;
-        let Answer { tensors, batch } = result.unwrap_or_else(|_| {
+        guard.waiting = false;
+        let Answer { tensors, batch_size } = result.unwrap_or_else(|_| {
             let name = self.name();
             Err(NnError::Runtime(format!("the session of graph `{name}` ended before it replied")))
         })?;
-        let batch = (batching.rows > 1).then_some(batch);
-        Ok(Computed { tensors: names.into_iter().zip(tensors).collect(), batch })
+        let batch_size = (batching.rows > 1).then_some(batch_size);
+        Ok(Computed { tensors: names.into_iter().zip(tensors).collect(), batch_size })
     }
 }
 
@@ -166,17 +167,17 @@ impl Drop for Inner {
 }
 
 /// Takes the call back if its future is dropped before the reply.
-struct Caller<'a> {
+struct CallGuard<'a> {
     queue: &'a Queue,
-    ticket: Ticket,
+    place: Place,
     cancel: Arc<Cancel>,
     waiting: bool,
 }
 
-impl Drop for Caller<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if self.waiting {
-            self.queue.forget(&self.ticket);
+            self.queue.forget(&self.place);
             self.cancel.cancel();
         }
     }

@@ -8,27 +8,32 @@
 //! - [`graph`]: a loaded graph and a call to it.
 //! - [`files`]: a graph's files.
 //! - [`check`]: names, types and shapes, before native code sees them.
-//! - [`queue`], [`session`]: the waiting jobs of a graph and the threads that run them.
+//! - [`job`]: one call on its way; [`cancel`]: how its caller takes it back.
+//! - [`queue`]: the jobs that wait for a graph; [`session`]: what runs them, on threads of its own.
 //! - [`batch`]: several jobs as one run; [`probe`]: whether a graph allows that, and what it gains.
+//! - [`thread`]: threads fit for native code.
 //! - [`backend`]: one file for each inference library.
 
 mod backend;
 mod batch;
+mod cancel;
 mod check;
 mod dtype;
 mod error;
 mod files;
 mod graph;
+mod job;
 mod options;
 mod probe;
 mod queue;
 mod runtime;
 mod session;
 mod tensor;
+mod thread;
 
 pub use dtype::DType;
 pub use error::{LoadError, NnError, StartError};
-pub use graph::{Computed, Graph};
+pub use graph::{ComputeRequest, Computed, Graph};
 pub use options::{BackendChoice, BatchOptions, Device, GraphOptions, Options};
 pub use probe::Gain;
 pub use queue::QueueStats;

@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 use half::{bf16, f16};
 
 use super::{
-    DType, NnError, Tensor, TensorInfo, backend::Session, check::Signature, queue::Cancel,
+    DType, NnError, Tensor, TensorInfo,
+    backend::Session,
+    cancel::Cancel,
+    check::{Signature, quoted},
 };
+use crate::text::Shape;
 
 /// What open inner dimensions may want to be: lengths of texts, sides of pictures.
 const SIZES: [u64; 7] = [16, 32, 64, 128, 224, 256, 1];
@@ -49,8 +53,8 @@ impl Batchable {
         }
         let fixed = |info: &&TensorInfo| info.shape.first() != Some(&-1);
         if let Some(info) = signature.inputs.iter().find(fixed) {
-            let TensorInfo { name, shape, .. } = info;
-            return Err(format!("the first dimension of input `{name}` is not open: {shape:?}"));
+            let (name, shape) = (quoted(&info.name), Shape(&info.shape));
+            return Err(format!("the first dimension of input {name} is not open: {shape}"));
         }
         let mut batchable = Self { open: 1, ranges: vec![2; signature.inputs.len()] };
         batchable.find_size(session, signature)?;
@@ -65,7 +69,7 @@ impl Batchable {
                 let of =
                     |outputs: &[Tensor]| outputs.get(at).cloned().ok_or("an output is missing");
                 let rows = [of(&alone[0])?, of(&alone[1])?];
-                compare(&info.name, &rows, &of(&together)?)?;
+                compare(&quoted(&info.name), &rows, &of(&together)?)?;
             }
         }
         Ok(batchable)
@@ -231,19 +235,17 @@ fn below(a: &[(usize, Tensor)], b: &[(usize, Tensor)]) -> Result<Vec<(usize, Ten
         .collect()
 }
 
-/// Compares an output of two rows with those of the rows alone.
+/// Compares an output of two rows with those of the rows alone. `name` is for messages.
 fn compare(name: &str, alone: &[Tensor; 2], together: &Tensor) -> Result<(), String> {
     for (row, alone) in alone.iter().enumerate() {
         let Some(part) = together.rows(row as u64, 1).ok().filter(|_| together.shape()[0] == 2)
         else {
-            let shape = together.shape();
-            return Err(format!("output `{name}` of two rows has shape {shape:?}"));
+            let shape = Shape(together.shape());
+            return Err(format!("output {name} of two rows has shape {shape}"));
         };
         if part.shape() != alone.shape() {
-            let (two, one) = (together.shape(), alone.shape());
-            return Err(format!(
-                "output `{name}` has shape {one:?} for one row and {two:?} for two"
-            ));
+            let (two, one) = (Shape(together.shape()), Shape(alone.shape()));
+            return Err(format!("output {name} has shape {one} for one row and {two} for two"));
         }
         let differ = difference(alone, &part);
         let allowed = match alone.dtype() {
@@ -252,7 +254,7 @@ fn compare(name: &str, alone: &[Tensor; 2], together: &Tensor) -> Result<(), Str
         };
         if differ > allowed {
             return Err(format!(
-                "rows of one run influence each other: output `{name}` of a row differs by {differ:.1e} \
+                "rows of one run influence each other: output {name} of a row differs by {differ:.1e} \
                  of its largest value when another row is beside it ({allowed:.0e} is allowed)"
             ));
         }

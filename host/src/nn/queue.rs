@@ -1,37 +1,26 @@
-//! The calls that wait for a graph, earliest deadline first, and how a caller who leaves takes its
-//! call back.
+//! The calls that wait for a graph: fair between those who share it, earliest deadline first for each of
+//! them; and which session runs them.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use super::{
+    NnError,
+    batch::{self, Batching},
+    cancel::Cancel,
+    job::Job,
+};
+use crate::{
+    edf::Ticket,
+    fair::{FairQueue, Flow},
+};
 
-use super::{NnError, Tensor, batch::Batching};
-use crate::edf::{Edf, Ticket};
-
-/// One call of a graph: checked inputs and outputs, by their positions.
-pub struct Job {
-    /// In the order of their positions.
-    pub inputs: Vec<(usize, Tensor)>,
-    pub outputs: Vec<usize>,
-    pub reply: oneshot::Sender<Result<Answer, NnError>>,
-    pub cancel: Arc<Cancel>,
-}
-
-/// What a call gets.
-#[derive(Debug)]
-pub struct Answer {
-    pub tensors: Vec<Tensor>,
-    /// Calls that were in the same native run, this one included.
-    pub batch: usize,
-}
-
-/// The two kinds of session of a graph. A run that is alone uses all threads and is over soonest;
+/// How many threads a session of a graph uses. A run that is alone uses all threads and is over soonest;
 /// runs beside each other do more in all with a part of the threads each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Width {
     /// There is one, which runs where no narrow one does.
     Wide,
     /// As many as are needed, made when there is more to do at once.
@@ -40,18 +29,23 @@ pub enum Kind {
 
 /// A bounded queue between callers and the session threads of one graph.
 pub struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Signalled when there may be work for the wide session, or for a narrow one, and when the
     /// queue closes.
     wide: Condvar,
     narrow: Condvar,
+    /// Jobs of one flow that may wait: a flow that fills its own part leaves the others theirs.
     capacity: usize,
 }
 
-struct State {
-    jobs: Edf<Job>,
-    /// Jobs that session threads have taken and not finished.
-    running: Vec<Arc<Cancel>>,
+struct QueueState {
+    /// Fair between flows; earliest deadline first within each of them: a deadline that a model chose
+    /// for itself gives it no precedence over others.
+    jobs: FairQueue<Ticket, Job>,
+    /// Jobs that have come so far.
+    arrivals: u64,
+    /// What session threads run now.
+    running: Vec<Run>,
     sessions: Sessions,
     /// Native runs begun so far, and the jobs in them.
     runs: u64,
@@ -59,9 +53,123 @@ struct State {
     /// Jobs taken back by their callers before a session took them.
     left: u64,
     /// Runs by the number of their jobs, rounded up to a power of two: 1, 2, 4, …
-    sizes: [u64; SIZES],
+    batch_sizes: [u64; BATCH_SIZES],
     /// Set when no job will be taken any more, with the reason for callers.
     closed: Option<NnError>,
+}
+
+/// A native run that is under way.
+struct Run {
+    id: RunId,
+    width: Width,
+    began: Instant,
+    members: Vec<Member>,
+}
+
+/// One job of a run.
+struct Member {
+    flow: Flow,
+    /// What it takes of the run's time, in parts of the sum over all members. Time grows with rows.
+    rows: usize,
+    /// What its flow has been charged with for it so far.
+    charged: Duration,
+    cancel: Arc<Cancel>,
+}
+
+/// The number of a run, among all of a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunId(u64);
+
+/// Jobs that a session has taken, to be run as one.
+pub struct Taken {
+    pub run: RunId,
+    pub jobs: Vec<Job>,
+}
+
+/// Where a job waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    flow: usize,
+    ticket: Ticket,
+}
+
+/// A job that waits now.
+#[derive(Debug)]
+pub struct Pushed {
+    pub place: Place,
+    /// A further session is to be made, which is then expected: see [`Queue::grown`].
+    pub grow: bool,
+}
+
+impl Run {
+    /// Each member with its part of the time that the run has taken by `now`.
+    fn parts(&mut self, now: Instant) -> impl Iterator<Item = (&mut Member, Duration)> {
+        let took = now.saturating_duration_since(self.began);
+        let rows: usize = self.members.iter().map(|member| member.rows).sum();
+        self.members.iter_mut().map(move |member| {
+            let part = member.rows as f64 / rows.max(1) as f64;
+            (member, took.mul_f64(part))
+        })
+    }
+}
+
+impl QueueState {
+    /// Takes the next jobs that run together, if there are some, for a session of this width.
+    fn take(&mut self, width: Width, batching: &Batching) -> Option<Taken> {
+        let now = Instant::now();
+        self.charge_running(now);
+        // What is too late is taken back by its caller.
+        let in_time = self.jobs.iter().filter(|entry| entry.key.deadline > now);
+        let candidates =
+            in_time.map(|entry| (Place { flow: entry.flow, ticket: entry.key }, entry.value));
+        let chosen = batching.choose(candidates);
+        let taken = chosen.iter().filter_map(|place| self.jobs.remove(place.flow, &place.ticket));
+        let jobs: Vec<Job> = taken.collect();
+        self.jobs.serve(jobs.first()?.flow);
+        let mut members = Vec::with_capacity(jobs.len());
+        for job in &jobs {
+            // Now, so that another session that is free does not take the same flow's next call as well.
+            let charged = self.jobs.expected(job.flow);
+            self.jobs.charge(job.flow, charged, now);
+            let (flow, cancel) = (job.flow, job.cancel.clone());
+            members.push(Member { flow, rows: batch::rows(job).unwrap_or(1), charged, cancel });
+        }
+        let run = Run { id: RunId(self.runs), width, began: now, members };
+        let id = run.id;
+        self.running.push(run);
+        self.runs += 1;
+        self.taken += jobs.len() as u64;
+        let size = jobs.len().next_power_of_two().ilog2() as usize;
+        self.batch_sizes[size.min(BATCH_SIZES - 1)] += 1;
+        self.sessions.busy += 1;
+        self.sessions.narrow_busy += usize::from(width == Width::Narrow);
+        Some(Taken { run: id, jobs })
+    }
+
+    /// Charges what runs take beyond what was expected while they go on: a flow whose run does not end
+    /// has used the time all the same.
+    fn charge_running(&mut self, now: Instant) {
+        for run in &mut self.running {
+            for (member, part) in run.parts(now) {
+                if part > member.charged {
+                    self.jobs.charge(member.flow, part - member.charged, now);
+                    member.charged = part;
+                }
+            }
+        }
+    }
+
+    /// Charges what a run took in the end.
+    fn charge_ended(&mut self, mut run: Run, now: Instant) {
+        for (member, part) in run.parts(now) {
+            if part > member.charged {
+                self.jobs.charge(member.flow, part - member.charged, now);
+            } else {
+                self.jobs.refund(member.flow, member.charged - part);
+            }
+            self.jobs.expect(member.flow, part);
+        }
+    }
 }
 
 /// A graph's sessions, by number.
@@ -80,11 +188,11 @@ struct Sessions {
 }
 
 impl Sessions {
-    /// Whether a session of this kind is to run one of so many jobs that wait.
-    fn may(&self, kind: Kind, waiting: usize) -> bool {
-        match kind {
-            Kind::Wide => self.narrow_busy == 0,
-            Kind::Narrow => self.busy < self.most && (self.busy > 0 || waiting > 1),
+    /// Whether a session of this width is to run one of so many jobs that wait.
+    fn may(&self, width: Width, waiting: usize) -> bool {
+        match width {
+            Width::Wide => self.narrow_busy == 0,
+            Width::Narrow => self.busy < self.most && (self.busy > 0 || waiting > 1),
         }
     }
 
@@ -109,18 +217,18 @@ pub struct QueueStats {
     /// Calls whose callers left while they waited.
     pub left: u64,
     /// Runs by the number of their calls: up to 1, 2, 4, …; the last for all that are larger.
-    pub sizes: [u64; SIZES],
+    pub batch_sizes: [u64; BATCH_SIZES],
 }
 
 /// Numbers of calls in a run that are told apart: up to 1, 2, 4, … 512, and more.
-pub const SIZES: usize = 11;
+pub const BATCH_SIZES: usize = 11;
 
 impl Queue {
-    /// For so many runs at the same time.
+    /// For so many waiting calls of each flow, and so many runs at the same time.
     pub fn new(capacity: usize, sessions: usize) -> Queue {
-        let capacity = capacity.max(1);
-        let state = State {
-            jobs: Edf::new(capacity),
+        let state = QueueState {
+            jobs: FairQueue::new(),
+            arrivals: 0,
             running: Vec::new(),
             sessions: Sessions {
                 most: sessions,
@@ -130,68 +238,52 @@ impl Queue {
             runs: 0,
             taken: 0,
             left: 0,
-            sizes: [0; SIZES],
+            batch_sizes: [0; BATCH_SIZES],
             closed: None,
         };
         let (wide, narrow) = (Condvar::new(), Condvar::new());
-        Queue { state: Mutex::new(state), wide, narrow, capacity }
+        Queue { state: Mutex::new(state), wide, narrow, capacity: capacity.max(1) }
     }
 
-    /// Adds a job, or says why not. Also whether a further session is to be made, which is then
-    /// expected: see [`Queue::grown`].
-    pub fn push(&self, deadline: Instant, job: Job) -> Result<(Ticket, bool), NnError> {
+    /// Adds a job, or says why not.
+    pub fn push(&self, job: Job) -> Result<Pushed, NnError> {
         let mut state = self.lock();
         if let Some(reason) = &state.closed {
             return Err(reason.clone());
         }
-        let pushed = state.jobs.push(deadline, job);
+        if state.jobs.len_of(job.flow) >= self.capacity {
+            let capacity = self.capacity;
+            return Err(NnError::Busy(format!(
+                "{capacity} calls of this model already wait for this graph (max_queue)"
+            )));
+        }
+        let ticket = Ticket { deadline: job.deadline, arrival: state.arrivals };
+        let place = Place { flow: job.flow.index, ticket };
+        state.arrivals += 1;
+        state.jobs.push(job.flow, ticket, job);
         let alone = state.sessions.busy == 0 && state.jobs.len() == 1;
         let wide = alone || state.sessions.narrow == 0;
-        let grow = pushed.is_ok() && state.sessions.lacking(state.jobs.len());
+        let grow = state.sessions.lacking(state.jobs.len());
         state.sessions.growing |= grow;
         drop(state);
-        match pushed {
-            Ok(ticket) => {
-                if wide { &self.wide } else { &self.narrow }.notify_one();
-                Ok((ticket, grow))
-            }
-            Err(_) => {
-                Err(NnError::Busy(format!("{} calls already wait for this graph", self.capacity)))
-            }
-        }
+        if wide { &self.wide } else { &self.narrow }.notify_one();
+        Ok(Pushed { place, grow })
     }
 
-    /// Waits for jobs and moves those of the next native run into `taken`, which is empty. False once
-    /// the queue is closed.
-    pub fn take(&self, kind: Kind, batching: &Batching, taken: &mut Vec<Job>) -> bool {
+    /// Waits for the jobs of the next native run. None once the queue is closed.
+    pub fn take(&self, width: Width, batching: &Batching) -> Option<Taken> {
         let mut state = self.lock();
         loop {
-            let may = state.sessions.may(kind, state.jobs.len());
-            let chosen = match may {
-                // Callers take back what is too late.
-                true => {
-                    let jobs = state.jobs.iter(Instant::now());
-                    batching.choose(jobs.map(|(ticket, job)| (*ticket, job)))
-                }
-                false => Vec::new(),
-            };
-            if !chosen.is_empty() {
-                taken.extend(chosen.iter().filter_map(|ticket| state.jobs.remove(ticket)));
-                state.running.extend(taken.iter().map(|job| job.cancel.clone()));
-                state.runs += 1;
-                let size = chosen.len().next_power_of_two().ilog2() as usize;
-                state.sizes[size.min(SIZES - 1)] += 1;
-                state.taken += chosen.len() as u64;
-                state.sessions.busy += 1;
-                state.sessions.narrow_busy += usize::from(kind == Kind::Narrow);
-                return true;
+            let may = state.sessions.may(width, state.jobs.len());
+            if may && let Some(taken) = state.take(width, batching) {
+                return Some(taken);
             }
             if state.closed.is_some() {
-                return false;
+                return None;
             }
-            let (own, other) = match kind {
-                Kind::Wide => (&self.wide, &self.narrow),
-                Kind::Narrow => (&self.narrow, &self.wide),
+            let (own, other) = match width {
+                Width::Wide => (&self.wide, &self.narrow),
+                Width::Narrow => (&self.narrow, &self.wide),
             };
             if !may && !state.jobs.is_empty() {
                 // Not for this session, but perhaps for another one that was not told.
@@ -202,17 +294,18 @@ impl Queue {
     }
 
     /// Takes a job back whose caller has left, so that its inputs are freed at once.
-    pub fn forget(&self, ticket: &Ticket) {
+    pub fn forget(&self, place: &Place) {
         let mut state = self.lock();
-        let job = state.jobs.remove(ticket);
+        let job = state.jobs.remove(place.flow, &place.ticket);
         state.left += u64::from(job.is_some());
         drop(state); // The inputs may be large: they are freed outside of the lock.
+        drop(job);
     }
 
     /// Ends the session threads; callers still waiting get `reason`.
     pub fn close(&self, reason: NnError) {
         let mut state = self.lock();
-        let waiting = state.jobs.drain();
+        let waiting: Vec<Job> = state.jobs.drain().collect();
         state.closed.get_or_insert_with(|| reason.clone());
         drop(state);
         self.wide.notify_all();
@@ -222,13 +315,14 @@ impl Queue {
         }
     }
 
-    /// A session has ended the run of jobs that it had taken.
-    pub fn finished(&self, kind: Kind, ended: &[Arc<Cancel>]) {
-        let is = |one: &Arc<Cancel>| ended.iter().any(|other| Arc::ptr_eq(one, other));
+    /// A session has ended a run.
+    pub fn finished(&self, id: RunId) {
         let mut state = self.lock();
-        state.running.retain(|running| !is(running));
+        let Some(at) = state.running.iter().position(|run| run.id == id) else { return };
+        let run = state.running.swap_remove(at);
         state.sessions.busy -= 1;
-        state.sessions.narrow_busy -= usize::from(kind == Kind::Narrow);
+        state.sessions.narrow_busy -= usize::from(run.width == Width::Narrow);
+        state.charge_ended(run, Instant::now());
     }
 
     /// The session that was to be made is there, or cannot be made: then there will be no more.
@@ -249,77 +343,21 @@ impl Queue {
 
     pub fn stats(&self) -> QueueStats {
         let state = self.lock();
+        let members = state.running.iter().flat_map(|run| &run.members);
         QueueStats {
             waiting: state.jobs.len(),
             busy: state.sessions.busy,
-            abandoned: state.running.iter().filter(|cancel| cancel.is_cancelled()).count(),
+            abandoned: members.filter(|member| member.cancel.is_cancelled()).count(),
             runs: state.runs,
             calls: state.taken,
             left: state.left,
-            sizes: state.sizes,
+            batch_sizes: state.batch_sizes,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // Nothing here panics half-way through a change, so a poisoned state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How a run is stopped from another thread.
-pub type Stop = Arc<dyn Fn() + Send + Sync>;
-
-/// Whether the caller of a job has left, and how to stop the run if it is under way.
-#[derive(Default)]
-pub struct Cancel(Mutex<CancelState>);
-
-#[derive(Default)]
-enum CancelState {
-    #[default]
-    Waiting,
-    Running(Stop),
-    Cancelled,
-}
-
-impl Cancel {
-    /// The caller has left: a waiting job will not start, a run is asked to stop.
-    pub fn cancel(&self) {
-        let mut state = self.lock();
-        // Under the lock, so that the run cannot end and its session start another one meanwhile.
-        if let CancelState::Running(stop) = &*state {
-            stop();
-        }
-        *state = CancelState::Cancelled;
-    }
-
-    pub fn is_cancelled(&self) -> bool {
-        matches!(*self.lock(), CancelState::Cancelled)
-    }
-
-    /// Makes `stop` the way to end the run until the result is dropped.
-    pub fn running(&self, stop: &Stop) -> Result<Running<'_>, NnError> {
-        let mut state = self.lock();
-        if let CancelState::Cancelled = *state {
-            return Err(NnError::Cancelled);
-        }
-        *state = CancelState::Running(stop.clone());
-        Ok(Running(self))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, CancelState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A run that can be stopped.
-pub struct Running<'a>(&'a Cancel);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        if let CancelState::Running(_) = *state {
-            *state = CancelState::Waiting;
-        }
     }
 }
 

@@ -4,13 +4,14 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     BackendChoice, Device, Graph, GraphOptions, LoadError, Options, StartError, TensorInfo,
-    backend::{Backend, Loaded, Session, onnxruntime::OnnxRuntime},
+    backend::{Backend, LoadedGraph, Session, onnxruntime::OnnxRuntime},
     batch::Batching,
     check::{describe, unusable},
     files::weights,
     probe::{Batchable, Gain},
     queue::Queue,
-    session::{LOADING, native_thread, panic_message, serve},
+    session::serve,
+    thread::on_native_thread,
 };
 
 /// A library, or why it is not there.
@@ -104,7 +105,7 @@ impl Runtime {
         let (path, options) = (path.to_path_buf(), GraphOptions { batch: None, ..options.clone() });
         on_native_thread(move || {
             let loaded = backend.load(&path, &options)?;
-            let (mut session, signature) = (loaded.model.session(None)?, &loaded.signature);
+            let (mut session, signature) = (loaded.factory.session(None)?, &loaded.signature);
             let session = session.as_mut();
             let powers = powers_of_two(rows);
             Ok(Batchable::verify(session, signature).and_then(|batchable| {
@@ -118,7 +119,7 @@ impl Runtime {
         &self,
         path: &Path,
         options: &GraphOptions,
-        loaded: &Loaded,
+        loaded: &LoadedGraph,
         batching: Batching,
     ) -> usize {
         /// For the copies of a graph's weights that nobody asked for, in bytes.
@@ -164,7 +165,7 @@ impl Runtime {
 }
 
 /// A graph that was read, its first session, and how its calls are put together.
-type Read = (Loaded, Box<dyn Session>, Batching);
+type Read = (LoadedGraph, Box<dyn Session>, Batching);
 
 /// Reads a graph, makes its first session, and sees whether it can be batched where it is to be.
 fn read(
@@ -176,7 +177,7 @@ fn read(
     let (name, path, options) = (name.to_owned(), path.to_path_buf(), options.clone());
     on_native_thread(move || {
         let loaded = backend.load(&path, &options)?;
-        let mut session = loaded.model.session(None)?;
+        let mut session = loaded.factory.session(None)?;
         let Some(batch) = options.batch else {
             return Ok((loaded, session, Batching::NONE));
         };
@@ -211,15 +212,4 @@ fn read(
 /// 1, 2, 4, … up to `most`.
 fn powers_of_two(most: usize) -> impl Iterator<Item = usize> {
     (0..usize::BITS).map(|n| 1 << n).take_while(move |n| *n <= most)
-}
-
-/// Runs what may need the stack of native code, and may panic.
-fn on_native_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
-) -> Result<T, LoadError> {
-    let thread = native_thread(LOADING, work)
-        .map_err(|e| LoadError(format!("a thread cannot start: {e}")))?;
-    thread.join().unwrap_or_else(|panic| {
-        Err(LoadError(format!("the graph cannot be read: {}", panic_message(panic.as_ref()))))
-    })
 }

@@ -1,40 +1,24 @@
 //! The threads of a graph. Each owns one native session and runs one job after another, or several
 //! as one.
-//!
-//! Native code needs real threads: a guest's stack is small, and an overflow there aborts the
-//! process.
 
 use std::{
-    any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread::{Builder, JoinHandle},
 };
 
 use super::{
     LoadError, NnError, Tensor,
-    backend::{Model, Session},
+    backend::{Session, SessionFactory},
     batch::{self, Batching},
-    queue::{Answer, Cancel, Job, Kind, Queue, Stop},
+    cancel::{Cancel, Stop},
+    job::{Answer, Job},
+    queue::{Queue, Width},
+    thread::{native_thread, panic_message},
 };
-
-/// Enough for deep recursion in graph loaders and kernels.
-const STACK_BYTES: usize = 8 << 20;
-
-/// The name of threads that load graphs and try them.
-pub const LOADING: &str = "nn-load";
-
-/// Starts a thread fit for native code.
-pub fn native_thread<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<T>> {
-    Builder::new().name(name.to_string()).stack_size(STACK_BYTES).spawn(work)
-}
 
 /// Serves jobs of `queue` with the wide `session` until the queue is closed.
 pub fn serve(
@@ -44,20 +28,20 @@ pub fn serve(
     batching: Batching,
 ) -> io::Result<()> {
     let mut runner = Runner { graph: graph.to_string(), session, queue };
-    native_thread("nn-session", move || runner.serve_all(Kind::Wide, batching)).map(drop)
+    native_thread("nn-session", move || runner.serve_all(Width::Wide, batching)).map(drop)
 }
 
 /// Makes a narrow session of `threads` threads for `queue`, and serves with it. The queue expects it.
 pub fn grow(
     graph: &str,
-    model: Arc<dyn Model>,
+    factory: Arc<dyn SessionFactory>,
     threads: usize,
     queue: Arc<Queue>,
     batching: Batching,
 ) {
     let (name, waiting) = (graph.to_string(), queue.clone());
     let worker = move || {
-        let made = catch_unwind(AssertUnwindSafe(|| model.session(Some(threads))));
+        let made = catch_unwind(AssertUnwindSafe(|| factory.session(Some(threads))));
         let made = made.unwrap_or_else(|panic| {
             Err(LoadError(format!("it broke down: {}", panic_message(panic.as_ref()))))
         });
@@ -65,10 +49,10 @@ pub fn grow(
         match made {
             Ok(session) => {
                 if more {
-                    grow(&name, model, threads, queue.clone(), batching);
+                    grow(&name, factory, threads, queue.clone(), batching);
                 }
                 tracing::debug!(graph = name, "a further session, of {threads} threads");
-                Runner { graph: name, session, queue }.serve_all(Kind::Narrow, batching);
+                Runner { graph: name, session, queue }.serve_all(Width::Narrow, batching);
             }
             Err(e) => tracing::warn!(graph = name, "no further session can be made: {e}"),
         }
@@ -86,12 +70,10 @@ struct Runner {
 }
 
 impl Runner {
-    fn serve_all(&mut self, kind: Kind, batching: Batching) {
-        let mut jobs = Vec::new();
-        while self.queue.take(kind, &batching, &mut jobs) {
-            let taken: Vec<_> = jobs.iter().map(|job| job.cancel.clone()).collect();
-            self.serve(std::mem::take(&mut jobs));
-            self.queue.finished(kind, &taken);
+    fn serve_all(&mut self, width: Width, batching: Batching) {
+        while let Some(taken) = self.queue.take(width, &batching) {
+            self.serve(taken.jobs);
+            self.queue.finished(taken.run);
         }
     }
 
@@ -104,9 +86,9 @@ impl Runner {
         }
         match self.run_together(&jobs) {
             Ok(parts) => {
-                let batch = jobs.len();
+                let batch_size = jobs.len();
                 for (job, tensors) in jobs.into_iter().zip(parts) {
-                    reply(job, Ok(Answer { tensors, batch }));
+                    reply(job, Ok(Answer { tensors, batch_size }));
                 }
             }
             Err(error @ (NnError::Cancelled | NnError::Broken(_))) => {
@@ -119,7 +101,7 @@ impl Runner {
 
     fn serve_alone(&mut self, job: Job) {
         let result = self.run(&job.inputs, &job.outputs, &job.cancel);
-        reply(job, result.map(|tensors| Answer { tensors, batch: 1 }));
+        reply(job, result.map(|tensors| Answer { tensors, batch_size: 1 }));
     }
 
     /// One native run for all; it is stopped when the last of their callers has left.
@@ -174,15 +156,6 @@ fn reply(job: Job, result: Result<Answer, NnError>) {
     // The inputs are freed before the caller goes on, so that memory counted is memory in use.
     drop(job.inputs);
     let _ = job.reply.send(result);
-}
-
-/// The text of a panic.
-pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "no message",
-    }
 }
 
 #[cfg(test)]

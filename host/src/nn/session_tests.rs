@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::nn::{Tensor, queue::Cancel};
+use crate::{fair::Flow, nn::DType};
 
 /// A backend that panics in each run of a call without inputs.
 struct FragileSession;
@@ -25,10 +25,16 @@ impl Session for FragileSession {
     }
 }
 
+type Reply = oneshot::Sender<Result<Answer, NnError>>;
+
+fn job(inputs: Vec<(usize, Tensor)>, reply: Reply, cancel: Arc<Cancel>) -> Job {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    Job { flow: Flow::ALONE, deadline, inputs, outputs: vec![], reply, cancel }
+}
+
 async fn call(queue: &Queue, inputs: Vec<(usize, Tensor)>) -> Result<Answer, NnError> {
     let (reply, answer) = oneshot::channel();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    queue.push(deadline, Job { inputs, outputs: vec![], reply, cancel: Arc::default() })?;
+    queue.push(job(inputs, reply, Arc::default()))?;
     answer.await.unwrap_or(Err(NnError::Cancelled))
 }
 
@@ -36,7 +42,7 @@ async fn call(queue: &Queue, inputs: Vec<(usize, Tensor)>) -> Result<Answer, NnE
 async fn a_panic_fails_the_graph_for_all_callers() {
     let queue = Arc::new(Queue::new(8, 1));
     serve("fragile", Box::new(FragileSession), queue.clone(), Batching::NONE).unwrap();
-    let good = vec![(0, Tensor::new(crate::nn::DType::U8, [1u64], vec![1].into()).unwrap())];
+    let good = vec![(0, Tensor::new(DType::U8, [1u64], vec![1].into()).unwrap())];
     assert!(call(&queue, good.clone()).await.is_ok());
     let failed = "graph `fragile` failed: its native run broke down";
     assert_eq!(call(&queue, vec![]).await.unwrap_err().to_string(), failed);
@@ -85,10 +91,8 @@ async fn a_run_of_several_is_stopped_when_the_last_has_left() {
     let job = || {
         let (reply, answer) = oneshot::channel();
         let cancel = Arc::<Cancel>::default();
-        let inputs = vec![(0, Tensor::new(crate::nn::DType::U8, [1u64], vec![1].into()).unwrap())];
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let job = Job { inputs, outputs: vec![], reply, cancel: cancel.clone() };
-        queue.push(deadline, job).unwrap();
+        let inputs = vec![(0, Tensor::new(DType::U8, [1u64], vec![1].into()).unwrap())];
+        queue.push(self::job(inputs, reply, cancel.clone())).unwrap();
         (cancel, answer)
     };
     let began = |runs: usize| {

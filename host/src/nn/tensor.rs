@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::DType;
+use crate::text::Shape;
 
 /// An immutable, row-major array of any rank. An empty shape is a scalar.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,11 +20,11 @@ pub struct Tensor {
 /// Why bytes and a shape do not make a tensor. Messages are for whoever sent them.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TensorError {
-    #[error("shape {shape:?} is too large")]
+    #[error("shape {} is too large", Shape(shape))]
     TooLarge { shape: Vec<u64> },
-    #[error("{got} bytes of data do not make {dtype} {shape:?}, which takes {wanted}")]
+    #[error("{got} bytes of data do not make {dtype} {}, which takes {wanted}", Shape(shape))]
     Length { dtype: DType, shape: Vec<u64>, wanted: usize, got: usize },
-    #[error("the data holds {got} strings, but shape {shape:?} takes {wanted}")]
+    #[error("the data holds {got} strings, but shape {} takes {wanted}", Shape(shape))]
     Strings { shape: Vec<u64>, wanted: usize, got: usize },
     #[error(
         "the data ends inside string {index}: each string is its length as a 32-bit little-endian number, then its bytes"
@@ -31,9 +32,13 @@ pub enum TensorError {
     Truncated { index: usize },
     #[error("element {index} of a bool tensor is {value}, not 0 or 1")]
     NotBool { index: usize, value: u8 },
-    #[error("a tensor of shape {from:?} cannot take shape {to:?}: the number of elements differs")]
+    #[error(
+        "a tensor of shape {} cannot take shape {}: the number of elements differs",
+        Shape(from),
+        Shape(to)
+    )]
     Reshape { from: Vec<u64>, to: Vec<u64> },
-    #[error("rows {start} to {start}+{count} do not exist in a tensor of shape {shape:?}")]
+    #[error("rows {start} to {start}+{count} do not exist in a tensor of shape {}", Shape(shape))]
     Rows { shape: Vec<u64>, start: u64, count: u64 },
 }
 

@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     config::{ModelSettings, Reuse, Settings},
     data::Description,
+    fair::Flow,
     models::{Body, Model, bare_graph::BareGraph, component::Component, outcome::Outcomes},
     nn::{self, Device, Graph, GraphOptions},
     sandbox::{CodeCache, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox},
@@ -263,11 +264,12 @@ impl Loader {
         if !withheld.is_empty() {
             tracing::warn!(model = %name, "asks for what tms.toml does not grant: {}", withheld.join(", "));
         }
+        let flow = self.workers.join(plan.settings.weight.unwrap_or(1));
         match plan.component {
-            Some(_) => self.component(plan, graphs, worker).await,
+            Some(_) => self.component(plan, graphs, flow, worker).await,
             None => {
                 let graph = graphs.into_values().next().ok_or("its graph is not there")?;
-                Ok(bare(plan, graph))
+                Ok(bare(plan, graph, flow))
             }
         }
     }
@@ -277,16 +279,16 @@ impl Loader {
         self: &Arc<Self>,
         plan: Plan,
         graphs: BTreeMap<String, Graph>,
+        flow: Flow,
         worker: WorkerId,
     ) -> Result<Model, String> {
         let name = plan.folder.name.clone();
         let about = plan.manifest.description.clone();
         let limits = plan.limits;
         let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
-        let weight = plan.settings.weight.unwrap_or(1);
         let loader = self.clone();
         // Not on the worker: compiling takes seconds, and the worker serves others meanwhile.
-        let compile = move || loader.compile(plan, graphs, reuse);
+        let compile = move || loader.compile(plan, graphs, flow, reuse);
         let core = self.cores.acquire().await;
         let guest = in_thread(compile).await??;
         drop(core);
@@ -300,8 +302,7 @@ impl Loader {
             .input_shape(deadline)
             .await
             .map_err(|e| format!("get-input-shape failed: {e}"))?;
-        let pool_limits =
-            PoolLimits { instances: limits.max_instances, queue: limits.max_queue, weight };
+        let pool_limits = PoolLimits { instances: limits.max_instances, queue: limits.max_queue };
         let pool = Pool::new(guest, self.workers.clone(), pool_limits);
         if reuse == Reuse::Serial && self.keeps {
             pool.stock(worker, instance);
@@ -313,6 +314,7 @@ impl Loader {
             description,
             input_shape,
             timeout: limits.timeout,
+            flow,
             body: Body::Component(Component::new(pool, limits.max_failures, refusing)),
             outcomes: Outcomes::default(),
         })
@@ -323,6 +325,7 @@ impl Loader {
         &self,
         plan: Plan,
         graphs: BTreeMap<String, Graph>,
+        flow: Flow,
         reuse: Reuse,
     ) -> Result<Guest, String> {
         let bytes = match &plan.component {
@@ -337,6 +340,7 @@ impl Loader {
         let options = GuestOptions {
             name: plan.folder.name,
             graphs: Arc::new(graphs),
+            flow,
             snapshot_key,
             limits: plan.limits,
             grants,
@@ -351,7 +355,7 @@ impl Loader {
 }
 
 /// A model that is a graph and nothing else.
-fn bare(plan: Plan, graph: Graph) -> Model {
+fn bare(plan: Plan, graph: Graph, flow: Flow) -> Model {
     Model {
         name: plan.folder.name,
         about: plan.manifest.description,
@@ -363,6 +367,7 @@ fn bare(plan: Plan, graph: Graph) -> Model {
         },
         input_shape: None,
         timeout: plan.limits.timeout,
+        flow,
         body: Body::Graph(BareGraph::new(graph)),
         outcomes: Outcomes::default(),
     }

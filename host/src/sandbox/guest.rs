@@ -10,7 +10,7 @@ use wasmtime::{
 };
 use wasmtime_wasi::ResourceTable;
 
-use crate::config::limits::Limits;
+use crate::{config::limits::Limits, fair::Flow};
 
 use super::{
     CallError, CodeCache, Grants, Instance, LoadError, Sandbox,
@@ -27,6 +27,8 @@ use super::{
 pub struct GuestOptions {
     pub name: String,
     pub graphs: Graphs,
+    /// The model among those that share graphs.
+    pub flow: Flow,
     pub limits: Limits,
     pub grants: Grants,
     /// An instance answers one call only.
@@ -121,6 +123,7 @@ impl Maker {
             table,
             wasi: None,
             graphs: graphs.clone(),
+            flow: self.options.flow,
             grants: grants.clone(),
             log,
             limits: *limits,

@@ -14,6 +14,7 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiVie
 
 use crate::{
     config::limits::Limits,
+    fair::Flow,
     nn::{Graph, Tensor},
 };
 
@@ -92,6 +93,8 @@ pub struct State {
     /// Made when the guest first asks for it: many never do.
     pub wasi: Option<WasiCtx>,
     pub graphs: Graphs,
+    /// Whose its calls of graphs are.
+    pub flow: Flow,
     pub grants: Grants,
     pub log: GuestLog,
     pub limits: Limits,

@@ -2,13 +2,12 @@
 //! need neither.
 //!
 //! - [`workers`]: the workers and which one a connection is homed on
-//! - [`fair`]: which model computes next on a worker
+//! - [`fair`]: whose call computes next on a worker's thread
 //! - [`pool`]: a model's instances on all workers, and the calls that wait for one
 
 pub mod fair;
 pub mod pool;
 pub mod workers;
 
-pub use fair::Member;
 pub use pool::{Factory, Lease, Pool, PoolError, PoolLimits};
 pub use workers::{WorkerId, Workers};

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::edf::{Edf, Ticket};
 
 use super::{
-    Member, WorkerId, Workers,
+    WorkerId, Workers,
     workers::{IdleInstances, Load},
 };
 
@@ -36,8 +36,6 @@ pub struct PoolLimits {
     pub instances: usize,
     /// Calls that wait for one of them; further ones are refused at once.
     pub queue: usize,
-    /// Its share of the CPU beside other models.
-    pub weight: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +50,6 @@ pub struct Pool<F: Factory> {
     factory: F,
     limits: PoolLimits,
     workers: Arc<Workers>,
-    member: Member,
     state: Mutex<State<F>>,
     /// Calls whose callers left while they waited.
     left: AtomicU64,
@@ -84,7 +81,6 @@ impl<F: Factory> Pool<F> {
         let pool = Arc::new(Self {
             factory,
             limits,
-            member: workers.join(limits.weight),
             workers,
             state: Mutex::new(State { shelves, queue: Edf::new(limits.queue) }),
             left: AtomicU64::new(0),
@@ -153,11 +149,6 @@ impl<F: Factory> Pool<F> {
 
     pub fn workers(&self) -> &Workers {
         &self.workers
-    }
-
-    /// The model among those that share the workers.
-    pub fn member(&self) -> Member {
-        self.member
     }
 
     /// Makes an instance for the next call, where none waits for it: a model that never uses one
@@ -330,7 +321,7 @@ mod tests {
 
     fn pool(workers: usize, instances: usize, queue: usize) -> Arc<Pool<Counter>> {
         let workers = Workers::start(workers).unwrap();
-        let limits = PoolLimits { instances, queue, weight: 1 };
+        let limits = PoolLimits { instances, queue };
         Pool::new(Counter::default(), workers, limits)
     }
 

@@ -21,7 +21,9 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::fair::{Member, Turn, Turns};
+use crate::fair::{Flow, Flows};
+
+use super::fair::{QueuedCall, RunQueue};
 
 /// A call that has computed for so long goes on in the background, where short calls do not wait
 /// for it.
@@ -38,8 +40,8 @@ pub struct Workers {
     workers: Vec<Worker>,
     /// The next connection's home.
     next: AtomicUsize,
-    /// Models that compute on them.
-    members: AtomicUsize,
+    /// Of the models that compute on them, which share graphs, too.
+    flows: Flows,
     /// The instances of every model, to make room when one more does not fit. A pool that is gone is
     /// forgotten when the next one comes.
     pools: Mutex<Vec<Weak<dyn IdleInstances>>>,
@@ -64,11 +66,11 @@ struct Worker {
     load: AtomicUsize,
 }
 
-/// A thread with a runtime of its own, and the turns that models take on it.
+/// A thread with a runtime of its own, and the calls that are ready to compute on it.
 #[derive(Debug)]
 struct Thread {
     runtime: Handle,
-    turns: Arc<Turns>,
+    queue: Arc<RunQueue>,
 }
 
 impl Workers {
@@ -86,7 +88,7 @@ impl Workers {
                     // A change or the sender's end: both mean stop. Tasks end with their runtime.
                     let _ = runtime.block_on(stopped.changed());
                 })?;
-                io::Result::Ok(Thread { runtime: handle, turns: Arc::default() })
+                io::Result::Ok(Thread { runtime: handle, queue: Arc::default() })
             };
             Ok(Worker {
                 brief: thread(format!("tms-worker-{index}"), 0)?,
@@ -98,7 +100,7 @@ impl Workers {
         Ok(Arc::new(Self {
             workers,
             next: AtomicUsize::new(0),
-            members: AtomicUsize::new(0),
+            flows: Flows::default(),
             pools: Mutex::default(),
             running,
         }))
@@ -114,8 +116,8 @@ impl Workers {
     }
 
     /// A model joins those that share the workers.
-    pub fn join(&self, weight: u32) -> Member {
-        Member { index: self.members.fetch_add(1, Ordering::Relaxed), weight }
+    pub fn join(&self, weight: u32) -> Flow {
+        self.flows.open(weight)
     }
 
     pub(super) fn register(&self, pool: Weak<dyn IdleInstances>) {
@@ -159,13 +161,13 @@ impl Workers {
         AbortOnDropHandle::new(self.worker(worker).brief.runtime.spawn(task))
     }
 
-    /// Runs a call of `member` that came on worker `home` on `worker`, in turn with other models; in
+    /// Runs a call of `flow` that came on worker `home` on `worker`, in turn with other models; in
     /// the background of that one once it has computed for long. None where the worker has ended.
     pub async fn run<F>(
         &self,
         home: WorkerId,
         worker: WorkerId,
-        member: Member,
+        flow: Flow,
         call: F,
     ) -> Option<F::Output>
     where
@@ -173,14 +175,14 @@ impl Workers {
     {
         let Worker { brief, background, .. } = self.worker(worker);
         let mut call = Box::pin(call);
-        let turns = brief.turns.clone();
+        let queue = brief.queue.clone();
         if worker == home {
-            if let Some(output) = computing(&mut call, turns, member, BRIEF).await {
+            if let Some(output) = computing(&mut call, queue, flow, BRIEF).await {
                 return Some(output);
             }
         } else {
             let there = self.spawn(worker, async move {
-                let output = computing(&mut call, turns, member, BRIEF).await;
+                let output = computing(&mut call, queue, flow, BRIEF).await;
                 (call, output)
             });
             let output;
@@ -189,8 +191,8 @@ impl Workers {
                 return output;
             }
         }
-        let turns = background.turns.clone();
-        let long = async move { computing(&mut call, turns, member, Duration::MAX).await };
+        let queue = background.queue.clone();
+        let long = async move { computing(&mut call, queue, flow, Duration::MAX).await };
         AbortOnDropHandle::new(background.runtime.spawn(long)).await.ok()?
     }
 
@@ -231,11 +233,11 @@ impl Workers {
 /// Runs a call, when it is its turn, until it ends or has computed for `most`: then None.
 async fn computing<F: Future>(
     call: &mut Pin<Box<F>>,
-    turns: Arc<Turns>,
-    member: Member,
+    queue: Arc<RunQueue>,
+    flow: Flow,
     most: Duration,
 ) -> Option<F::Output> {
-    let mut turn = Turn::new(turns, member);
+    let mut turn = QueuedCall::new(queue, flow);
     let mut computed = Duration::ZERO;
     poll_fn(|context| {
         let (polled, spent) = turn.poll(context, |context| call.as_mut().poll(context));

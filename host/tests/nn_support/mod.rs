@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tms::nn::{BackendChoice, DType, Graph, GraphOptions, NnError, Options, Runtime, Tensor};
+use tms::nn::{
+    BackendChoice, ComputeRequest, DType, Graph, GraphOptions, NnError, Options, Runtime, Tensor,
+};
 
 /// Says aloud that something is not tested. Past the test harness, which hides what passing tests
 /// print.
@@ -101,5 +103,6 @@ pub async fn choose(
 ) -> Result<Vec<(String, Tensor)>, NnError> {
     let inputs = inputs.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
     let outputs: Vec<String> = outputs.iter().map(|name| name.to_string()).collect();
-    graph.compute(inputs, &outputs).await
+    let request = ComputeRequest { outputs: &outputs, ..ComputeRequest::of(inputs) };
+    Ok(graph.compute(request).await?.tensors)
 }

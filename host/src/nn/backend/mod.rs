@@ -7,7 +7,7 @@ pub mod tract;
 
 use std::{path::Path, sync::Arc};
 
-use super::{GraphOptions, LoadError, NnError, Tensor, check::Signature, queue::Cancel};
+use super::{GraphOptions, LoadError, NnError, Tensor, cancel::Cancel, check::Signature};
 
 /// An inference library.
 pub trait Backend: Send + Sync {
@@ -21,19 +21,20 @@ pub trait Backend: Send + Sync {
     }
 
     /// Reads a graph. Called on a thread fit for native code; a panic fails the load.
-    fn load(&self, path: &Path, options: &GraphOptions) -> Result<Loaded, LoadError>;
+    fn load(&self, path: &Path, options: &GraphOptions) -> Result<LoadedGraph, LoadError>;
 }
 
 /// A graph that a backend has read.
-pub struct Loaded {
+pub struct LoadedGraph {
     pub signature: Signature,
     /// The device that runs it, which differs from the one asked for after a fallback.
     pub device: String,
-    pub model: Arc<dyn Model>,
+    /// Makes its sessions.
+    pub factory: Arc<dyn SessionFactory>,
 }
 
-/// A graph from which sessions are made.
-pub trait Model: Send + Sync {
+/// Makes sessions of one graph.
+pub trait SessionFactory: Send + Sync {
     /// A session whose runs use so many threads of their own, or those that all sessions share.
     fn session(&self, threads: Option<usize>) -> Result<Box<dyn Session>, LoadError>;
 }

@@ -1,26 +1,32 @@
 //! tract, in pure Rust: serves graphs where ONNX Runtime is not installed.
 //!
 //! It wants to know every shape before it optimises a graph, so a graph is compiled for each
-//! combination of input shapes, and the last few of these plans are kept.
+//! combination of input shapes, and the last few are kept.
 
 use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 use tract_onnx::{Onnx, pb, prelude::*, tract_hir::internal::TractErrorContext};
 
-use super::{Backend, Loaded, Model, Session};
-use crate::nn::{
-    DType, Device, GraphOptions, LoadError, NnError, Tensor, TensorInfo, check::Signature,
-    queue::Cancel, session::panic_message,
+use super::{Backend, LoadedGraph, Session, SessionFactory};
+use crate::{
+    nn::{
+        DType, Device, GraphOptions, LoadError, NnError, Tensor, TensorInfo,
+        cancel::Cancel,
+        check::{Signature, quoted},
+        error::said,
+        thread::panic_message,
+    },
+    text::bounded,
 };
 
-/// Plans kept for each graph.
-const PLANS: usize = 8;
+/// Compilations kept for each graph.
+const KEPT: usize = 8;
 
 pub struct Tract;
 
@@ -33,7 +39,7 @@ impl Backend for Tract {
         true
     }
 
-    fn load(&self, path: &Path, options: &GraphOptions) -> Result<Loaded, LoadError> {
+    fn load(&self, path: &Path, options: &GraphOptions) -> Result<LoadedGraph, LoadError> {
         let file = path.display();
         if options.device != Device::Cpu {
             let problem =
@@ -50,16 +56,16 @@ impl Backend for Tract {
         // then clash with the sizes that we put in.
         let onnx = tract_onnx::onnx().with_ignore_value_info(true);
         let proto = onnx.proto_model_for_path(path).map_err(unreadable)?;
-        let graph = proto
+        let proto_graph = proto
             .graph
             .as_ref()
             .ok_or_else(|| LoadError(format!("`{file}` is not an ONNX graph")))?;
-        let signature = signature(graph)?;
-        let lacking: Vec<_> = lacking(&onnx, graph).into_iter().collect();
+        let signature = signature(proto_graph)?;
+        let lacking: Vec<_> = lacking(&onnx, proto_graph).into_iter().collect();
         if !lacking.is_empty() {
             return Err(LoadError(format!(
                 "`{file}` needs ONNX Runtime (TMS_ONNXRUNTIME): tract lacks {}",
-                lacking.join(", ")
+                bounded(&lacking.join(", "), 500)
             )));
         }
         let parsed =
@@ -67,33 +73,33 @@ impl Backend for Tract {
         if !parsed.unresolved_inputs.is_empty() {
             return Err(LoadError(format!("`{file}` uses values that it does not define")));
         }
-        let shared = Arc::new(Shared {
-            model: parsed.model,
+        let graph = Arc::new(TractGraph {
+            parsed: parsed.model,
             inputs: signature.inputs.iter().map(|info| info.dtype).collect(),
-            outputs: graph
+            outputs: proto_graph
                 .output
                 .iter()
                 .map(|output| output_position(&signature, &output.name))
                 .collect(),
             dtypes: signature.outputs.iter().map(|info| info.dtype).collect(),
-            plans: Mutex::default(),
+            kept: Mutex::default(),
         });
-        try_out(&shared, &signature, path).map_err(|e| {
+        try_out(&graph, &signature, path).map_err(|e| {
             LoadError(format!(
                 "`{file}` needs ONNX Runtime (TMS_ONNXRUNTIME): tract cannot compile it: {}",
                 one_line(&e)
             ))
         })?;
-        let model = Arc::new(TractModel(shared));
-        Ok(Loaded { signature, device: Device::Cpu.to_string(), model })
+        let factory = Arc::new(TractSessions(graph));
+        Ok(LoadedGraph { signature, device: Device::Cpu.to_string(), factory })
     }
 }
 
 /// Compiles the graph with 1 for every open dimension: the likeliest batch, and a check while there
 /// is somebody to read the message.
-fn try_out(shared: &Arc<Shared>, signature: &Signature, path: &Path) -> TractResult<()> {
+fn try_out(graph: &TractGraph, signature: &Signature, path: &Path) -> TractResult<()> {
     let fixed = |info: &TensorInfo| info.shape.iter().map(|&d| d.max(1) as usize).collect();
-    match shared.plan(signature.inputs.iter().map(fixed).collect()) {
+    match graph.compiled(signature.inputs.iter().map(fixed).collect()) {
         // The graph may well take other sizes than 1.
         Err(e)
             if signature
@@ -140,8 +146,8 @@ fn signature(graph: &pb::GraphProto) -> Result<Signature, LoadError> {
         }
         let info = info(input).map_err(|kind| {
             LoadError(format!(
-                "input `{}` is a {kind}: only tensors of known types can be sent",
-                input.name
+                "input {} is a {kind}: only tensors of known types can be sent",
+                quoted(&input.name)
             ))
         })?;
         signature.inputs.push(info);
@@ -179,46 +185,51 @@ fn output_position(signature: &Signature, name: &str) -> Option<usize> {
     signature.outputs.iter().position(|info| info.name == name)
 }
 
-type Plan = Arc<TypedRunnableModel>;
+/// The graph, optimised for certain input shapes.
+type Compiled = Arc<TypedRunnableModel>;
 type Shapes = Vec<Vec<usize>>;
 
-/// A graph and its plans, for all its sessions.
-struct Shared {
-    model: InferenceModel,
+/// A graph as its sessions share it.
+struct TractGraph {
+    /// As it was read; compiled for each combination of input shapes.
+    parsed: InferenceModel,
     inputs: Vec<DType>,
     /// For each output of the graph its position among those that can be given.
     outputs: Vec<Option<usize>>,
     dtypes: Vec<DType>,
-    /// Used last at the end.
-    plans: Mutex<Vec<(Shapes, Plan)>>,
+    /// The last few; used last at the end.
+    kept: Mutex<Vec<(Shapes, Compiled)>>,
 }
 
-impl Shared {
-    /// The plan for these input shapes.
-    fn plan(&self, shapes: Shapes) -> TractResult<Plan> {
+impl TractGraph {
+    /// The graph compiled for these input shapes.
+    fn compiled(&self, shapes: Shapes) -> TractResult<Compiled> {
         let known = {
-            let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = plans.iter().position(|(key, _)| *key == shapes);
-            found.map(|i| plans.remove(i)).inspect(|known| plans.push(known.clone()))
+            let mut kept = self.kept();
+            let found = kept.iter().position(|(key, _)| *key == shapes);
+            found.map(|at| kept.remove(at)).inspect(|known| kept.push(known.clone()))
         };
-        if let Some((_, plan)) = known {
-            return Ok(plan);
+        if let Some((_, compiled)) = known {
+            return Ok(compiled);
         }
         // Some sizes make its analysis panic.
-        let plan =
-            catch_unwind(AssertUnwindSafe(|| self.compile(&shapes))).unwrap_or_else(|panic| {
-                Err(TractError::msg(panic_message(panic.as_ref()).to_string()))
-            })?;
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if plans.len() == PLANS {
-            plans.remove(0);
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.compile(&shapes)));
+        let compiled =
+            attempt.unwrap_or_else(|panic| Err(TractError::msg(panic_message(panic.as_ref()))))?;
+        let mut kept = self.kept();
+        if kept.len() == KEPT {
+            kept.remove(0);
         }
-        plans.push((shapes, plan.clone()));
-        Ok(plan)
+        kept.push((shapes, compiled.clone()));
+        Ok(compiled)
     }
 
-    fn compile(&self, shapes: &Shapes) -> TractResult<Plan> {
-        let mut model = self.model.clone();
+    fn kept(&self) -> MutexGuard<'_, Vec<(Shapes, Compiled)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compile(&self, shapes: &Shapes) -> TractResult<Compiled> {
+        let mut model = self.parsed.clone();
         for (i, (dtype, shape)) in self.inputs.iter().zip(shapes).enumerate() {
             let datum = datum(*dtype).context("an element type that tract lacks")?;
             model.set_input_fact(i, InferenceFact::dt_shape(datum, shape))?;
@@ -231,7 +242,7 @@ impl Shared {
         inputs.sort_by_key(|(position, _)| *position);
         let shapes = inputs.iter().map(|(_, tensor)| dims(tensor)).collect();
         let values = inputs.iter().map(|(_, tensor)| value(tensor)).collect::<TractResult<_>>()?;
-        let outputs = self.plan(shapes)?.run(values)?;
+        let outputs = self.compiled(shapes)?.run(values)?;
         let find = |want: &usize| {
             let i = self.outputs.iter().position(|position| position.as_ref() == Some(want));
             let output = i.and_then(|i| outputs.get(i)).context("an output is missing")?;
@@ -241,16 +252,16 @@ impl Shared {
     }
 }
 
-struct TractModel(Arc<Shared>);
+struct TractSessions(Arc<TractGraph>);
 
-impl Model for TractModel {
+impl SessionFactory for TractSessions {
     /// Its runs have one thread each.
     fn session(&self, _: Option<usize>) -> Result<Box<dyn Session>, LoadError> {
         Ok(Box::new(TractSession(self.0.clone())))
     }
 }
 
-struct TractSession(Arc<Shared>);
+struct TractSession(Arc<TractGraph>);
 
 impl Session for TractSession {
     /// tract cannot be interrupted: a run whose caller has left goes on to its end.
@@ -263,9 +274,7 @@ impl Session for TractSession {
         // It panics where an index is out of range. It is safe Rust, and a run's state is its own, so
         // nothing is left half changed.
         let run = catch_unwind(AssertUnwindSafe(|| self.0.run(inputs, outputs)));
-        let run = run.unwrap_or_else(|panic| {
-            Err(TractError::msg(panic_message(panic.as_ref()).to_string()))
-        });
+        let run = run.unwrap_or_else(|panic| Err(TractError::msg(panic_message(panic.as_ref()))));
         run.map_err(|e| NnError::Runtime(format!("the graph failed: {}", one_line(&e))))
     }
 }
@@ -327,14 +336,15 @@ fn tensor(output: TValue, dtype: DType) -> TractResult<Tensor> {
         output.cast_to_dt(datum)?.into_owned().into_tvalue()
     };
     output.try_as_plain_ram()?;
-    let data = if output.len() == 0 { Bytes::new() } else { Bytes::from_owner(Output(output)) };
+    let data =
+        if output.len() == 0 { Bytes::new() } else { Bytes::from_owner(OutputBytes(output)) };
     Ok(Tensor::new(dtype, shape, data)?)
 }
 
 /// The bytes of an output, which tract owns.
-struct Output(TValue);
+struct OutputBytes(TValue);
 
-impl AsRef<[u8]> for Output {
+impl AsRef<[u8]> for OutputBytes {
     fn as_ref(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -342,7 +352,5 @@ impl AsRef<[u8]> for Output {
 
 /// An error and its causes in one line, without what tract quotes of the file system.
 fn one_line(error: &TractError) -> String {
-    let text = format!("{error:#}");
-    let words = text.split_whitespace().filter(|word| !word.contains('/'));
-    words.collect::<Vec<_>>().join(" ").chars().take(500).collect()
+    said(&format!("{error:#}"))
 }

@@ -4,7 +4,7 @@ use wasmtime::{Result, component::Resource};
 
 use crate::{
     data::NamedTensor,
-    nn::{Graph, NnError as ComputeError},
+    nn::{ComputeRequest, Graph, NnError as ComputeError},
 };
 
 use crate::sandbox::store::State;
@@ -44,10 +44,12 @@ impl State {
             charges.push(charge);
             tensors.push((name, tensor));
         }
-        let result = graph.compute_by(tensors, outputs, self.deadline).await;
+        let (flow, deadline) = (self.flow, self.deadline);
+        let request = ComputeRequest { inputs: tensors, outputs, flow, deadline };
+        let result = graph.compute(request).await;
         drop(charges);
         Ok(result.map(|computed| {
-            self.batch = self.batch.max(computed.batch);
+            self.batch = self.batch.max(computed.batch_size);
             computed.tensors
         }))
     }

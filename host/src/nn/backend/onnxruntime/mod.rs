@@ -3,11 +3,12 @@
 //! - [`library`] finds the library.
 //! - [`signature`] reads what a graph takes and gives.
 //! - [`session`] runs it.
-//! - [`values`] turns tensors into values and back.
+//! - [`values`] turns tensors into values and back, [`strings`] those of strings.
 
 mod library;
 mod session;
 mod signature;
+mod strings;
 mod values;
 
 use std::{
@@ -22,9 +23,15 @@ use ort::{
     session::builder::{GraphOptimizationLevel, SessionBuilder},
 };
 
-use self::{session::OrtModel, signature::signature};
-use super::{Backend, Loaded};
-use crate::nn::{Device, GraphOptions, LoadError, Options, StartError, files, session::LOADING};
+use self::{session::OrtGraph, signature::signature};
+use super::{Backend, LoadedGraph};
+use crate::{
+    nn::{
+        Device, GraphOptions, LoadError, Options, StartError, error::first_line, files,
+        thread::LOADING,
+    },
+    text::bounded,
+};
 
 /// The library and its environment. A process can have only one, and it must outlive every session,
 /// so it is kept here for good.
@@ -157,6 +164,7 @@ fn open(path: &Path, threads: Option<usize>) -> Result<Environment, String> {
 fn log(level: LogLevel, _category: &str, _id: &str, _location: &str, message: &str) {
     // While a graph is loaded and tried, what fails comes back as an error to whoever tries.
     let tries = std::thread::current().name() == Some(LOADING);
+    let message = bounded(message, 1000);
     match level {
         LogLevel::Error | LogLevel::Fatal if !tries => {
             tracing::warn!(target: "onnxruntime", "{message}")
@@ -170,12 +178,12 @@ impl Backend for OnnxRuntime {
         "ONNX Runtime"
     }
 
-    fn load(&self, path: &Path, options: &GraphOptions) -> Result<Loaded, LoadError> {
+    fn load(&self, path: &Path, options: &GraphOptions) -> Result<LoadedGraph, LoadError> {
         let (device, first) = match (self.session(path, options.device, None), options.device) {
             (Ok(session), device) => (device, session),
             (Err(Failure::Graph(reason)), Device::Cpu) => return Err(unreadable(path, &reason)),
             (Err(Failure::Device(reason) | Failure::Graph(reason)), device) => {
-                let reason = reason.replace('\n', " ");
+                let reason = bounded(&reason.replace('\n', " "), 1000).into_owned();
                 if !options.fallback_cpu {
                     let library = self.library.display();
                     return Err(LoadError(format!(
@@ -206,7 +214,7 @@ impl OnnxRuntime {
         path: &Path,
         device: Device,
         session: ort::session::Session,
-    ) -> Result<Loaded, LoadError> {
+    ) -> Result<LoadedGraph, LoadError> {
         let signature = signature(&session)?;
         let names = signature
             .inputs
@@ -215,7 +223,7 @@ impl OnnxRuntime {
             .map(|info| info.name.clone())
             .collect();
         let outputs = signature.outputs.iter().map(|info| info.name.clone()).collect();
-        let model = OrtModel {
+        let graph = OrtGraph {
             runtime: self.clone(),
             path: path.to_path_buf(),
             stamp: files::stamp(path),
@@ -224,11 +232,11 @@ impl OnnxRuntime {
             inputs: names,
             outputs,
         };
-        Ok(Loaded { signature, device: device.to_string(), model: Arc::new(model) })
+        Ok(LoadedGraph { signature, device: device.to_string(), factory: Arc::new(graph) })
     }
 }
 
 fn unreadable(path: &Path, reason: &str) -> LoadError {
-    let reason = reason.lines().next().unwrap_or_default();
+    let reason = first_line(reason);
     LoadError(format!("`{}` is not a graph that ONNX Runtime can read: {reason}", path.display()))
 }

@@ -15,13 +15,13 @@ use super::{
 };
 use crate::nn::{
     Device, LoadError, NnError, Tensor,
-    backend::{Model, Session},
+    backend::{Session, SessionFactory},
+    cancel::{Cancel, Stop},
     files,
-    queue::{Cancel, Stop},
 };
 
 /// A graph on a device.
-pub struct OrtModel {
+pub struct OrtGraph {
     pub runtime: OnnxRuntime,
     pub path: PathBuf,
     /// Of the file, when it was first read.
@@ -34,7 +34,7 @@ pub struct OrtModel {
     pub outputs: Arc<[String]>,
 }
 
-impl Model for OrtModel {
+impl SessionFactory for OrtGraph {
     fn session(&self, threads: Option<usize>) -> Result<Box<dyn Session>, LoadError> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         if first.is_none() && files::stamp(&self.path) != self.stamp {
@@ -69,24 +69,24 @@ struct OrtSession {
 /// Run options for a choice of outputs, and how to stop a run that uses them.
 struct Selection {
     outputs: Vec<usize>,
-    options: Arc<Shared>,
+    options: Arc<StoppableOptions>,
     stop: Stop,
 }
 
-struct Shared(RunOptions<HasSelectedOutputs>);
+struct StoppableOptions(RunOptions<HasSelectedOutputs>);
 
 // SAFETY: the session's thread reads the options during a run; other threads only set the
 // termination flag, which ONNX Runtime allows at any time. `ort` withholds `Sync` on account of
 // preallocated outputs, and there are none here.
 #[allow(unsafe_code)]
-unsafe impl Sync for Shared {}
+unsafe impl Sync for StoppableOptions {}
 
 impl Selection {
     fn new(outputs: Vec<usize>, names: &[String]) -> ort::Result<Selection> {
         let wanted = outputs.iter().filter_map(|&i| names.get(i));
         let selector =
             wanted.fold(OutputSelector::no_default(), |selector, name| selector.with(name));
-        let options = Arc::new(Shared(RunOptions::new()?.with_outputs(selector)));
+        let options = Arc::new(StoppableOptions(RunOptions::new()?.with_outputs(selector)));
         let shared = options.clone();
         let stop: Stop = Arc::new(move || {
             if let Err(e) = shared.0.terminate() {

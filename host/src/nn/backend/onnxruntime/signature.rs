@@ -3,7 +3,10 @@
 use ort::value::ValueType;
 
 use super::values::dtype;
-use crate::nn::{LoadError, TensorInfo, check::Signature};
+use crate::nn::{
+    LoadError, TensorInfo,
+    check::{Signature, quoted},
+};
 
 /// What the graph takes and gives.
 pub fn signature(session: &ort::session::Session) -> Result<Signature, LoadError> {
@@ -13,8 +16,8 @@ pub fn signature(session: &ort::session::Session) -> Result<Signature, LoadError
             Ok(info) => signature.inputs.push(info),
             Err(kind) => {
                 return Err(LoadError(format!(
-                    "input `{}` is a {kind}: only tensors of known types can be sent",
-                    input.name()
+                    "input {} is a {kind}: only tensors of known types can be sent",
+                    quoted(input.name())
                 )));
             }
         }

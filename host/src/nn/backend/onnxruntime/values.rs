@@ -7,12 +7,12 @@ use half::{bf16, f16};
 use ort::{
     session::SessionInputValue,
     value::{
-        DynTensor, DynValue, PrimitiveTensorElementType, Tensor as OrtTensor, TensorElementType,
-        TensorRef, ValueType,
+        DynTensor, DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
     },
 };
 
-use crate::nn::{DType, NnError, Tensor};
+use super::strings;
+use crate::nn::{DType, NnError, Tensor, check::quoted, error::said};
 
 /// Our type for one of ONNX Runtime's; `None` for those that cannot be sent.
 pub fn dtype(kind: &TensorElementType) -> Option<DType> {
@@ -38,9 +38,7 @@ pub fn dtype(kind: &TensorElementType) -> Option<DType> {
 /// A failed run as its caller sees it: without source positions and paths.
 pub fn failed(error: &ort::Error) -> NnError {
     tracing::debug!("ONNX Runtime: {error}");
-    let words = error.message().split_whitespace().filter(|word| !word.contains('/'));
-    let text = words.collect::<Vec<_>>().join(" ");
-    NnError::Runtime(format!("the graph failed: {}", text.chars().take(500).collect::<String>()))
+    NnError::Runtime(format!("the graph failed: {}", said(error.message())))
 }
 
 /// A tensor as a value of ONNX Runtime over the same bytes, or over `copy` if they are not aligned.
@@ -72,15 +70,12 @@ pub fn value<'v>(
         DType::F32 => view::<f32>(parts),
         DType::F64 => view::<f64>(parts),
         DType::Bytes => {
-            let strings =
-                tensor.bytes_elements().map(|s| std::str::from_utf8(s).map(str::to_string));
-            let strings: Result<Vec<String>, _> = strings.collect();
-            let strings = strings.ok().filter(|strings| !strings.iter().any(|s| s.contains('\0')));
-            let Some(strings) = strings else {
-                let reason = "holds a string that is not UTF-8 or contains a zero byte";
-                return Err(NnError::InvalidInput(format!("input `{name}` {reason}")));
-            };
-            OrtTensor::from_string_array((parts.0, &*strings)).map(Into::into)
+            // ONNX's strings are UTF-8, and its operators rely on it.
+            if !tensor.bytes_elements().all(|string| std::str::from_utf8(string).is_ok()) {
+                let reason = "holds a string that is not UTF-8";
+                return Err(NnError::InvalidInput(format!("input {} {reason}", quoted(name))));
+            }
+            strings::value(parts.0, tensor).map(Into::into)
         }
     };
     result.map_err(|e| failed(&e))
@@ -113,9 +108,9 @@ pub fn tensor(output: DynValue, lent: &[Range<*const u8>]) -> Result<Tensor, NnE
     let dtype = dtype(ty).ok_or_else(|| broken("a tensor of an unknown type"))?;
     let shape: Vec<u64> = shape.iter().map(|&d| d.max(0) as u64).collect();
     if dtype == DType::Bytes {
-        let (_, strings) =
-            output.try_extract_strings().map_err(|_| broken("a string that is not UTF-8"))?;
-        return Tensor::from_bytes_elements(shape, strings).map_err(|e| broken(&e.to_string()));
+        let elements = shape.iter().product::<u64>() as usize;
+        let data = strings::read(&output, elements).map_err(|e| failed(&e))?;
+        return Tensor::new(dtype, shape, data).map_err(|e| broken(&e.to_string()));
     }
     let bytes = shape.iter().product::<u64>() as usize * dtype.size().unwrap_or_default();
     let data = if bytes == 0 {
@@ -123,7 +118,7 @@ pub fn tensor(output: DynValue, lent: &[Range<*const u8>]) -> Result<Tensor, NnE
     } else {
         let value = as_tensor(output)?;
         let start = value.data_ptr().cast();
-        let output = Output { value, bytes };
+        let output = OutputBytes { value, bytes };
         if lent.iter().any(|range| range.contains(&start)) {
             Bytes::copy_from_slice(output.as_ref())
         } else {
@@ -144,12 +139,12 @@ fn as_tensor(output: DynValue) -> Result<DynTensor, NnError> {
 }
 
 /// The bytes of an output, which ONNX Runtime owns.
-struct Output {
+struct OutputBytes {
     value: DynTensor,
     bytes: usize,
 }
 
-impl AsRef<[u8]> for Output {
+impl AsRef<[u8]> for OutputBytes {
     #[allow(unsafe_code)]
     fn as_ref(&self) -> &[u8] {
         // SAFETY: the value is a tensor of numbers in the CPU's memory (`as_tensor`) with this many
