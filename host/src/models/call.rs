@@ -43,8 +43,6 @@ pub enum RunError {
         /// The time that the call had.
         had: Duration,
     },
-    #[error("the worker ended before it answered")]
-    Lost,
 }
 
 impl RunError {
@@ -57,8 +55,8 @@ impl RunError {
         match self {
             Self::Unaccepted { .. } | Self::Unfit(_) => Outcome::Unfit,
             Self::Refused(_) => Outcome::Unavailable,
-            Self::Lost => Outcome::Lost,
             Self::Pool(PoolError::Full(_)) => Outcome::Full,
+            Self::Pool(PoolError::Lost) => Outcome::Lost,
             Self::Pool(PoolError::Late) => Outcome::Late,
             Self::Guest(error) => match error {
                 CallError::Caller(_) => Outcome::Caller,

@@ -2,7 +2,10 @@
 //! refused for a while after too many failures.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,6 +27,10 @@ impl Factory for Guest {
     async fn create(&self) -> Result<Instance, CallError> {
         self.instantiate().await
     }
+
+    fn one_call_each(&self) -> bool {
+        self.fresh()
+    }
 }
 
 /// The instances of a component, and whether calls are let through to them.
@@ -34,7 +41,7 @@ pub struct Component {
     /// Told when the breaker opens: health follows it.
     opened: Arc<Notify>,
     /// How often it has opened.
-    openings: std::sync::atomic::AtomicU64,
+    openings: AtomicU64,
 }
 
 impl Component {
@@ -54,7 +61,7 @@ impl Component {
 
     /// How often it began to refuse calls.
     pub fn openings(&self) -> u64 {
-        self.openings.load(std::sync::atomic::Ordering::Relaxed)
+        self.openings.load(Ordering::Relaxed)
     }
 
     pub(super) async fn run(
@@ -86,17 +93,11 @@ impl Component {
         if let Some(left) = self.refuses() {
             return Err(RunError::Refused(left));
         }
-        let lease = self.pool.lease(call.home, call.deadline).await?;
-        let worker = lease.worker();
-        let (args, deadline) = (call.args.to_owned(), call.deadline);
-        let asked = ask(lease, question, args, deadline);
-        let workers = self.pool.workers();
-        let answer = workers.run(call.home, worker, model.flow, asked).await;
-        let answer = answer.unwrap_or(Err(RunError::Lost));
-        if self.pool.factory().fresh() {
-            let pool = self.pool.clone();
-            workers.spawn(worker, async move { pool.prepare(worker).await }).detach();
-        }
+        let args = call.args.to_owned();
+        let deadline = call.deadline;
+        let asked = |lease| ask(lease, question, args, deadline);
+        let answer = self.pool.run(call.home, deadline, model.flow, asked).await;
+        let answer = answer.map_err(RunError::Pool).flatten();
         self.judge(model, call_outcome(&answer, model.timeout).verdict());
         answer
     }
@@ -107,7 +108,7 @@ impl Component {
             Verdict::Failing if self.breaker.failure(Instant::now()) => {
                 tracing::error!(model = %model.name,
                     "refused for a while: too many calls failed in a row");
-                self.openings.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.openings.fetch_add(1, Ordering::Relaxed);
                 self.opened.notify_one();
             }
             Verdict::Failing | Verdict::Unknown => {}

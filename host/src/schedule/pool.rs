@@ -1,4 +1,4 @@
-//! A model's instances on all workers. A call takes a place on its home worker, or on the least busy
+//! A model's instances on all workers. A call takes a lease on its home worker, or on the least busy
 //! one where home is at work; where all are taken it waits in the model's queue, earliest deadline
 //! first. Instances are made on demand, kept for the next call, and dropped when they have long been
 //! idle.
@@ -14,7 +14,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::edf::{Edf, Ticket};
+use crate::{
+    edf::{Edf, Ticket},
+    fair::Flow,
+};
 
 use super::{
     WorkerId, Workers,
@@ -27,6 +30,11 @@ pub trait Factory: Send + Sync + 'static {
     type Error;
 
     fn create(&self) -> impl Future<Output = Result<Self::Instance, Self::Error>> + Send;
+
+    /// Whether an instance answers one call only: then the next one is made ahead of the next call.
+    fn one_call_each(&self) -> bool {
+        false
+    }
 }
 
 /// How far a model may spread.
@@ -44,6 +52,8 @@ pub enum PoolError {
     Full(usize),
     #[error("the deadline passed while the call waited for an instance")]
     Late,
+    #[error("the worker ended before it answered")]
+    Lost,
 }
 
 pub struct Pool<F: Factory> {
@@ -56,33 +66,44 @@ pub struct Pool<F: Factory> {
 }
 
 struct State<F: Factory> {
-    shelves: Vec<Shelf<F::Instance>>,
+    /// By the workers' ids.
+    by_worker: Vec<WorkerInstances<F::Instance>>,
+    /// Calls that found no lease.
     queue: Edf<Waiter<F>>,
 }
 
-/// A call that waits: its home, and where its lease is to come.
-type Waiter<F> = (WorkerId, oneshot::Sender<Lease<F>>);
+/// A call that waits.
+struct Waiter<F: Factory> {
+    home: WorkerId,
+    /// Where its lease is to come.
+    sender: oneshot::Sender<Lease<F>>,
+}
 
 /// One worker's instances.
-struct Shelf<I> {
-    /// Instances lent out.
-    busy: usize,
+struct WorkerInstances<I> {
+    /// Leases that calls hold.
+    leased: usize,
     /// Used last in, first out, so that the ones at the front grow old.
     idle: Vec<I>,
     /// How many were never needed since the last sweep.
-    spare: usize,
+    unneeded: usize,
+}
+
+impl<I> WorkerInstances<I> {
+    fn none() -> Self {
+        Self { leased: 0, idle: Vec::new(), unneeded: 0 }
+    }
 }
 
 impl<F: Factory> Pool<F> {
     pub fn new(factory: F, workers: Arc<Workers>, limits: PoolLimits) -> Arc<Self> {
         let limits = PoolLimits { instances: limits.instances.max(1), ..limits };
-        let shelf = || Shelf { busy: 0, idle: Vec::new(), spare: 0 };
-        let shelves = workers.ids().map(|_| shelf()).collect();
+        let by_worker = workers.ids().map(|_| WorkerInstances::none()).collect();
         let pool = Arc::new(Self {
             factory,
             limits,
             workers,
-            state: Mutex::new(State { shelves, queue: Edf::new(limits.queue) }),
+            state: Mutex::new(State { by_worker, queue: Edf::new(limits.queue) }),
             left: AtomicU64::new(0),
         });
         let weak = Arc::downgrade(&pool);
@@ -90,7 +111,29 @@ impl<F: Factory> Pool<F> {
         pool
     }
 
-    /// A place for one call on one of the workers, as soon as there is one. To be used on that
+    /// Runs a call of `flow` that came on worker `home`: waits for a lease, and runs `work` with it, in
+    /// turn with other models, on the worker that the lease is for.
+    pub async fn run<W>(
+        self: &Arc<Self>,
+        home: WorkerId,
+        deadline: Instant,
+        flow: Flow,
+        work: impl FnOnce(Lease<F>) -> W,
+    ) -> Result<W::Output, PoolError>
+    where
+        W: Future<Output: Send> + Send + 'static,
+    {
+        let lease = self.lease(home, deadline).await?;
+        let worker = lease.worker();
+        let output = self.workers.run(home, worker, flow, work(lease)).await;
+        if self.factory.one_call_each() {
+            let pool = self.clone();
+            self.workers.spawn(worker, async move { pool.prepare(worker).await }).detach();
+        }
+        output.ok_or(PoolError::Lost)
+    }
+
+    /// A lease for one call on one of the workers, as soon as there is one. To be used on that
     /// worker. Fails at once where the queue is full, and at the deadline.
     pub async fn lease(
         self: &Arc<Self>,
@@ -99,11 +142,11 @@ impl<F: Factory> Pool<F> {
     ) -> Result<Lease<F>, PoolError> {
         let (lease, ticket) = {
             let mut state = self.state();
-            if let Some(lease) = self.place(&mut state, home) {
+            if let Some(lease) = self.try_lease(&mut state, home) {
                 return Ok(lease);
             }
             let (sender, lease) = oneshot::channel();
-            let ticket = state.queue.push(deadline, (home, sender));
+            let ticket = state.queue.push(deadline, Waiter { home, sender });
             (lease, ticket.map_err(|_| PoolError::Full(self.limits.queue))?)
         };
         let waiting = Waiting { pool: self, ticket: Some(ticket) };
@@ -116,60 +159,57 @@ impl<F: Factory> Pool<F> {
         }
     }
 
-    /// A place on one of the workers, where there is room.
-    fn place(self: &Arc<Self>, state: &mut State<F>, home: WorkerId) -> Option<Lease<F>> {
-        let room = |worker: WorkerId| state.shelves[worker.0].busy < self.limits.instances;
+    /// A lease on one of the workers, where there is room.
+    fn try_lease(self: &Arc<Self>, state: &mut State<F>, home: WorkerId) -> Option<Lease<F>> {
+        let room = |worker: WorkerId| state.by_worker[worker.0].leased < self.limits.instances;
         let worker = self.workers.choose(home, room)?;
-        let shelf = &mut state.shelves[worker.0];
-        shelf.busy += 1;
-        let instance = shelf.idle.pop();
-        shelf.spare = shelf.spare.min(shelf.idle.len());
+        let instances = &mut state.by_worker[worker.0];
+        instances.leased += 1;
+        let instance = instances.idle.pop();
+        instances.unneeded = instances.unneeded.min(instances.idle.len());
         let load = self.workers.enter(worker);
         Some(Lease { pool: self.clone(), worker, instance, load: Some(load) })
     }
 
-    /// A call has left `worker`: its place goes to the next that waits.
+    /// A call has left `worker`: its lease goes to the next that waits.
     fn release(self: &Arc<Self>, worker: WorkerId, instance: Option<F::Instance>) {
         let mut state = self.state();
-        let shelf = &mut state.shelves[worker.0];
-        shelf.busy -= 1;
-        shelf.idle.extend(instance);
+        let instances = &mut state.by_worker[worker.0];
+        instances.leased -= 1;
+        instances.idle.extend(instance);
         let next = match state.queue.is_empty() {
             true => None,
             false => state.queue.pop(Instant::now()),
         };
-        let Some((home, waiter)) = next else { return };
-        let lease = self.place(&mut state, home);
+        let Some(waiter) = next else { return };
+        let lease = self.try_lease(&mut state, waiter.home);
         drop(state);
         if let Some(lease) = lease {
             // One that has just left drops its lease here, which serves the next.
-            let _ = waiter.send(lease);
+            let _ = waiter.sender.send(lease);
         }
-    }
-
-    pub fn workers(&self) -> &Workers {
-        &self.workers
     }
 
     /// Makes an instance for the next call, where none waits for it: a model that never uses one
     /// twice has its fresh one ready.
-    pub async fn prepare(&self, worker: WorkerId) {
-        let ready = self.state().shelves.get(worker.0).is_none_or(|shelf| !shelf.idle.is_empty());
+    async fn prepare(&self, worker: WorkerId) {
+        let ready =
+            self.state().by_worker.get(worker.0).is_none_or(|instances| !instances.idle.is_empty());
         if !ready && let Ok(instance) = self.factory.create().await {
             self.stock(worker, instance);
         }
     }
 
-    /// Puts an instance made elsewhere on a worker's shelf.
+    /// Puts an instance made elsewhere among a worker's idle ones.
     pub fn stock(&self, worker: WorkerId, instance: F::Instance) {
         let mut state = self.state();
-        if let Some(shelf) = state.shelves.get_mut(worker.0) {
-            shelf.idle.push(instance);
+        if let Some(instances) = state.by_worker.get_mut(worker.0) {
+            instances.idle.push(instance);
         }
     }
 
-    fn evict(&self, which: impl FnMut(&mut Shelf<F::Instance>) -> Vec<F::Instance>) {
-        let old: Vec<_> = self.state().shelves.iter_mut().flat_map(which).collect();
+    fn evict(&self, which: impl FnMut(&mut WorkerInstances<F::Instance>) -> Vec<F::Instance>) {
+        let old: Vec<_> = self.state().by_worker.iter_mut().flat_map(which).collect();
         // Dropped here, after the lock.
         drop(old);
     }
@@ -178,7 +218,7 @@ impl<F: Factory> Pool<F> {
         &self.factory
     }
 
-    /// Calls that wait for a place.
+    /// Calls that wait for a lease.
     pub fn waiting(&self) -> usize {
         self.state().queue.len()
     }
@@ -188,14 +228,14 @@ impl<F: Factory> Pool<F> {
         self.left.load(Ordering::Relaxed)
     }
 
-    /// Instances lent out, on all workers.
+    /// Leases that calls hold, on all workers.
     pub fn busy(&self) -> usize {
-        self.state().shelves.iter().map(|shelf| shelf.busy).sum()
+        self.state().by_worker.iter().map(|instances| instances.leased).sum()
     }
 
     /// Instances kept for the next call, on all workers.
     pub fn idle(&self) -> usize {
-        self.state().shelves.iter().map(|shelf| shelf.idle.len()).sum()
+        self.state().by_worker.iter().map(|instances| instances.idle.len()).sum()
     }
 
     fn state(&self) -> MutexGuard<'_, State<F>> {
@@ -207,19 +247,19 @@ impl<F: Factory> Pool<F> {
 impl<F: Factory> IdleInstances for Pool<F> {
     /// Drops the instances that no call has needed since the last sweep; each worker keeps one.
     fn sweep(&self) {
-        self.evict(|shelf| {
-            let unused = shelf.spare.min(shelf.idle.len().saturating_sub(1));
-            let old = shelf.idle.drain(..unused).collect();
-            shelf.spare = shelf.idle.len();
+        self.evict(|instances| {
+            let unused = instances.unneeded.min(instances.idle.len().saturating_sub(1));
+            let old = instances.idle.drain(..unused).collect();
+            instances.unneeded = instances.idle.len();
             old
         });
     }
 
     /// Drops all idle instances.
     fn clear(&self) {
-        self.evict(|shelf| {
-            shelf.spare = 0;
-            std::mem::take(&mut shelf.idle)
+        self.evict(|instances| {
+            instances.unneeded = 0;
+            std::mem::take(&mut instances.idle)
         });
     }
 }
@@ -250,14 +290,14 @@ impl<F: Factory> Drop for Waiting<'_, F> {
     }
 }
 
-/// A place lent to one call, with an instance. Dropping it throws the instance away, which is right
+/// The right of one call to one instance. Dropping it throws the instance away, which is right
 /// for a call that failed or was given up; [`Lease::keep`] gives it back.
 pub struct Lease<F: Factory> {
     pool: Arc<Pool<F>>,
     worker: WorkerId,
     /// None until the first use where no idle one was there.
     instance: Option<F::Instance>,
-    /// None once the place has been given back.
+    /// None once it has been given back.
     load: Option<Load>,
 }
 
@@ -290,7 +330,7 @@ impl<F: Factory> Lease<F> {
 
 impl<F: Factory> Drop for Lease<F> {
     fn drop(&mut self) {
-        // The instance goes first, so that whoever gets the place finds its room free.
+        // The instance goes first, so that whoever is next finds its room free.
         drop(self.instance.take());
         if self.load.take().is_some() {
             self.pool.release(self.worker, None);

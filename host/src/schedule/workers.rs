@@ -27,7 +27,7 @@ use super::fair::{QueuedCall, RunQueue};
 
 /// A call that has computed for so long goes on in the background, where short calls do not wait
 /// for it.
-const BRIEF: Duration = Duration::from_millis(5);
+const FOREGROUND: Duration = Duration::from_millis(5);
 /// How far the background gives way to the workers (a thread's nice value, 0 to 19).
 const NICE: i32 = 10;
 
@@ -59,7 +59,8 @@ pub trait IdleInstances: Send + Sync {
 
 #[derive(Debug)]
 struct Worker {
-    brief: Thread,
+    /// Serves the connections, and runs each call at first.
+    foreground: Thread,
     /// A thread of lower priority, for calls that compute for long.
     background: Thread,
     /// Calls on it, suspended ones included.
@@ -91,7 +92,7 @@ impl Workers {
                 io::Result::Ok(Thread { runtime: handle, queue: Arc::default() })
             };
             Ok(Worker {
-                brief: thread(format!("tms-worker-{index}"), 0)?,
+                foreground: thread(format!("tms-worker-{index}"), 0)?,
                 background: thread(format!("tms-long-{index}"), NICE)?,
                 load: AtomicUsize::new(0),
             })
@@ -158,7 +159,7 @@ impl Workers {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        AbortOnDropHandle::new(self.worker(worker).brief.runtime.spawn(task))
+        AbortOnDropHandle::new(self.worker(worker).foreground.runtime.spawn(task))
     }
 
     /// Runs a call of `flow` that came on worker `home` on `worker`, in turn with other models; in
@@ -173,16 +174,16 @@ impl Workers {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        let Worker { brief, background, .. } = self.worker(worker);
+        let Worker { foreground, background, .. } = self.worker(worker);
         let mut call = Box::pin(call);
-        let queue = brief.queue.clone();
+        let queue = foreground.queue.clone();
         if worker == home {
-            if let Some(output) = computing(&mut call, queue, flow, BRIEF).await {
+            if let Some(output) = computing(&mut call, queue, flow, FOREGROUND).await {
                 return Some(output);
             }
         } else {
             let there = self.spawn(worker, async move {
-                let output = computing(&mut call, queue, flow, BRIEF).await;
+                let output = computing(&mut call, queue, flow, FOREGROUND).await;
                 (call, output)
             });
             let output;
