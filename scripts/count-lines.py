@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Counts the host's lines of code: without tests, comments and blank lines.
 
-"Tiny" is a promise: the host stays under 8 500 (docs/decisions/003-size.md). Prints one line a folder and the sum.
+A fact, not a bound (docs/decisions/003-size.md). Prints one line a folder and the sum.
 """
 
 import pathlib

@@ -25,6 +25,7 @@ mod workers; // workers, their memories, connections
 
 // What keeps the server up.
 mod fairness; // models that share a worker
+mod folders; // what may lie in the folder of models
 mod graph_limits; // a graph's queue and deadlines
 mod hostile; // attacks, one a file, each beside a neighbour who must not notice
 mod instances; // how long an instance lives; snapshots

@@ -299,11 +299,11 @@ fn unknown_model_in_tms_toml() {
 }
 
 #[tokio::test]
-async fn a_device_that_is_not_there() {
+async fn a_device_that_the_operator_wants_is_not_there() {
     let setup = Setup::new()
         .onnxruntime()
         .graph("scalar", "mine")
-        .file("mine/model.toml", "device = 'cuda:7'");
+        .config("[model.mine.graph]\ndevice = 'cuda:7'");
     let Some(refused) = setup.refused() else {
         return;
     };
@@ -311,6 +311,24 @@ async fn a_device_that_is_not_there() {
     let start = "tms: graph mine/model: device cuda:7 cannot be used with `";
     assert!(refused.starts_with(start) && refused.contains("libonnxruntime"), "{refused}");
     assert!(refused.contains("CUDA"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_device_that_a_model_wants_is_not_there() {
+    let setup = Setup::new()
+        .onnxruntime()
+        .graph("scalar", "mine")
+        .file("mine/model.toml", "device = 'cuda:7'")
+        .graph("scalar", "one_graph")
+        .file("one_graph/model.toml", "[graphs.model]\ndevice = 'tensorrt:0'")
+        .graph("scalar", "good");
+    let server = start!(setup);
+    assert_eq!(server.caller().await.list_models().await, serde_json::json!(["good"]));
+    let log = server.log();
+    for device in ["cuda:7", "tensorrt:0"] {
+        let reason = format!("not served: graph model: device {device} cannot be used with `");
+        assert!(log.contains(&reason), "{log}");
+    }
 }
 
 #[tokio::test]

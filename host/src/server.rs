@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{self, metrics::Metrics},
+    admin,
     config::{Settings, StopServer},
     grpc::{self, app::App, listen},
     nn, repository,
@@ -46,7 +46,7 @@ pub enum ServeError {
     #[error("the workers did not start: {0}")]
     Workers(std::io::Error),
     #[error(transparent)]
-    Models(#[from] repository::load::StartError),
+    Models(#[from] repository::StartError),
     #[error(transparent)]
     Grpc(#[from] grpc::serve::ServeError),
 }
@@ -91,7 +91,6 @@ pub async fn serve(
     let addresses: Vec<_> = addresses.collect();
     let page = settings.metrics.map(|address| listen::bind(&[address.ip()], address.port()));
     let page = page.transpose()?.unwrap_or_default();
-    let metrics = Arc::new(Metrics::default());
     let mut shutdown = pin!(shutdown);
     // On a worker: files may be slow, and must not keep a signal waiting.
     let workers = Workers::start(settings.workers).map_err(ServeError::Workers)?;
@@ -101,7 +100,7 @@ pub async fn serve(
         workers_end.0.spawn(WorkerId(0), async move { repository::load::begin(&settings) })
     };
     let (catalogue, plans) = tokio::select! {
-        planned = planning => planned.map_err(|e| repository::load::StartError(e.to_string()))??,
+        planned = planning => planned.map_err(|e| repository::StartError(e.to_string()))??,
         () = &mut shutdown => return Ok(()),
     };
     tracing::info!("calls are taken at {}; {} models load", urls(&addresses), plans.len());
@@ -114,7 +113,7 @@ pub async fn serve(
         max_message: settings.max_message,
     });
     let page_address = page.first().and_then(|listener| listener.local_addr().ok());
-    let registry = Arc::new(metrics.registry(app.catalogue.clone()));
+    let registry = Arc::new(admin::metrics::registry(app.catalogue.clone()));
     for listener in page {
         tokio::spawn(admin::page::serve(listener, registry.clone()));
     }
@@ -124,7 +123,7 @@ pub async fn serve(
         loop {
             tokio::time::sleep(TIDY).await;
             if swept.elapsed() >= SWEEP {
-                app.catalogue.sweep();
+                app.workers.sweep_idle();
                 swept = Instant::now();
             }
             if !app.catalogue.is_loaded() {
@@ -151,7 +150,7 @@ pub async fn serve(
     let (healthy, health_tells) = oneshot::channel();
     // Models that are ready are served while others load.
     let loading = async {
-        let load = repository::load::load(catalogue, plans, &settings, native, workers, &metrics);
+        let load = repository::load::load(catalogue, plans, &settings, native, workers);
         if let Err(e) = load.await {
             return e;
         }

@@ -134,6 +134,15 @@ impl Setup {
         Some(Server::start(command, self.folder).await)
     }
 
+    /// The server, once it is ready, started by a command made of the usual one.
+    pub async fn start_by(self, change: impl FnOnce(Command) -> Command) -> Option<Server> {
+        if !self.complete {
+            return None;
+        }
+        let command = change(self.command());
+        Some(Server::start(command, self.folder).await)
+    }
+
     /// The server, once it takes calls: some models may still load.
     pub async fn begin(self) -> Option<Server> {
         if !self.complete {

@@ -12,7 +12,6 @@ use std::{
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use tms::{
-    admin::metrics::Metrics,
     config::{ServeArgs, Settings, Threads},
     grpc::{
         app::{App, Arrived},
@@ -86,7 +85,6 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime starts");
         let workers = Workers::start(2).expect("the workers start");
-        let metrics = Metrics::default();
         let (catalogue, plans) = repository::load::begin(&settings).expect("there are models");
         let load = repository::load::load(
             catalogue.clone(),
@@ -94,7 +92,6 @@ impl Server {
             &settings,
             world::native(),
             workers.clone(),
-            &metrics,
         );
         runtime.block_on(load).expect("the models load");
         assert_eq!(catalogue.ready().count(), COMPONENTS.len() + 1);

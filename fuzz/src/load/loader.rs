@@ -11,7 +11,6 @@ use std::{
 };
 
 use tms::{
-    admin::metrics::Metrics,
     config::{ServeArgs, Settings, Threads},
     config::{limits::LimitSettings, values::Time},
     data::Input,
@@ -108,16 +107,12 @@ impl Loader {
         Ok(settings)
     }
 
-    fn catalogue(
-        &self,
-        settings: Settings,
-    ) -> Result<Arc<Catalogue>, repository::load::StartError> {
-        let (workers, metrics) = (self.workers.clone(), Metrics::default());
+    fn catalogue(&self, settings: Settings) -> Result<Arc<Catalogue>, repository::StartError> {
+        let workers = self.workers.clone();
         let loading = self.workers.spawn(WorkerId(0), async move {
             let (catalogue, plans) = repository::load::begin(&settings)?;
             let into = catalogue.clone();
-            repository::load::load(into, plans, &settings, world::native(), workers, &metrics)
-                .await?;
+            repository::load::load(into, plans, &settings, world::native(), workers).await?;
             Ok(catalogue)
         });
         self.runtime.block_on(async {
@@ -130,11 +125,11 @@ impl Loader {
         let Ok(model) = catalogue.get(name) else {
             return;
         };
-        let (catalogue, model) = (catalogue.clone(), model.clone());
+        let model = model.clone();
         let calling = self.workers.spawn(WorkerId(0), async move {
             let deadline = Instant::now() + SHORT;
             let call = Call { home: WorkerId(0), deadline, args: "{}" };
-            let answer = catalogue.run(&model, Input::Text("text".into()), &[], call).await;
+            let answer = model.run(Input::Text("text".into()), call).await;
             answer.map(|_| ()).map_err(|e| e.to_string())
         });
         let answer = self.runtime.block_on(async {

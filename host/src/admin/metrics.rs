@@ -7,106 +7,24 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
-    metrics::{
-        MetricType, counter::ConstCounter, counter::Counter, family::Family, gauge::ConstGauge,
-    },
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 
 use crate::{
-    models::{Model, model::Body},
+    models::{Body, Model, outcome::Outcome},
     nn::QueueStats,
     repository::Catalogue,
     sandbox::{Guest, Usage},
     schedule::Pool,
 };
 
-macro_rules! outcomes {
-    ($($(#[$doc:meta])* $outcome:ident $label:literal,)*) => {
-        /// What became of a call.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Outcome { $($(#[$doc])* $outcome,)* }
-
-        /// The labels, in the same order.
-        const OUTCOMES: &[&str] = &[$($label,)*];
-    };
-}
-
-outcomes! {
-    Ok "ok",
-    /// The request was wrong.
-    Caller "caller",
-    /// The model said that it failed, or broke a rule of its interface.
-    Model "model",
-    /// Something of the server's was missing.
-    Server "server",
-    Trap "trap",
-    /// No answer within the model's limit or the caller's deadline.
-    Timeout "timeout",
-    Cpu "cpu",
-    /// A fresh instance did not start.
-    Start "start",
-    /// Refused: too many waited.
-    Full "full",
-    /// The deadline passed in the queue.
-    Late "late",
-    /// The caller left.
-    Cancelled "cancelled",
-    /// Refused: the model failed too often just before.
-    Unavailable "unavailable",
-    /// The native run failed.
-    Graph "graph",
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CallLabels {
-    model: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ModelLabels {
-    model: String,
-}
-
-/// All counters of a server.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    calls: Family<CallLabels, Counter>,
-    refusals: Family<ModelLabels, Counter>,
-}
-
-/// One model's counters.
-#[derive(Debug)]
-pub struct Outcomes {
-    /// By outcome.
-    calls: Vec<Counter>,
-    /// How often it began to be refused for a while.
-    pub refusals: Counter,
-}
-
-impl Metrics {
-    pub fn model(&self, model: &str) -> Outcomes {
-        let model = model.to_owned();
-        let counter = |outcome: &&'static str| {
-            let labels = CallLabels { model: model.clone(), outcome };
-            self.calls.get_or_create(&labels).clone()
-        };
-        let calls = OUTCOMES.iter().map(counter).collect();
-        let refusals = self.refusals.get_or_create(&ModelLabels { model }).clone();
-        Outcomes { calls, refusals }
-    }
-
-    /// A registry of these counters and of what goes on in `catalogue`.
-    pub fn registry(&self, catalogue: Arc<Catalogue>) -> Registry {
-        let mut registry = Registry::default();
-        registry.register("tms_calls", "Calls that have ended, by outcome", self.calls.clone());
-        let help = "Times that a model began to be refused after too many failures in a row";
-        registry.register("tms_breaker_opened", help, self.refusals.clone());
-        registry.register_collector(Box::new(Now(catalogue)));
-        registry
-    }
+/// A registry of what goes on in `catalogue`.
+pub fn registry(catalogue: Arc<Catalogue>) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Now(catalogue)));
+    registry
 }
 
 /// The page that Prometheus reads (OpenMetrics 1.0 text).
@@ -114,31 +32,6 @@ pub fn page(registry: &Registry) -> Result<String, fmt::Error> {
     let mut page = String::new();
     text::encode(&mut page, registry)?;
     Ok(page)
-}
-
-impl Outcomes {
-    /// A call begins. It counts as cancelled unless [`Pending::end`] says otherwise.
-    pub fn begin(&self) -> Pending<'_> {
-        Pending { outcomes: self, outcome: Outcome::Cancelled }
-    }
-}
-
-/// A call that has not ended.
-pub struct Pending<'a> {
-    outcomes: &'a Outcomes,
-    outcome: Outcome,
-}
-
-impl Pending<'_> {
-    pub fn end(mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.outcomes.calls[self.outcome as usize].inc();
-    }
 }
 
 /// Of exemplars, which there are none of.
@@ -158,7 +51,16 @@ type OfModel = fn(&Model) -> Option<u64>;
 /// A metric of each graph.
 type OfGraph = fn(QueueStats) -> u64;
 
-const MODEL: [(&str, &str, MetricType, OfModel); 10] = [
+const MODEL: [(&str, &str, MetricType, OfModel); 11] = [
+    (
+        "tms_breaker_opened",
+        "Times that a model began to be refused after too many failures in a row",
+        MetricType::Counter,
+        |model| match &model.body {
+            Body::Component(component) => Some(component.openings()),
+            Body::Graph(_) => None,
+        },
+    ),
     ("tms_calls_in_flight", "Calls that have an instance", MetricType::Gauge, |model| {
         Some(pool(model)?.busy() as u64)
     }),
@@ -187,7 +89,8 @@ const MODEL: [(&str, &str, MetricType, OfModel); 10] = [
         Some(usage(model)?.log_lines_dropped.load(Relaxed))
     }),
     ("tms_model_refused", "1 while refused after failures", MetricType::Gauge, |model| {
-        Some(model.breaker.refuses(std::time::Instant::now()).is_some().into())
+        pool(model)?;
+        Some(model.refuses().is_some().into())
     }),
 ];
 
@@ -207,10 +110,7 @@ const GRAPH: [(&str, &str, MetricType, OfGraph); 5] = [
 ];
 
 fn pool(model: &Model) -> Option<&Pool<Guest>> {
-    match &model.body {
-        Body::Component(pool) => Some(pool),
-        Body::Graph(_) => None,
-    }
+    model.pool()
 }
 
 fn usage(model: &Model) -> Option<&Usage> {
@@ -219,6 +119,7 @@ fn usage(model: &Model) -> Option<&Usage> {
 
 impl Collector for Now {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        self.calls(&mut encoder)?;
         for (name, help, kind, of) in MODEL {
             let values = self.0.ready().filter_map(|m| Some((m.name.as_str(), of(m)?)));
             family(&mut encoder, (name, help, kind), "model", values)?;
@@ -232,6 +133,20 @@ impl Collector for Now {
 }
 
 impl Now {
+    /// How calls ended.
+    fn calls(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Calls that have ended, by outcome";
+        let mut metric = encoder.encode_descriptor("tms_calls", help, None, MetricType::Counter)?;
+        for model in self.0.ready() {
+            for outcome in Outcome::ALL {
+                let labels = [("model", model.name.as_str()), ("outcome", outcome.label())];
+                let metric = metric.encode_family(&labels)?;
+                ConstCounter::new(model.outcomes.count(*outcome)).encode(metric)?;
+            }
+        }
+        Ok(())
+    }
+
     /// How many calls there were in each run.
     fn batches(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let help = "Calls in one native run";

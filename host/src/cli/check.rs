@@ -2,6 +2,7 @@
 //! with what that gains here.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     io::Write as _,
     path::{Path, PathBuf},
@@ -12,11 +13,14 @@ use clap::Args;
 
 use crate::{
     config::{ServeArgs, Settings, Threads},
-    nn::{self, Gain},
+    nn::{self, Gain, GraphOptions},
     repository::{
-        folder::{self, Folder},
-        plan,
+        Catalogue, StartError,
+        folder::{self, Contents, Folder},
+        load,
+        plan::{self, Plan},
     },
+    schedule::Workers,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -40,6 +44,10 @@ pub struct CheckArgs {
     /// Threads of native inference [default: cores]
     #[arg(long, env = "TMS_THREADS")]
     pub threads: Option<Threads>,
+
+    /// Folder for compiled code, closed to other users [default: tms in the user's cache folder]
+    #[arg(long, env = "TMS_CACHE")]
+    pub cache: Option<PathBuf>,
 }
 
 /// What there is to say of the folders has been said; this many of them have something wrong.
@@ -49,32 +57,45 @@ pub enum Error {
     Problems(usize),
     #[error("`{}` cannot be read: {problem}", folder.display())]
     Folder { folder: PathBuf, problem: std::io::Error },
-    #[error("`{}` is no model's folder and holds none", .0.display())]
-    Empty(PathBuf),
+    #[error("`{}` is no model's folder and holds none{}", folder.display(), reason)]
+    Empty { folder: PathBuf, reason: String },
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
     #[error(transparent)]
     Native(#[from] nn::StartError),
+    /// What would keep a server from starting.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the models cannot be tried: {0}")]
+    Runtime(#[from] std::io::Error),
 }
 
-/// Prints what there is to say of each model.
+/// Loads each model as `tms serve` does, and prints what there is to say of it.
 pub fn check(args: &CheckArgs) -> Result<(), Error> {
     let settings = Settings::resolve(ServeArgs {
         config: args.config.clone(),
         onnxruntime: args.onnxruntime.clone(),
         threads: args.threads,
+        cache: args.cache.clone(),
+        // Each worker has instances of its own; one is enough to try a model.
+        workers: Threads::new(1),
         ..ServeArgs::default()
     })?;
-    let runtime = nn::Runtime::start(&nn::Options {
+    let native = nn::Options {
         onnxruntime: settings.onnxruntime.clone(),
         threads: Some(settings.threads),
         ..nn::Options::default()
-    })?;
+    };
+    let runtime = nn::Runtime::start(&native)?;
     let mut problems = 0;
     for folder in &args.folders {
-        for folder in models(folder)? {
-            let mut report = format!("{}\n", folder.name);
-            let fine = one(folder, &settings, &runtime, args.max_batch, &mut report);
+        let folders = models(folder)?;
+        let names: Vec<_> = folders.iter().map(|folder| folder.name.clone()).collect();
+        let folders = with_granted(folders, &settings);
+        let loaded = load_all(folders, &settings, native.clone())?;
+        for name in names {
+            let mut report = format!("{name}\n");
+            let fine = loaded.report(&name, &runtime, args.max_batch, &mut report);
             problems += usize::from(!fine);
             // Whoever reads it may have seen enough.
             let _ = write!(std::io::stdout(), "{report}");
@@ -84,73 +105,129 @@ pub fn check(args: &CheckArgs) -> Result<(), Error> {
 }
 
 /// The folder itself where it is a model, else the models in it.
-fn models(folder: &Path) -> Result<Vec<Folder>, Error> {
-    let fail = |problem| Error::Folder { folder: folder.to_owned(), problem };
-    let path = folder.canonicalize().map_err(fail)?;
-    let itself = folder::read(&path).map_err(fail)?;
+fn models(path: &Path) -> Result<Vec<Folder>, Error> {
+    let fail = |problem| Error::Folder { folder: path.to_owned(), problem };
+    let folder = path.canonicalize().map_err(fail)?;
+    // Only what cannot be read at all ends the check here: the rest is said model by model.
+    std::fs::read_dir(&folder).map_err(fail)?;
     // A folder of models may have a Cargo.toml too, for all of them.
-    let (itself, source) = match itself {
-        Some(model) if model.component.is_none() && model.graphs.is_empty() => (None, Some(model)),
-        itself => (itself, None),
+    let (itself, source, reason) = match folder::read(&folder) {
+        Contents::Model(model) if model.component.is_none() && model.graphs.is_empty() => {
+            (None, Some(model), String::new())
+        }
+        Contents::Model(model) => (Some(model), None, String::new()),
+        Contents::Nothing(reason) => (None, None, format!(": {reason}")),
     };
     if let Some(itself) = itself {
         return Ok(vec![itself]);
     }
-    let mut found = folder::scan(&path).map_err(fail)?;
+    let mut found = folder::scan(&folder).map_err(fail)?.folders;
     if found.is_empty() {
         found.extend(source);
     }
-    if found.is_empty() { Err(Error::Empty(folder.to_owned())) } else { Ok(found) }
+    match found.is_empty() {
+        true => Err(Error::Empty { folder: path.to_owned(), reason }),
+        false => Ok(found),
+    }
 }
 
-/// Reports on one model. False where it cannot be served.
-fn one(
-    folder: Folder,
-    settings: &Settings,
-    runtime: &nn::Runtime,
-    rows: usize,
-    report: &mut String,
-) -> bool {
-    let plan = match plan::plan(folder, settings) {
-        Ok(plan) => plan,
-        Err(problem) => {
-            let _ = writeln!(report, "    not served: {problem}");
-            return false;
+/// With the models whose graphs tms.toml lets these use: they lie beside them.
+fn with_granted(mut folders: Vec<Folder>, settings: &Settings) -> Vec<Folder> {
+    let mut known: BTreeSet<_> = folders.iter().map(|folder| folder.name.clone()).collect();
+    let mut owners = Vec::new();
+    for folder in &folders {
+        let granted = settings.model.get(&folder.name).map_or(&[][..], |own| &own.graphs);
+        for graph in granted {
+            let owner = graph.split('/').next().unwrap_or_default();
+            let beside = folder.path.with_file_name(owner);
+            if known.insert(owner.to_owned())
+                && let Contents::Model(model) = folder::read(&beside)
+            {
+                owners.push(model);
+            }
         }
-    };
-    let mut fine = true;
-    if plan.component.is_some() {
-        let _ = writeln!(report, "    model.wasm: a component for this server");
     }
-    for (name, path) in &plan.folder.graphs {
-        let tried = plan::options(&plan, name)
-            .and_then(|options| Ok((options.batch, try_batches(runtime, path, &options, rows)?)));
-        let line = match tried {
-            Ok((Some(_), Err(reason))) => {
-                fine = false;
-                format!("not served: batch = true, but it cannot be batched: {reason}")
-            }
-            Ok((None, Err(reason))) => format!("cannot be batched: {reason}"),
-            Ok((set, Ok(gains))) => verdict(set.is_some(), &gains),
-            Err(problem) => {
-                fine = false;
-                format!("not served: {problem}")
-            }
-        };
-        let _ = writeln!(report, "    {name}: {line}");
-    }
-    fine
+    folders.extend(owners);
+    folders
 }
 
-type Tried = Result<Vec<Gain>, String>;
+/// How a graph is served.
+struct PlannedGraph {
+    model: String,
+    name: String,
+    path: PathBuf,
+    /// Or why its settings cannot be used.
+    options: Result<GraphOptions, String>,
+}
 
-fn try_batches(
-    runtime: &nn::Runtime,
-    path: &Path,
-    options: &nn::GraphOptions,
-    rows: usize,
-) -> Result<Tried, String> {
-    runtime.try_batches(path, options, rows).map_err(|e| e.to_string())
+/// Models as a server would have them, and the graphs to try.
+struct Loaded {
+    catalogue: std::sync::Arc<Catalogue>,
+    graphs: Vec<PlannedGraph>,
+}
+
+fn load_all(
+    folders: Vec<Folder>,
+    settings: &Settings,
+    native: nn::Options,
+) -> Result<Loaded, Error> {
+    let planned = plan::plan_each(folders, settings).collect();
+    let (catalogue, plans) = load::begin_with(planned);
+    let graphs = plans.iter().flat_map(graphs_of).collect();
+    let workers = Workers::start(settings.workers)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let load = load::load(catalogue.clone(), plans, settings, native, workers.clone());
+    let result = runtime.block_on(load);
+    workers.stop();
+    result?;
+    Ok(Loaded { catalogue, graphs })
+}
+
+fn graphs_of(plan: &Plan) -> Vec<PlannedGraph> {
+    let graphs = plan.folder.graphs.iter();
+    let planned = graphs.map(|(name, path)| PlannedGraph {
+        model: plan.folder.name.clone(),
+        name: name.clone(),
+        path: path.clone(),
+        options: plan::options(plan, name),
+    });
+    planned.collect()
+}
+
+impl Loaded {
+    /// Reports on one model. False where it cannot be served.
+    fn report(&self, model: &str, runtime: &nn::Runtime, rows: usize, report: &mut String) -> bool {
+        let failed = self.catalogue.failed().find(|(name, _)| *name == model);
+        if let Some((_, reason)) = failed {
+            let _ = writeln!(report, "    not served: {reason}");
+        }
+        if let Ok(ready) = self.catalogue.get(model) {
+            if let Some(about) = &ready.about {
+                let _ = writeln!(report, "    {about}");
+            }
+            let _ = writeln!(report, "    takes {}", ready.description.accepted());
+        }
+        for graph in self.graphs.iter().filter(|graph| graph.model == model) {
+            if let Some(line) = graph.try_batches(runtime, rows) {
+                let _ = writeln!(report, "    {}: {line}", graph.name);
+            }
+        }
+        failed.is_none()
+    }
+}
+
+impl PlannedGraph {
+    /// What batching would gain. None for a graph that does not load: the model's line says why.
+    fn try_batches(&self, runtime: &nn::Runtime, rows: usize) -> Option<String> {
+        let options = self.options.as_ref().ok()?;
+        let is_set = options.batch.is_some();
+        match runtime.try_batches(&self.path, options, rows).ok()? {
+            Ok(gains) => Some(verdict(is_set, &gains)),
+            // Said already.
+            Err(_) if is_set => None,
+            Err(reason) => Some(format!("cannot be batched: {reason}")),
+        }
+    }
 }
 
 /// What the runs of each size cost a row, and what follows.

@@ -56,7 +56,8 @@ impl Cli {
             Command::Serve(args) => serve::serve(args),
             Command::Build(args) => Ok(build::build(&args)?),
             Command::Check(args) => {
-                crate::logging::start("warn")?;
+                // The report has the reasons, at the model that they belong to.
+                crate::logging::start("warn,tms::not_served=off")?;
                 Ok(check::check(&args)?)
             }
             Command::Call(args) => {

@@ -5,8 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use tonic::{Request, Response as Reply, Status};
 
 use crate::{
-    data::{Input, NamedTensor},
-    models::{Model, model::Body},
+    models::{Body, Model},
     nn::TensorInfo,
     repository::Unready,
 };
@@ -123,17 +122,12 @@ impl GrpcInferenceService for InferenceService {
         let model = self.model(&mut caller, name, version).await?;
         let typed = request.raw_input_contents.is_empty() && !request.inputs.is_empty();
         let inputs = tensors::from_proto(request.inputs, request.raw_input_contents)?;
-        let args = arguments(request.parameters);
         let wanted: Vec<_> = request.outputs.into_iter().map(|o| o.name).collect();
-        let output = self
-            .0
-            .catalogue
-            .run(model, Input::Tensors(inputs), &wanted, caller.call(model, &args))
-            .await
-            .map_err(|e| status::run(&model.name, e))?;
+        let args = || arguments(request.parameters);
+        let output = model.infer(inputs, &wanted, args, caller.call(model, "{}")).await;
+        let output = output.map_err(|e| status::run(model, &e))?;
         let batch = output.batch;
-        let outputs = select(output.tensors, &wanted)?;
-        let (outputs, raw_output_contents) = tensors::to_proto(outputs, typed);
+        let (outputs, raw_output_contents) = tensors::to_proto(output.tensors, typed);
         let json = output.json.map(|json| {
             let parameter_choice = Some(ParameterChoice::StringParam(json));
             ("json".to_owned(), InferParameter { parameter_choice })
@@ -148,25 +142,6 @@ impl GrpcInferenceService for InferenceService {
         };
         self.0.reply(reply, batch)
     }
-}
-
-/// The outputs that are wanted, in that order; all where none is named.
-fn select(mut tensors: Vec<NamedTensor>, wanted: &[String]) -> Result<Vec<NamedTensor>, Status> {
-    if wanted.is_empty() {
-        return Ok(tensors);
-    }
-    wanted
-        .iter()
-        .map(|name| {
-            let found = tensors.iter().position(|(n, _)| n == name);
-            found.map(|i| tensors.swap_remove(i)).ok_or_else(|| {
-                let name = status::escape(name);
-                Status::invalid_argument(format!(
-                    "the model gives no output `{name}`, or not twice"
-                ))
-            })
-        })
-        .collect()
 }
 
 /// A request's parameters as the JSON arguments of a component.

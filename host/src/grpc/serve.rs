@@ -195,13 +195,13 @@ async fn follow_refusals(health: &HealthReporter, app: &App) {
     let mut refused = BTreeSet::new();
     loop {
         if refused.is_empty() {
-            app.catalogue.tripped.notified().await;
+            app.catalogue.refusing.notified().await;
         } else {
             tokio::time::sleep(FOLLOW).await;
         }
         for model in app.catalogue.ready() {
             let name = model.name.as_str();
-            let refuses = model.breaker.refuses(Instant::now()).is_some();
+            let refuses = model.refuses().is_some();
             let status = match refuses {
                 true if refused.insert(name) => ServingStatus::NotServing,
                 false if refused.remove(name) => ServingStatus::Serving,

@@ -28,8 +28,7 @@ impl ServerService {
     ) -> Result<Reply<Response>, Status> {
         let model = self.0.model(&mut caller, model).await?;
         let call = caller.call(model, arguments(args)?);
-        let output = self.0.catalogue.run(model, input, &[], call).await;
-        let output = output.map_err(|e| status::run(&model.name, e))?;
+        let output = model.run(input, call).await.map_err(|e| status::run(model, &e))?;
         let batch = output.batch;
         let (data, Parts { image, tensors }) = split(output);
         self.0.reply(Response { data, image, tensors, batch: Vec::new() }, batch)
@@ -45,8 +44,8 @@ impl ServerService {
     ) -> Result<Reply<Response>, Status> {
         let model = self.0.model(&mut caller, model).await?;
         let call = caller.call(model, arguments(args)?);
-        let outputs = self.0.catalogue.run_batch(model, kind, inputs, call).await;
-        let outputs = outputs.map_err(|e| status::run(&model.name, e))?;
+        let outputs = model.run_batch(kind, inputs, call).await;
+        let outputs = outputs.map_err(|e| status::run(model, &e))?;
         let largest = outputs.iter().filter_map(|output| output.batch).max();
         let (data, mut batch): (Vec<_>, Vec<_>) = outputs.into_iter().map(split).unzip();
         if batch.iter().all(|parts| *parts == Parts::default()) {

@@ -3,11 +3,8 @@
 use tonic::{Code, Status};
 
 use crate::{
-    models::RunError,
-    nn::NnError,
+    models::{Model, RunError, outcome::Outcome},
     repository::{Catalogue, Unready},
-    sandbox::CallError,
-    schedule::PoolError,
 };
 
 /// A name that cannot be called. An unknown one comes with those that are known.
@@ -37,29 +34,22 @@ pub fn escape(text: &str) -> String {
     text.chars().take(100).flat_map(char::escape_debug).collect()
 }
 
-pub fn run(model: &str, error: RunError) -> Status {
-    let code = match &error {
-        RunError::Unaccepted { .. } => Code::InvalidArgument,
-        RunError::Pool(PoolError::Full(_)) => Code::ResourceExhausted,
-        RunError::Lost | RunError::Refused(_) => Code::Unavailable,
-        RunError::Pool(PoolError::Late) | RunError::GraphLate => Code::DeadlineExceeded,
-        RunError::Guest(error) | RunError::Start(error) => match error {
-            CallError::Caller(_) => Code::InvalidArgument,
-            CallError::Model(_) | CallError::Trap(_) => Code::Internal,
-            CallError::Server(_) => Code::Unavailable,
-            CallError::Timeout(_) | CallError::Cpu(_) | CallError::Start(_) => {
-                Code::DeadlineExceeded
-            }
-            CallError::PoolFull => Code::ResourceExhausted,
-        },
-        RunError::Graph(error) => match error {
-            NnError::InvalidInput(_) => Code::InvalidArgument,
-            NnError::Runtime(_) | NnError::Broken(_) => Code::Internal,
-            NnError::Busy(_) => Code::ResourceExhausted,
-            NnError::Cancelled => Code::Cancelled,
-        },
+/// A failed call. What became of it decides the code.
+pub fn run(model: &Model, error: &RunError) -> Status {
+    let code = match error.outcome(model.timeout) {
+        Outcome::Ok => Code::Ok,
+        Outcome::Unfit | Outcome::Caller => Code::InvalidArgument,
+        Outcome::Model | Outcome::Trap | Outcome::Start | Outcome::Graph => Code::Internal,
+        Outcome::Server | Outcome::Lost | Outcome::Unavailable => Code::Unavailable,
+        Outcome::Timeout
+        | Outcome::Deadline
+        | Outcome::Cpu
+        | Outcome::StartLate
+        | Outcome::Late => Code::DeadlineExceeded,
+        Outcome::Full => Code::ResourceExhausted,
+        Outcome::Cancelled => Code::Cancelled,
     };
-    Status::new(code, fit(&format!("model `{model}`: {error}")))
+    Status::new(code, fit(&format!("model `{}`: {error}", model.name)))
 }
 
 /// A message travels in an HTTP header: peers refuse headers of more than some kilobytes. And it ends

@@ -1,51 +1,123 @@
 //! One model: what it takes and gives, and what answers for it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::{
-    admin::metrics::Outcomes,
-    breaker::Breaker,
-    data::{Description, Kind},
-    nn::Graph,
-    sandbox::{CallError, Guest, Instance},
-    schedule::{Factory, Pool},
+    data::{Description, Input, Kind, NamedTensor, Output},
+    sandbox::Guest,
+    schedule::Pool,
 };
 
-use super::RunError;
+use super::{Call, RunError, accepts, bare_graph::BareGraph, component::Component, outcome::*};
 
-impl Factory for Guest {
-    type Instance = Instance;
-    type Error = CallError;
-
-    async fn create(&self) -> Result<Instance, CallError> {
-        self.instantiate().await
-    }
-}
-
+/// A model that is ready to answer.
 pub struct Model {
     pub name: String,
+    /// One sentence for people, from its model.toml.
+    pub about: Option<String>,
     pub description: Description,
     /// [height, width, channels] that suits the model; None where any size does.
     pub input_shape: Option<Vec<u32>>,
     /// The longest that a call may take, waiting included.
     pub timeout: Duration,
     pub body: Body,
-    pub breaker: Breaker,
+    /// How its calls ended, for as long as it is served.
     pub outcomes: Outcomes,
 }
 
+/// What answers for a model.
 pub enum Body {
-    Component(Arc<Pool<Guest>>),
-    /// A graph without a component, served as it is.
-    Graph(Graph),
+    Component(Component),
+    Graph(BareGraph),
 }
 
 impl Model {
-    /// Refuses kinds of request that the model does not take.
-    pub fn check(&self, kind: Kind) -> Result<(), RunError> {
-        if self.description.accepts(kind) {
-            return Ok(());
-        }
-        Err(RunError::Unaccepted { accepts: self.description.accepted(), got: kind.phrase() })
+    /// Answers a text or an image.
+    pub async fn run(&self, input: Input, call: Call<'_>) -> Result<Output, RunError> {
+        self.counted(async {
+            accepts::kind(&self.description, input.kind())?;
+            match &self.body {
+                Body::Component(component) => component.run(self, input, call).await,
+                // It accepts no kind of request that comes this way.
+                Body::Graph(_) => Err(accepts::refuse(&self.description, input.kind())),
+            }
+        })
+        .await
     }
+
+    /// Answers the requests of one batch call, all of one kind: one output for each.
+    pub async fn run_batch(
+        &self,
+        kind: Kind,
+        inputs: Vec<Input>,
+        call: Call<'_>,
+    ) -> Result<Vec<Output>, RunError> {
+        self.counted(async {
+            accepts::kind(&self.description, kind)?;
+            match &self.body {
+                // There is nothing to ask the model.
+                Body::Component(_) if inputs.is_empty() => Ok(Vec::new()),
+                Body::Component(component) => component.run_batch(self, inputs, call).await,
+                Body::Graph(_) => Err(accepts::refuse(&self.description, kind)),
+            }
+        })
+        .await
+    }
+
+    /// Answers named tensors with those that are wanted, in that order; with all where `wanted` is empty.
+    /// `args` gives the caller's JSON arguments: only a component takes any.
+    pub async fn infer(
+        &self,
+        tensors: Vec<NamedTensor>,
+        wanted: &[String],
+        args: impl FnOnce() -> String,
+        call: Call<'_>,
+    ) -> Result<Output, RunError> {
+        self.counted(async {
+            accepts::kind(&self.description, Kind::Tensors)?;
+            match &self.body {
+                Body::Component(component) => {
+                    accepts::tensors(&self.description, &tensors)?;
+                    let args = args();
+                    let call = Call { args: &args, ..call };
+                    let output = component.run(self, Input::Tensors(tensors), call).await?;
+                    accepts::select(output, wanted)
+                }
+                Body::Graph(graph) => graph.run(tensors, wanted, call.deadline).await,
+            }
+        })
+        .await
+    }
+
+    /// The instances of its component, where it has one.
+    pub fn pool(&self) -> Option<&Pool<Guest>> {
+        match &self.body {
+            Body::Component(component) => Some(component.pool()),
+            Body::Graph(_) => None,
+        }
+    }
+
+    /// How much longer its calls are refused after too many failures; None where they are let through.
+    pub fn refuses(&self) -> Option<Duration> {
+        match &self.body {
+            Body::Component(component) => component.refuses(),
+            Body::Graph(_) => None,
+        }
+    }
+
+    /// Waits for an answer and counts what became of the call, also where nobody waits any more.
+    async fn counted<T>(
+        &self,
+        answer: impl Future<Output = Result<T, RunError>>,
+    ) -> Result<T, RunError> {
+        let pending = self.outcomes.begin();
+        let answer = answer.await;
+        pending.end(call_outcome(&answer, self.timeout));
+        answer
+    }
+}
+
+/// How a call ended to a model with this limit of time.
+pub(super) fn call_outcome<T>(answer: &Result<T, RunError>, limit: Duration) -> Outcome {
+    answer.as_ref().map_or_else(|error| error.outcome(limit), |_| Outcome::Ok)
 }

@@ -6,12 +6,7 @@ use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::Notify;
 
 use super::slots::Slots;
-use crate::{
-    models::{Model, model::Body},
-    nn::Graph,
-    sandbox::Guest,
-    schedule::Pool,
-};
+use crate::{models::Model, nn::Graph, sandbox::Guest, schedule::Pool};
 
 /// Why a name cannot be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +23,8 @@ pub struct Catalogue {
     models: Slots<Arc<Model>>,
     /// By "model/graph".
     graphs: Slots<Graph>,
-    /// A model begins to be refused for a while.
-    pub tripped: Notify,
+    /// Told when a model begins to be refused for a while.
+    pub refusing: Arc<Notify>,
 }
 
 impl Catalogue {
@@ -38,7 +33,7 @@ impl Catalogue {
         models: impl IntoIterator<Item = String>,
         graphs: impl IntoIterator<Item = String>,
     ) -> Self {
-        Self { models: Slots::new(models), graphs: Slots::new(graphs), tripped: Notify::new() }
+        Self { models: Slots::new(models), graphs: Slots::new(graphs), refusing: Arc::default() }
     }
 
     pub fn add(&self, model: Model) {
@@ -108,19 +103,9 @@ impl Catalogue {
         self.models.changed()
     }
 
-    /// Drops instances that have long been idle.
-    pub fn sweep(&self) {
-        self.pools().for_each(|pool| pool.sweep());
-    }
-
-    /// Drops all idle instances.
-    pub fn clear(&self) {
-        self.pools().for_each(|pool| pool.clear());
-    }
-
     /// Instances and large tensors thrown away so far.
     pub fn discarded(&self) -> u64 {
-        let discarded = |pool: &Arc<Pool<Guest>>| {
+        let discarded = |pool: &Pool<Guest>| {
             let usage = pool.factory().usage();
             usage.instances_discarded.load(Ordering::Relaxed)
                 + usage.large_freed.load(Ordering::Relaxed)
@@ -133,10 +118,7 @@ impl Catalogue {
         self.pools().map(|pool| pool.busy()).sum()
     }
 
-    fn pools(&self) -> impl Iterator<Item = &Arc<Pool<Guest>>> {
-        self.ready().filter_map(|model| match &model.body {
-            Body::Component(pool) => Some(pool),
-            Body::Graph(_) => None,
-        })
+    fn pools(&self) -> impl Iterator<Item = &Pool<Guest>> {
+        self.ready().filter_map(|model| model.pool())
     }
 }

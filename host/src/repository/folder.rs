@@ -1,4 +1,5 @@
-//! What lies in the folder of models: one folder a model, with a component, graphs, or both.
+//! What lies in the folder of models: one folder a model, with a component, graphs, or both. Whatever
+//! else lies there, readable or not, stops nobody: it is passed over, or fails its own model.
 
 use std::{
     collections::BTreeMap,
@@ -8,6 +9,23 @@ use std::{
 
 /// Endings of graph files, without the dot.
 const GRAPH_ENDINGS: [&str; 1] = ["onnx"];
+
+/// Weights in other formats: nobody serves them, and whoever put them there wants to know.
+const UNSERVED_ENDINGS: [&str; 11] =
+    ["pt", "pth", "pt2", "safetensors", "tflite", "pb", "h5", "keras", "ubj", "joblib", "pkl"];
+
+/// Names that no model may have: the health service knows the server itself by it.
+const RESERVED: [&str; 1] = ["TinyModelServer"];
+
+/// Folders that file systems, archives and tools leave behind.
+const LEAVINGS: [&str; 6] = [
+    "lost+found",
+    "__MACOSX",
+    "__pycache__",
+    "@eaDir",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+];
 
 /// One model's folder, read but not loaded.
 #[derive(Debug)]
@@ -20,63 +38,154 @@ pub struct Folder {
     pub graphs: BTreeMap<String, PathBuf>,
     /// Rust source without `model.wasm` has `Cargo.toml`.
     pub has_source: bool,
+    /// `model.toml`, where there is anything of that name.
     pub manifest: Option<PathBuf>,
+    /// Why it cannot be served, as far as its files say.
+    pub problem: Option<String>,
 }
 
-/// The models' folders, sorted by name. Files, hidden folders and folders that hold nothing of a
-/// model's are passed over.
-pub fn scan(models: &Path) -> io::Result<Vec<Folder>> {
-    let mut folders = Vec::new();
+/// What lies in a folder of models.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// The models' folders, sorted by name.
+    pub folders: Vec<Folder>,
+    /// Folders that hold nothing of a model's, by name, with the reason.
+    pub passed_over: BTreeMap<String, String>,
+}
+
+/// The models' folders. Files, hidden folders and what tools leave behind are passed over.
+pub fn scan(models: &Path) -> io::Result<Scan> {
+    let mut scan = Scan::default();
     for entry in fs::read_dir(models)? {
-        let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.is_dir() {
-            folders.extend(read(&path)?);
-        }
-    }
-    folders.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(folders)
-}
-
-/// A folder, if it is a model's.
-pub fn read(path: &Path) -> io::Result<Option<Folder>> {
-    let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
-        tracing::warn!("{} is passed over: its name is not UTF-8", path.display());
-        return Ok(None);
-    };
-    let mut graphs = BTreeMap::new();
-    for entry in fs::read_dir(path)? {
-        let file = entry?.path();
-        let ending = file.extension().and_then(|e| e.to_str());
-        if !ending.is_some_and(|e| GRAPH_ENDINGS.contains(&e)) {
+        let path = match entry {
+            Ok(entry) => entry.path(),
+            Err(e) => {
+                tracing::warn!("an entry of {} is passed over: {e}", models.display());
+                continue;
+            }
+        };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            tracing::warn!("{} is passed over: its name is not UTF-8", path.display());
+            continue;
+        };
+        if name.contains(char::is_control) {
+            tracing::warn!("{name:?} is passed over: a model's name has no control characters");
             continue;
         }
-        if let Some(graph) = file.file_stem().and_then(|n| n.to_str()) {
-            graphs.insert(graph.to_owned(), file.clone());
+        if is_leaving(name) || LEAVINGS.contains(&name) {
+            tracing::debug!("{} is passed over: tools leave it behind", path.display());
+            continue;
+        }
+        match fs::metadata(&path) {
+            Ok(metadata) if !metadata.is_dir() => continue,
+            Ok(_) => {}
+            // A link to a folder that is gone was to be a model, like a folder that may not be read.
+            Err(e) if is_file_name(name) => {
+                tracing::warn!("{} is passed over: {e}", path.display());
+                continue;
+            }
+            Err(_) => {}
+        }
+        match read(&path) {
+            Contents::Model(folder) => scan.folders.push(folder),
+            Contents::Nothing(reason) => {
+                scan.passed_over.insert(name.to_owned(), reason);
+            }
         }
     }
-    let there = |file: &str| Some(path.join(file)).filter(|file| file.is_file());
-    let folder = Folder {
-        name: name.to_owned(),
-        component: there("model.wasm"),
-        graphs,
-        has_source: there("Cargo.toml").is_some(),
-        manifest: there("model.toml"),
+    scan.folders.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(scan)
+}
+
+/// What a folder holds.
+pub enum Contents {
+    /// A model, though it may have a problem.
+    Model(Folder),
+    /// Nothing of a model's: what is missing, in words.
+    Nothing(String),
+}
+
+/// Reads one folder. A folder that cannot be read is a model with that problem.
+pub fn read(path: &Path) -> Contents {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let mut folder = Folder {
+        name,
         path: path.to_owned(),
+        component: None,
+        graphs: BTreeMap::new(),
+        has_source: false,
+        manifest: None,
+        problem: None,
     };
-    if folder.component.is_none() && folder.graphs.is_empty() && !folder.has_source {
-        tracing::debug!("{} is passed over: it holds no model", path.display());
-        return Ok(None);
+    let names = match file_names(path) {
+        Ok(names) => names,
+        Err(e) => {
+            folder.problem = Some(format!("its folder cannot be read: {e}"));
+            return Contents::Model(folder);
+        }
+    };
+    let mut unserved = Vec::new();
+    let mut unusable = Vec::new();
+    for name in &names {
+        if is_leaving(name) {
+            continue;
+        }
+        let file = path.join(name);
+        let (stem, ending) = match name.rsplit_once('.') {
+            Some((stem, ending)) => (stem, ending),
+            None => (name.as_str(), ""),
+        };
+        let is_graph = GRAPH_ENDINGS.contains(&ending);
+        match name.as_str() {
+            "Cargo.toml" => folder.has_source = true,
+            // Whatever it is: limits that cannot be read are not passed over.
+            "model.toml" => folder.manifest = Some(file),
+            "model.wasm" => match usable(&file) {
+                Ok(()) => folder.component = Some(file),
+                Err(problem) => folder.problem = Some(format!("model.wasm {problem}")),
+            },
+            _ if is_graph && !stem.is_empty() => match usable(&file) {
+                Ok(()) => drop(folder.graphs.insert(stem.to_owned(), file)),
+                Err(problem) => unusable.push(format!("{name} {problem}")),
+            },
+            _ if UNSERVED_ENDINGS.contains(&ending) => unserved.push(name.clone()),
+            _ => {}
+        }
     }
-    Ok(Some(folder))
+    if folder.problem.is_none() {
+        folder.problem = folder.find_problem(&unserved, &unusable);
+    }
+    for problem in &unusable {
+        tracing::warn!(model = %folder.name, "a file is passed over: {problem}");
+    }
+    let is_model = folder.component.is_some()
+        || !folder.graphs.is_empty()
+        || folder.has_source
+        || folder.problem.is_some();
+    if is_model {
+        return Contents::Model(folder);
+    }
+    let holds = if names.is_empty() { "it is empty" } else { "it holds nothing that is served" };
+    Contents::Nothing(format!(
+        "{holds}: a model has model.wasm (a component), a graph (*.onnx), or both"
+    ))
 }
 
 impl Folder {
     /// Why this folder cannot be a model, if it cannot.
-    pub fn problem(&self) -> Option<String> {
+    fn find_problem(&self, unserved: &[String], unusable: &[String]) -> Option<String> {
+        let nothing = self.component.is_none() && self.graphs.is_empty();
         let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if !self.name.chars().all(good) {
+        let claims = !nothing
+            || self.has_source
+            || self.manifest.is_some()
+            || !unserved.is_empty()
+            || !unusable.is_empty();
+        if claims && !self.name.chars().all(good) {
             return Some("a model's name has only letters, digits, `_` and `-`".into());
+        }
+        if claims && RESERVED.contains(&self.name.as_str()) {
+            return Some(format!("the name {} is the server's own", self.name));
         }
         if self.component.is_none() && self.has_source {
             return Some(format!(
@@ -91,6 +200,53 @@ impl Folder {
                 names.join(", ")
             ));
         }
-        None
+        if !nothing {
+            return None;
+        }
+        if let Some(problem) = unusable.first() {
+            return Some(problem.clone());
+        }
+        if let Some(file) = unserved.first() {
+            return Some(format!(
+                "it holds {file}, a format that is not served: export it as ONNX (docs/export.md), \
+                 and name it model.onnx"
+            ));
+        }
+        self.manifest.as_ref()?;
+        Some("it has model.toml, but neither model.wasm (a component) nor a graph (*.onnx)".into())
+    }
+}
+
+/// Names in a folder, sorted; those that are not UTF-8 are nothing of a model's.
+fn file_names(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        if let Ok(name) = entry?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whether a name is one of those that archives, editors and file systems leave behind: `._model.onnx`,
+/// `.nfs0001`, `~$model.onnx`, `#model.onnx#`.
+fn is_leaving(name: &str) -> bool {
+    name.starts_with('.') || name.starts_with("~$") || name.starts_with('#')
+}
+
+/// Whether a name reads as a file's and not as a model's.
+fn is_file_name(name: &str) -> bool {
+    name.contains('.')
+}
+
+/// Says why a file cannot be used, if it cannot.
+fn usable(file: &Path) -> Result<(), String> {
+    match fs::metadata(file) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(metadata) if metadata.is_dir() => Err("is a folder, not a file".into()),
+        Ok(_) => Err("is not a regular file".into()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err("is a link to nothing".into()),
+        Err(e) => Err(format!("cannot be read: {e}")),
     }
 }

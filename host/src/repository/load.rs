@@ -1,6 +1,6 @@
 //! From plans to models, at start: all at once, so that a model is called as soon as it is ready and
-//! does not wait for the others. One model that fails does not stop the others; a device that was
-//! asked for and is not there does, since serving elsewhere would be a silent change.
+//! does not wait for the others. One model that fails does not stop the others. A device that the
+//! operator asked for and that is not there does, since serving elsewhere would be a silent change.
 
 use std::{
     collections::BTreeMap,
@@ -18,17 +18,20 @@ use tokio::{
 };
 
 use crate::{
-    admin::metrics::{Metrics, Outcomes},
-    breaker::Breaker,
     config::{ModelSettings, Reuse, Settings},
     data::Description,
-    models::{Model, model::Body},
+    models::{Body, Model, bare_graph::BareGraph, component::Component, outcome::Outcomes},
     nn::{self, Device, Graph, GraphOptions},
     sandbox::{CodeCache, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox},
     schedule::{Pool, PoolLimits, WorkerId, Workers},
 };
 
-use super::{Catalogue, folder::Folder, grants::Decided, plan, plan::Plan};
+use super::{
+    Catalogue, StartError,
+    folder::Folder,
+    grants::Decided,
+    plan::{self, ComponentFile, Named, Plan},
+};
 
 /// How long a model may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,14 +39,13 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(60);
 /// With more models than this, most of them wait for their first call: then their instances do not.
 const MANY: usize = 256;
 
-/// What keeps the whole server from starting.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
-
 /// Plans every model in the folder of models. The catalogue has all of their names.
 pub fn begin(settings: &Settings) -> Result<(Arc<Catalogue>, Vec<Plan>), StartError> {
-    let planned = plan::all(settings)?;
+    Ok(begin_with(plan::all(settings)?))
+}
+
+/// A catalogue with all names that are planned, and the plans of those that can be loaded.
+pub fn begin_with(planned: Vec<Named>) -> (Arc<Catalogue>, Vec<Plan>) {
     let names = planned.iter().map(|(name, _)| name.clone());
     let graphs = planned.iter().filter_map(|(_, plan)| plan.as_ref().ok());
     let graphs = graphs.flat_map(Plan::full_names);
@@ -55,7 +57,7 @@ pub fn begin(settings: &Settings) -> Result<(Arc<Catalogue>, Vec<Plan>), StartEr
             Err(reason) => fail(&catalogue, &name, reason),
         }
     }
-    Ok((catalogue, plans))
+    (catalogue, plans)
 }
 
 /// Loads models into the catalogue, the smallest first: most of them are ready soon.
@@ -65,7 +67,6 @@ pub async fn load(
     settings: &Settings,
     native: nn::Options,
     workers: Arc<Workers>,
-    metrics: &Metrics,
 ) -> Result<(), StartError> {
     let loader = Arc::new(Loader {
         catalogue,
@@ -84,8 +85,7 @@ pub async fn load(
             let worker = WorkerId(at % workers.count());
             let name = plan.folder.name.clone();
             let graphs: Vec<_> = plan.full_names().collect();
-            let outcomes = metrics.model(&name);
-            let task = workers.spawn(worker, loader.clone().model(plan, worker, outcomes));
+            let task = workers.spawn(worker, loader.clone().model(plan, worker));
             let catalogue = loader.catalogue.clone();
             async move {
                 let panic = match task.await {
@@ -107,7 +107,7 @@ pub async fn load(
 }
 
 fn fail(catalogue: &Catalogue, name: &str, reason: String) {
-    tracing::error!(model = %name, "not served: {reason}");
+    tracing::error!(target: "tms::not_served", model = %name, "not served: {reason}");
     catalogue.fail(name, reason);
 }
 
@@ -124,7 +124,7 @@ fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
         interruptible: true,
     };
     for plan in plans {
-        let Some((_, footprint)) = plan.component else {
+        let Some(ComponentFile { footprint, .. }) = plan.component else {
             continue;
         };
         let instances = plan.limits.max_instances.max(1).saturating_mul(settings.workers);
@@ -170,24 +170,20 @@ impl Loader {
     }
 
     /// Loads one model, whatever becomes of it.
-    async fn model(
-        self: Arc<Self>,
-        plan: Plan,
-        worker: WorkerId,
-        outcomes: Outcomes,
-    ) -> Result<(), StartError> {
+    async fn model(self: Arc<Self>, plan: Plan, worker: WorkerId) -> Result<(), StartError> {
         let name = plan.folder.name.clone();
         self.read_graphs(&plan).await?;
         let started = Instant::now();
         let loaded = match self.usable(&plan).await {
-            Ok(graphs) => self.component(plan, graphs, worker, outcomes).await,
+            Ok(graphs) => self.body(plan, graphs, worker).await,
             Err(reason) => Err(reason),
         };
         match loaded {
             Ok(model) => {
                 let took = started.elapsed();
-                tracing::info!(model = %name, "ready in {took:.1?}: takes {}",
-                    model.description.accepted());
+                let about = model.about.as_deref().map(|about| format!(": {about}"));
+                tracing::info!(model = %name, "ready in {took:.1?}: takes {}{}",
+                    model.description.accepted(), about.unwrap_or_default());
                 self.catalogue.add(model);
             }
             Err(reason) => fail(&self.catalogue, &name, reason),
@@ -200,7 +196,10 @@ impl Loader {
         for (graph, path) in &plan.folder.graphs {
             let full = plan.full_name(graph);
             let read = match plan::options(plan, graph) {
-                Ok(options) => self.read_graph(&full, path, options).await?,
+                Ok(options) => {
+                    let by_operator = plan.settings.graph.device.is_some();
+                    self.read_graph(&full, path, options, by_operator).await?
+                }
                 Err(reason) => Err(reason),
             };
             let read = read.map_err(|reason| format!("graph {graph}: {reason}"));
@@ -209,15 +208,18 @@ impl Loader {
         Ok(())
     }
 
+    /// Reads one graph. Where its device is not there, that is an error of the whole server if the
+    /// operator asked for it, and the model's own otherwise.
     async fn read_graph(
         &self,
         name: &str,
         path: &Path,
         options: GraphOptions,
+        by_operator: bool,
     ) -> Result<Result<Graph, String>, StartError> {
         let runtime = self.native().await?.clone();
         let _core = self.cores.acquire().await;
-        let strict = options.device != Device::Cpu && !options.fallback_cpu;
+        let strict = by_operator && options.device != Device::Cpu && !options.fallback_cpu;
         let (full, path) = (name.to_owned(), path.to_owned());
         let read = in_thread(move || runtime.load(&full, &path, &options)).await;
         match read.and_then(|read| read.map_err(|e| e.to_string())) {
@@ -246,67 +248,49 @@ impl Loader {
         Ok(usable)
     }
 
-    /// Loads a model's component, where it has one, on a worker.
-    async fn component(
+    /// What answers for a model: its component, or its only graph.
+    async fn body(
         self: &Arc<Self>,
         plan: Plan,
         graphs: BTreeMap<String, Graph>,
         worker: WorkerId,
-        outcomes: Outcomes,
     ) -> Result<Model, String> {
-        let name = plan.folder.name.clone();
-        let Decided { grants, given, withheld } = plan.decided;
+        let Decided { given, withheld, .. } = &plan.decided;
+        let name = &plan.folder.name;
         if !given.is_empty() {
             tracing::info!(model = %name, "granted: {}", given.join(", "));
         }
         if !withheld.is_empty() {
             tracing::warn!(model = %name, "asks for what tms.toml does not grant: {}", withheld.join(", "));
         }
-        let (limits, timeout) = (plan.limits, plan.limits.timeout);
-        let breaker = Breaker::new(limits.max_failures);
-        let Some((bytes, _)) = plan.component else {
-            let graph = graphs.into_values().next().ok_or("its graph is not there")?;
-            return Ok(Model {
-                description: Description {
-                    tensors: true,
-                    inputs: graph.inputs().to_vec(),
-                    outputs: graph.outputs().to_vec(),
-                    ..Description::default()
-                },
-                input_shape: None,
-                timeout,
-                body: Body::Graph(graph),
-                breaker,
-                outcomes,
-                name,
-            });
-        };
+        match plan.component {
+            Some(_) => self.component(plan, graphs, worker).await,
+            None => {
+                let graph = graphs.into_values().next().ok_or("its graph is not there")?;
+                Ok(bare(plan, graph))
+            }
+        }
+    }
+
+    /// Loads a model's component, and asks its first instance what it takes.
+    async fn component(
+        self: &Arc<Self>,
+        plan: Plan,
+        graphs: BTreeMap<String, Graph>,
+        worker: WorkerId,
+    ) -> Result<Model, String> {
+        let name = plan.folder.name.clone();
+        let about = plan.manifest.description.clone();
+        let limits = plan.limits;
         let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
         let weight = plan.settings.weight.unwrap_or(1);
-        let mut options = GuestOptions {
-            name: name.clone(),
-            graphs: Arc::new(graphs),
-            snapshot_key: None,
-            limits,
-            grants,
-            fresh: reuse == Reuse::Never,
-            snapshot: plan.snapshot,
-        };
         let loader = self.clone();
         // Not on the worker: compiling takes seconds, and the worker serves others meanwhile.
-        let compile = move || {
-            if options.snapshot {
-                options.snapshot_key = snapshot_key(&plan.folder, &plan.settings, &options.grants);
-            }
-            let runtime = runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|e| format!("a runtime cannot start: {e}"))?;
-            let guest = runtime.block_on(Guest::load(&loader.sandbox, &bytes, options));
-            guest.map_err(|e| e.to_string())
-        };
+        let compile = move || loader.compile(plan, graphs, reuse);
         let core = self.cores.acquire().await;
         let guest = in_thread(compile).await??;
         drop(core);
-        // The first instance answers for the model, and then mostly waits on this worker's shelf.
+        // The first instance answers for the model, and then mostly waits for this worker's next call.
         let deadline = Instant::now() + DESCRIBE_TIMEOUT;
         let mut instance =
             guest.instantiate().await.map_err(|e| format!("its first instance failed: {e}"))?;
@@ -316,14 +300,71 @@ impl Loader {
             .input_shape(deadline)
             .await
             .map_err(|e| format!("get-input-shape failed: {e}"))?;
-        let limits =
+        let pool_limits =
             PoolLimits { instances: limits.max_instances, queue: limits.max_queue, weight };
-        let pool = Pool::new(guest, self.workers.clone(), limits);
+        let pool = Pool::new(guest, self.workers.clone(), pool_limits);
         if reuse == Reuse::Serial && self.keeps {
             pool.stock(worker, instance);
         }
-        let body = Body::Component(pool);
-        Ok(Model { name, description, input_shape, timeout, body, breaker, outcomes })
+        let refusing = self.catalogue.refusing.clone();
+        Ok(Model {
+            name,
+            about,
+            description,
+            input_shape,
+            timeout: limits.timeout,
+            body: Body::Component(Component::new(pool, limits.max_failures, refusing)),
+            outcomes: Outcomes::default(),
+        })
+    }
+
+    /// Compiles a model's component, or finds its code in the cache. Takes a core for long.
+    fn compile(
+        &self,
+        plan: Plan,
+        graphs: BTreeMap<String, Graph>,
+        reuse: Reuse,
+    ) -> Result<Guest, String> {
+        let bytes = match &plan.component {
+            Some(file) => file.read()?,
+            None => return Err("it has no component".into()),
+        };
+        let grants = plan.decided.grants;
+        let snapshot_key = match plan.snapshot {
+            true => snapshot_key(&plan.folder, &plan.settings, &grants),
+            false => None,
+        };
+        let options = GuestOptions {
+            name: plan.folder.name,
+            graphs: Arc::new(graphs),
+            snapshot_key,
+            limits: plan.limits,
+            grants,
+            fresh: reuse == Reuse::Never,
+            snapshot: plan.snapshot,
+        };
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| format!("a runtime cannot start: {e}"))?;
+        let guest = runtime.block_on(Guest::load(&self.sandbox, &bytes, options));
+        guest.map_err(|e| e.to_string())
+    }
+}
+
+/// A model that is a graph and nothing else.
+fn bare(plan: Plan, graph: Graph) -> Model {
+    Model {
+        name: plan.folder.name,
+        about: plan.manifest.description,
+        description: Description {
+            tensors: true,
+            inputs: graph.inputs().to_vec(),
+            outputs: graph.outputs().to_vec(),
+            ..Description::default()
+        },
+        input_shape: None,
+        timeout: plan.limits.timeout,
+        body: Body::Graph(BareGraph::new(graph)),
+        outcomes: Outcomes::default(),
     }
 }
 

@@ -5,8 +5,10 @@
 //! - [`grants`]: what a model gets of what it asks for
 //! - [`load`]: from plans to models, at start
 //! - [`catalogue`]: all models, loading, ready or failed, in [`slots`]
+//! - [`error`]: what keeps the whole server from starting
 
 pub mod catalogue;
+pub mod error;
 pub mod folder;
 pub mod grants;
 pub mod load;
@@ -14,3 +16,4 @@ pub mod plan;
 mod slots;
 
 pub use catalogue::{Catalogue, Unready};
+pub use error::StartError;

@@ -1,6 +1,10 @@
 //! What the folders, their manifests and the settings say of each model, before anything is compiled.
 
-use std::fs;
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::limits::Limits,
@@ -10,9 +14,9 @@ use crate::{
 };
 
 use super::{
-    folder::{Folder, scan},
+    error::StartError,
+    folder::{Contents, Folder, read, scan},
     grants::{self, Decided},
-    load::StartError,
 };
 
 /// Sessions of one graph.
@@ -31,9 +35,56 @@ pub struct Plan {
     pub settings: ModelSettings,
     pub limits: Limits,
     pub decided: Decided,
+    /// Whether instances start from a snapshot.
     pub snapshot: bool,
-    /// The component's bytes and what an instance takes.
-    pub component: Option<(Vec<u8>, Footprint)>,
+    pub component: Option<ComponentFile>,
+}
+
+/// A component's file as it was read for the plan. Its bytes are read again when it is loaded: those of
+/// all models together may be more than there is memory.
+pub struct ComponentFile {
+    pub path: PathBuf,
+    /// Its length in bytes.
+    bytes: u64,
+    /// The pool has room for these bytes, and no others.
+    hash: blake3::Hash,
+    /// What an instance takes of the pool.
+    pub footprint: Footprint,
+}
+
+impl ComponentFile {
+    /// Reads a file that is no longer than `longest`.
+    fn open(path: PathBuf, longest: usize) -> Result<Self, String> {
+        let bytes = read_component(&path, longest)?;
+        let footprint = inspect(&bytes).map_err(|e| e.to_string())?;
+        let (hash, bytes) = (blake3::hash(&bytes), bytes.len() as u64);
+        Ok(Self { path, bytes, hash, footprint })
+    }
+
+    /// The same bytes again; fails where the file has changed.
+    pub fn read(&self) -> Result<Vec<u8>, String> {
+        let bytes = read_component(&self.path, usize::try_from(self.bytes).unwrap_or(usize::MAX))?;
+        if blake3::hash(&bytes) != self.hash {
+            return Err("model.wasm has changed while the server started".into());
+        }
+        Ok(bytes)
+    }
+}
+
+/// Reads at most `longest` bytes, however long the file says that it is, or becomes.
+fn read_component(path: &Path, longest: usize) -> Result<Vec<u8>, String> {
+    let unreadable = |e: io::Error| format!("model.wasm cannot be read: {e}");
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    let mut bytes = Vec::new();
+    if size <= longest as u64 {
+        file.take(longest as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    }
+    if size > longest as u64 || bytes.len() > longest {
+        let size = size.max(bytes.len() as u64);
+        return Err(format!("model.wasm has {size} bytes, the limit is {longest} (max_component)"));
+    }
+    Ok(bytes)
 }
 
 impl Plan {
@@ -49,7 +100,7 @@ impl Plan {
 
     /// Of its component and its graphs' files.
     pub fn bytes(&self) -> u64 {
-        let component = self.component.as_ref().map_or(0, |(bytes, _)| bytes.len() as u64);
+        let component = self.component.as_ref().map_or(0, |file| file.bytes);
         let graphs = self.folder.graphs.values();
         component + graphs.map(|path| fs::metadata(path).map_or(0, |file| file.len())).sum::<u64>()
     }
@@ -61,28 +112,46 @@ pub type Named = (String, Result<Plan, String>);
 /// All that the folder of models has.
 pub fn all(settings: &Settings) -> Result<Vec<Named>, StartError> {
     let models = settings.models.display();
-    let folders = scan(&settings.models)
+    let mut scan = scan(&settings.models)
         .map_err(|e| StartError(format!("the folder of models `{models}` cannot be read: {e}")))?;
-    if folders.is_empty() {
-        return Err(StartError(format!(
-            "there are no models in `{models}`: a model is a folder in it, with model.wasm (a \
-             component), a graph (*.onnx), or both"
-        )));
-    }
+    let mut named = Vec::new();
     for name in settings.model.keys() {
-        if !folders.iter().any(|folder| &folder.name == name) {
+        // The operator speaks of it: callers hear that it is not served, not that there is none.
+        if let Some(reason) = scan.passed_over.remove(name) {
+            named.push((name.clone(), Err(reason)));
+        } else if !scan.folders.iter().any(|folder| &folder.name == name) {
             return Err(StartError(format!(
                 "tms.toml speaks of a model `{name}`, but `{models}` has no folder of that name"
             )));
         }
     }
-    let named = |folder: Folder| (folder.name.clone(), plan(folder, settings));
-    Ok(folders.into_iter().map(named).collect())
+    for (name, reason) in &scan.passed_over {
+        tracing::warn!("{} is passed over: {reason}", settings.models.join(name).display());
+    }
+    if scan.folders.is_empty() && named.is_empty() {
+        if let Contents::Model(Folder { problem: None, .. }) = read(&settings.models) {
+            return Err(StartError(format!(
+                "`{models}` is a model's own folder: serve the folder that it lies in"
+            )));
+        }
+        return Err(StartError(format!(
+            "there are no models in `{models}`: a model is a folder in it, with model.wasm (a \
+             component), a graph (*.onnx), or both"
+        )));
+    }
+    named.extend(plan_each(scan.folders, settings));
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(named)
+}
+
+/// Plans each folder for itself.
+pub fn plan_each(folders: Vec<Folder>, settings: &Settings) -> impl Iterator<Item = Named> {
+    folders.into_iter().map(|folder| (folder.name.clone(), plan(folder, settings)))
 }
 
 /// Reads what a folder and the settings say. Fails where it cannot be served.
-pub fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
-    if let Some(problem) = folder.problem() {
+fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
+    if let Some(problem) = folder.problem.clone() {
         return Err(problem);
     }
     let manifest: Manifest = match &folder.manifest {
@@ -109,18 +178,10 @@ pub fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
     let snapshot = own.snapshot.or(manifest.snapshot).unwrap_or(false);
     let component = match &folder.component {
         Some(path) => {
-            let size = fs::metadata(path).map_or(0, |file| file.len());
-            if size > limits.max_component as u64 {
-                return Err(format!(
-                    "model.wasm has {size} bytes, the limit is {} (max_component)",
-                    limits.max_component
-                ));
-            }
-            let bytes = fs::read(path).map_err(|e| format!("model.wasm cannot be read: {e}"))?;
-            let mut footprint = inspect(&bytes).map_err(|e| e.to_string())?;
+            let mut file = ComponentFile::open(path.clone(), limits.max_component)?;
             // What gives the snapshot access to the others is one more.
-            footprint.core_instances += u32::from(snapshot);
-            Some((bytes, footprint))
+            file.footprint.core_instances += u32::from(snapshot);
+            Some(file)
         }
         None => None,
     };

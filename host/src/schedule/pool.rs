@@ -16,7 +16,10 @@ use tokio::sync::oneshot;
 
 use crate::edf::{Edf, Ticket};
 
-use super::{Member, WorkerId, Workers, workers::Load};
+use super::{
+    Member, WorkerId, Workers,
+    workers::{IdleInstances, Load},
+};
 
 /// Makes instances: the sandbox in the server, something simpler in tests.
 pub trait Factory: Send + Sync + 'static {
@@ -78,14 +81,17 @@ impl<F: Factory> Pool<F> {
         let limits = PoolLimits { instances: limits.instances.max(1), ..limits };
         let shelf = || Shelf { busy: 0, idle: Vec::new(), spare: 0 };
         let shelves = workers.ids().map(|_| shelf()).collect();
-        Arc::new(Self {
+        let pool = Arc::new(Self {
             factory,
             limits,
             member: workers.join(limits.weight),
             workers,
             state: Mutex::new(State { shelves, queue: Edf::new(limits.queue) }),
             left: AtomicU64::new(0),
-        })
+        });
+        let weak = Arc::downgrade(&pool);
+        pool.workers.register(weak);
+        pool
     }
 
     /// A place for one call on one of the workers, as soon as there is one. To be used on that
@@ -171,24 +177,6 @@ impl<F: Factory> Pool<F> {
         }
     }
 
-    /// Drops the instances that no call has needed since the last sweep; each worker keeps one.
-    pub fn sweep(&self) {
-        self.evict(|shelf| {
-            let unused = shelf.spare.min(shelf.idle.len().saturating_sub(1));
-            let old = shelf.idle.drain(..unused).collect();
-            shelf.spare = shelf.idle.len();
-            old
-        });
-    }
-
-    /// Drops all idle instances, to make room for another model's.
-    pub fn clear(&self) {
-        self.evict(|shelf| {
-            shelf.spare = 0;
-            std::mem::take(&mut shelf.idle)
-        });
-    }
-
     fn evict(&self, which: impl FnMut(&mut Shelf<F::Instance>) -> Vec<F::Instance>) {
         let old: Vec<_> = self.state().shelves.iter_mut().flat_map(which).collect();
         // Dropped here, after the lock.
@@ -222,6 +210,26 @@ impl<F: Factory> Pool<F> {
     fn state(&self) -> MutexGuard<'_, State<F>> {
         // Nothing between lock and unlock can leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: Factory> IdleInstances for Pool<F> {
+    /// Drops the instances that no call has needed since the last sweep; each worker keeps one.
+    fn sweep(&self) {
+        self.evict(|shelf| {
+            let unused = shelf.spare.min(shelf.idle.len().saturating_sub(1));
+            let old = shelf.idle.drain(..unused).collect();
+            shelf.spare = shelf.idle.len();
+            old
+        });
+    }
+
+    /// Drops all idle instances.
+    fn clear(&self) {
+        self.evict(|shelf| {
+            shelf.spare = 0;
+            std::mem::take(&mut shelf.idle)
+        });
     }
 }
 
@@ -274,6 +282,11 @@ impl<F: Factory> Lease<F> {
             None => self.pool.factory.create().await?,
         };
         Ok(self.instance.insert(instance))
+    }
+
+    /// Drops the idle instances of all models on these workers, so that another one can be made.
+    pub fn make_room(&self) {
+        self.pool.workers.clear_idle();
     }
 
     /// Gives the instance back for the next call.

@@ -7,7 +7,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     task::Poll,
@@ -34,15 +34,25 @@ const NICE: i32 = 10;
 pub struct WorkerId(pub usize);
 
 /// A fixed number of workers; connections are homed on them in turn.
-#[derive(Debug)]
 pub struct Workers {
     workers: Vec<Worker>,
     /// The next connection's home.
     next: AtomicUsize,
     /// Models that compute on them.
     members: AtomicUsize,
+    /// The instances of every model, to make room when one more does not fit. A pool that is gone is
+    /// forgotten when the next one comes.
+    pools: Mutex<Vec<Weak<dyn IdleInstances>>>,
     /// Every thread ends with the first change, or when this is gone.
     running: watch::Sender<()>,
+}
+
+/// A model's idle instances, whatever they are instances of.
+pub trait IdleInstances: Send + Sync {
+    /// Drops those that no call has needed since the last sweep.
+    fn sweep(&self);
+    /// Drops all.
+    fn clear(&self);
 }
 
 #[derive(Debug)]
@@ -89,6 +99,7 @@ impl Workers {
             workers,
             next: AtomicUsize::new(0),
             members: AtomicUsize::new(0),
+            pools: Mutex::default(),
             running,
         }))
     }
@@ -105,6 +116,29 @@ impl Workers {
     /// A model joins those that share the workers.
     pub fn join(&self, weight: u32) -> Member {
         Member { index: self.members.fetch_add(1, Ordering::Relaxed), weight }
+    }
+
+    pub(super) fn register(&self, pool: Weak<dyn IdleInstances>) {
+        // Nothing between lock and unlock can leave it half changed.
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(pool);
+    }
+
+    /// Drops the idle instances that nobody has needed for a while, of all models.
+    pub fn sweep_idle(&self) {
+        self.pools().iter().for_each(|pool| pool.sweep());
+    }
+
+    /// Drops all idle instances of all models.
+    pub fn clear_idle(&self) {
+        self.pools().iter().for_each(|pool| pool.clear());
+    }
+
+    /// Those that are there now; used without the lock, since dropping instances takes a while.
+    fn pools(&self) -> Vec<Arc<dyn IdleInstances>> {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The home of a new connection: n connections in a row see n workers.
@@ -216,7 +250,6 @@ async fn computing<F: Future>(
 }
 
 /// A call on a worker.
-#[derive(Debug)]
 pub struct Load {
     workers: Arc<Workers>,
     worker: WorkerId,
