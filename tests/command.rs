@@ -65,7 +65,7 @@ async fn call_says_what_went_wrong() {
 fn call_wants_a_text_or_an_image() {
     let (code, out, error) = said(tms().args(["call", "echo"]));
     assert_eq!((code, out.as_str()), (Some(2), ""));
-    assert!(error.contains("<--text <TEXT>|--image <IMAGE>>"), "{error}");
+    assert!(error.contains("<--text <TEXT>|--image <PATH>>"), "{error}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ async fn other_settings_as_variables_and_in_the_file() {
 #[tokio::test]
 async fn values_that_make_no_sense_are_refused() {
     for (toml, problem) in [
-        ("workers = 'many'", "invalid type: string \"many\", expected a number from 1 to 1024"),
+        ("workers = 'many'", "invalid value: string \"many\", expected a number from 1 to 1024"),
         (
             "drain_timeout = 'soon'",
             "invalid value: string \"soon\", expected a duration such as 30s or 1m 30s",
@@ -184,7 +184,7 @@ async fn no_model_toml_stops_the_others() {
     for reason in [
         "sparse/model.toml: it is larger than 1 MiB",
         "lists/model.toml: TOML parse error at line 1, column",
-        "keys/model.toml: TOML parse error at line 1, column",
+        "keys/model.toml: recursion limit",
         "tables/model.toml: TOML parse error at line 1, column",
         "long/model.toml: TOML parse error at line 1, column 1",
         "bytes/model.toml: line 1 is not UTF-8 text",

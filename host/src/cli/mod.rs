@@ -74,7 +74,9 @@ fn naming_the_variable(mut error: clap::Error) -> clap::Error {
     let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg) else {
         return error;
     };
-    let command = Cli::command();
+    let mut command = Cli::command();
+    // Before it is built, an argument cannot tell its name.
+    command.build();
     let mut args = command.get_subcommands().flat_map(|verb| verb.get_arguments());
     let variable = args
         .find(|arg| arg.to_string() == *named && !is_given(arg))
