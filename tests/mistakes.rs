@@ -283,8 +283,8 @@ fn unknown_key_in_tms_toml() {
          1 | wrokers = 2\n  \
          | ^^^^^^^\n\
          unknown field `wrokers`, expected one of `models`, `port`, `host`, `workers`, \
-         `max_message`, `window`, `drain_timeout`, `allow_remote_stop`, `cache`, `onnxruntime`, `threads`, \
-         `stack`, `metrics`, `limits`, `model`"
+         `max_message`, `window`, `drain_timeout`, `stop_server`, `allow_remote_stop`, `cache`, \
+         `onnxruntime`, `threads`, `stack`, `metrics`, `limits`, `model`"
     );
 }
 

@@ -29,6 +29,7 @@ pub const OPERATOR: Vocabulary = Vocabulary {
         "workers",
         "max_message",
         "drain_timeout",
+        "stop_server",
         "allow_remote_stop",
         "cache",
         "onnxruntime",

@@ -13,7 +13,7 @@ pub mod server;
 mod tests;
 
 pub use manifest::{Manifest, Reuse};
-pub use server::{ModelSettings, ServeArgs, Settings};
+pub use server::{ModelSettings, ServeArgs, Settings, StopServer};
 
 use std::path::Path;
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::config::limits::LimitSettings;
@@ -55,8 +55,12 @@ pub struct ServeArgs {
     #[arg(long, env = "TMS_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
     pub drain_timeout: Option<Duration>,
 
-    /// Let StopServer be called from other machines
-    #[arg(long, env = "TMS_ALLOW_REMOTE_STOP", num_args = 0..=1, default_missing_value = "true")]
+    /// Who may stop the server with StopServer [default: local; never where it listens beyond this machine]
+    #[arg(long, value_enum, env = "TMS_STOP_SERVER")]
+    pub stop_server: Option<StopServer>,
+
+    /// Old: `--stop-server anyone`
+    #[arg(long, hide = true, env = "TMS_ALLOW_REMOTE_STOP", num_args = 0..=1, default_missing_value = "true")]
     pub allow_remote_stop: Option<bool>,
 
     /// Folder for compiled code, closed to other users [default: tms in the user's cache folder]
@@ -93,6 +97,7 @@ pub(super) struct File {
     window: Option<ByteSize>,
     #[serde(default, with = "humantime_serde::option")]
     drain_timeout: Option<Duration>,
+    stop_server: Option<StopServer>,
     allow_remote_stop: Option<bool>,
     cache: Option<PathBuf>,
     onnxruntime: Option<PathBuf>,
@@ -141,6 +146,32 @@ pub struct Grants {
     pub hosts: Vec<String>,
 }
 
+/// Who may stop the server by calling StopServer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StopServer {
+    /// Nobody; signals stop it
+    Never,
+    /// Callers on this machine; behind a proxy on this machine, that is every caller
+    Local,
+    /// Every caller
+    Anyone,
+}
+
+impl StopServer {
+    /// Where nothing is set. Beyond this machine a caller that seems to be local may be a proxy, which
+    /// passes strangers on.
+    fn default_for(host: &[IpAddr]) -> Self {
+        let local = host.iter().all(|address| address.to_canonical().is_loopback());
+        if local { Self::Local } else { Self::Never }
+    }
+
+    /// What the old switch said. `false` said nothing that the default does not say better.
+    fn of_old(allow_remote_stop: Option<bool>) -> Option<Self> {
+        (allow_remote_stop == Some(true)).then_some(Self::Anyone)
+    }
+}
+
 /// All settings, decided.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -151,6 +182,7 @@ pub struct Settings {
     pub max_message: usize,
     pub window: u32,
     pub drain_timeout: Duration,
+    pub stop_server: StopServer,
     pub allow_remote_stop: bool,
     pub cache: Option<PathBuf>,
     pub onnxruntime: Option<PathBuf>,
@@ -172,6 +204,14 @@ impl Settings {
         let cores = thread::available_parallelism().map_or(1, |n| n.get());
         let host =
             [args.host, file.host].into_iter().find(|host| !host.is_empty()).unwrap_or_default();
+        // An old switch that the command line turns off is off, whatever the file says of it.
+        let old = file.allow_remote_stop.filter(|_| args.allow_remote_stop.is_none());
+        let stop_server = args
+            .stop_server
+            .or(StopServer::of_old(args.allow_remote_stop))
+            .or(file.stop_server)
+            .or(StopServer::of_old(old))
+            .unwrap_or(StopServer::default_for(&host));
         Ok(Self {
             models: args.models.or(file.models).unwrap_or("models".into()),
             port: args.port.or(file.port).unwrap_or(50000),
@@ -183,7 +223,8 @@ impl Settings {
                 .drain_timeout
                 .or(file.drain_timeout)
                 .unwrap_or(Duration::from_secs(4)),
-            allow_remote_stop: args.allow_remote_stop.or(file.allow_remote_stop).unwrap_or(false),
+            stop_server,
+            allow_remote_stop: stop_server == StopServer::Anyone,
             cache: args.cache.or(file.cache).or_else(default_cache),
             onnxruntime: args.onnxruntime.or(file.onnxruntime),
             threads: within("threads", args.threads.or(file.threads).unwrap_or(cores))?,
@@ -236,4 +277,49 @@ fn default_cache() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
     Some(base.join("tms"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a flag, the old flag and a file with this text come to.
+    fn stop_server(args: ServeArgs, file: &str) -> StopServer {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tms.toml");
+        std::fs::write(&path, file).unwrap();
+        Settings::resolve(ServeArgs { config: Some(path), ..args }).unwrap().stop_server
+    }
+
+    #[test]
+    fn who_may_stop_the_server_follows_from_where_it_listens() {
+        let listening = |host: &[&str]| {
+            let host = host.iter().map(|address| address.parse().unwrap()).collect();
+            stop_server(ServeArgs { host, ..ServeArgs::default() }, "")
+        };
+        assert_eq!(listening(&[]), StopServer::Local);
+        assert_eq!(listening(&["127.0.0.1", "127.1.2.3", "::1"]), StopServer::Local);
+        assert_eq!(listening(&["::ffff:127.0.0.1"]), StopServer::Local);
+        assert_eq!(listening(&["0.0.0.0"]), StopServer::Never);
+        assert_eq!(listening(&["127.0.0.1", "192.0.2.1"]), StopServer::Never);
+        assert_eq!(listening(&["::"]), StopServer::Never);
+        assert_eq!(stop_server(ServeArgs::default(), "host = ['0.0.0.0']"), StopServer::Never);
+    }
+
+    #[test]
+    fn the_old_switch_means_anyone() {
+        let old = |allow| ServeArgs { allow_remote_stop: allow, ..ServeArgs::default() };
+        let new = |stop| ServeArgs { stop_server: Some(stop), ..ServeArgs::default() };
+        let (none, on) = ("", "allow_remote_stop = true");
+        assert_eq!(stop_server(old(Some(true)), none), StopServer::Anyone);
+        assert_eq!(stop_server(old(None), on), StopServer::Anyone);
+        assert_eq!(stop_server(old(Some(false)), none), StopServer::Local);
+        assert_eq!(stop_server(old(None), "allow_remote_stop = false"), StopServer::Local);
+        assert_eq!(stop_server(old(Some(false)), on), StopServer::Local, "the flag wins");
+        assert_eq!(stop_server(new(StopServer::Never), on), StopServer::Never, "the new one wins");
+        assert_eq!(stop_server(old(None), "stop_server = 'never'"), StopServer::Never);
+        let both = "stop_server = 'never'\nallow_remote_stop = true";
+        assert_eq!(stop_server(old(None), both), StopServer::Never);
+        assert_eq!(stop_server(old(Some(true)), both), StopServer::Anyone, "a flag beats the file");
+    }
 }

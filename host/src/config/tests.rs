@@ -48,7 +48,7 @@ fn every_flag_has_a_row_with_its_variable_and_key() {
         let Some(flag) = arg.get_long().filter(|flag| *flag != "help") else {
             continue;
         };
-        if flag == "config" {
+        if flag == "config" || arg.is_hide_set() {
             continue;
         }
         let row = row(&format!("`--{flag}`"));
