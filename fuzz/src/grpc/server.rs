@@ -14,10 +14,7 @@ use http_body_util::BodyExt;
 use tms::{
     admin::metrics::Metrics,
     config::{ServeArgs, Settings},
-    grpc::{
-        app::{App, Arrived},
-        serve,
-    },
+    grpc::{app::App, context::Arrived, listener},
     repository::{self, Catalogue},
     schedule::{WorkerId, Workers},
 };
@@ -160,7 +157,7 @@ async fn services(
     });
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("echo", tonic_health::ServingStatus::Serving).await;
-    let routes = serve::services(&app, MAX_MESSAGE).expect("reflection knows the services");
+    let routes = listener::services(&app, MAX_MESSAGE).expect("reflection knows the services");
     (stop, routes.add_service(health))
 }
 

@@ -7,7 +7,8 @@ use tonic::{Request, Response as Reply, Status};
 use crate::data::{IMAGE, Input, Kind, Output, check_json};
 
 use super::{
-    app::{App, Caller},
+    app::App,
+    context::CallContext,
     images,
     proto::server::{
         BatchImageArgs, BatchTextArgs, EmptyArgs, ImageArgs, NamedTensor, Parts, Response,
@@ -16,12 +17,12 @@ use super::{
     status,
 };
 
-pub struct ServerService(pub Arc<App>);
+pub struct OriginalService(pub Arc<App>);
 
-impl ServerService {
+impl OriginalService {
     async fn run(
         &self,
-        mut caller: Caller,
+        mut caller: CallContext,
         model: &str,
         args: &str,
         input: Input,
@@ -37,7 +38,7 @@ impl ServerService {
 
     async fn run_batch(
         &self,
-        mut caller: Caller,
+        mut caller: CallContext,
         model: &str,
         args: &str,
         kind: Kind,
@@ -58,15 +59,15 @@ impl ServerService {
 }
 
 #[tonic::async_trait]
-impl Server for ServerService {
+impl Server for OriginalService {
     async fn run_text(&self, request: Request<TextArgs>) -> Result<Reply<Response>, Status> {
-        let caller = Caller::of(&request);
+        let caller = CallContext::of(&request);
         let TextArgs { text, model, args } = request.into_inner();
         self.run(caller, &model, &args, Input::Text(text)).await
     }
 
     async fn run_image(&self, request: Request<ImageArgs>) -> Result<Reply<Response>, Status> {
-        let caller = Caller::of(&request);
+        let caller = CallContext::of(&request);
         let ImageArgs { image, model, args } = request.into_inner();
         let image = Input::Image(images::from_proto(image)?);
         self.run(caller, &model, &args, image).await
@@ -76,7 +77,7 @@ impl Server for ServerService {
         &self,
         request: Request<BatchTextArgs>,
     ) -> Result<Reply<Response>, Status> {
-        let caller = Caller::of(&request);
+        let caller = CallContext::of(&request);
         let BatchTextArgs { texts, model, args } = request.into_inner();
         let texts = texts.into_iter().map(Input::Text).collect();
         self.run_batch(caller, &model, &args, Kind::Text, texts).await
@@ -86,7 +87,7 @@ impl Server for ServerService {
         &self,
         request: Request<BatchImageArgs>,
     ) -> Result<Reply<Response>, Status> {
-        let caller = Caller::of(&request);
+        let caller = CallContext::of(&request);
         let BatchImageArgs { images, model, args } = request.into_inner();
         let member = |(i, image)| {
             images::from_proto(Some(image))
@@ -108,13 +109,13 @@ impl Server for ServerService {
         &self,
         request: Request<StringArg>,
     ) -> Result<Reply<Response>, Status> {
-        let mut caller = Caller::of(&request);
+        let mut caller = CallContext::of(&request);
         let model = self.0.model(&mut caller, &request.into_inner().data).await?;
         json(serde_json::json!(model.input_shape))
     }
 
     async fn get_pid(&self, request: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
-        let home = Caller::of(&request).home();
+        let home = CallContext::of(&request).home();
         json(serde_json::json!({"pid": self.0.workers.pid(home)}))
     }
 
@@ -126,7 +127,7 @@ impl Server for ServerService {
     }
 
     async fn stop_server(&self, request: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
-        if !self.0.allow_remote_stop && !Caller::of(&request).is_local() {
+        if !self.0.allow_remote_stop && !CallContext::of(&request).is_local() {
             return Err(Status::permission_denied(
                 "StopServer is for callers on the server's machine: start it with \
                  --allow-remote-stop to change that",

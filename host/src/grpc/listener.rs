@@ -1,4 +1,4 @@
-//! All services on one port, until told to stop; then the drain.
+//! The main listener: all services on one port until told to stop, then the drain.
 
 use std::{
     collections::BTreeSet,
@@ -28,15 +28,16 @@ use tower::util::{MapRequestLayer, MapResponseLayer};
 use crate::schedule::WorkerId;
 
 use super::{
-    app::{App, Arrived},
-    inference::InferenceService,
-    listen, proto,
+    app::App,
+    context::Arrived,
+    open_inference::OpenInferenceService,
+    original::OriginalService,
+    proto,
     proto::{
         inference::grpc_inference_service_server::GrpcInferenceServiceServer,
         server::server_server::ServerServer,
     },
-    server::ServerService,
-    too_large,
+    sockets, too_large,
 };
 
 /// The name under which the original's client asks for health.
@@ -96,7 +97,7 @@ pub async fn serve(
         serving.push(app.workers.spawn(worker, server));
     }
     let mut serving = try_join_all(serving);
-    let accepting = listen::accept(listeners, &app.workers, homes, &app.stop);
+    let accepting = sockets::accept(listeners, &app.workers, homes, &app.stop);
     tokio::select! {
         result = &mut serving => return ended(result),
         () = follow(&health, &app, loaded) => {}
@@ -138,7 +139,6 @@ fn serve_worker<H: Health>(
     let mark = move |request| Arrived::mark::<Body>(request, worker);
     let name_setting = move |reply| too_large::name_setting::<Body>(reply, max_message);
     let router = Transport::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.max(CONNECTION_WINDOW))
         .max_frame_size(FRAME)
@@ -152,8 +152,8 @@ fn serve_worker<H: Health>(
 
 /// All services but health, without HTTP/2 around them.
 pub fn services(app: &Arc<App>, max_message: usize) -> Result<Routes, ServeError> {
-    let server = ServerServer::new(ServerService(app.clone()));
-    let inference = GrpcInferenceServiceServer::new(InferenceService(app.clone()));
+    let server = ServerServer::new(OriginalService(app.clone()));
+    let inference = GrpcInferenceServiceServer::new(OpenInferenceService(app.clone()));
     Ok(Routes::new(server.max_decoding_message_size(max_message))
         .add_service(inference.max_decoding_message_size(max_message))
         .add_service(reflection().build_v1()?)
