@@ -31,7 +31,7 @@ mod instances; // how long an instance lives; snapshots
 mod limits; // each limit, exceeded
 mod sessions; // how many runs of a graph go on at once
 mod stop; // signals, StopServer, the drain
-mod stop_remote; // StopServer from elsewhere
+mod stop_remote; // StopServer, and who may call it
 mod traps; // guests that fail, and what callers and the log hear of it
 
 // What the operator sees.

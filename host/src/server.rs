@@ -112,7 +112,7 @@ pub async fn serve(
         catalogue: catalogue.clone(),
         workers: workers.clone(),
         stop: stop.clone(),
-        allow_remote_stop: settings.allow_remote_stop,
+        stop_server: settings.stop_server,
         max_message: settings.max_message,
     });
     let metrics_address = metrics_sockets.first().and_then(|listener| listener.local_addr().ok());

@@ -13,7 +13,7 @@ use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use tms::{
     admin::metrics::Metrics,
-    config::{ServeArgs, Settings},
+    config::{ServeArgs, Settings, StopServer},
     grpc::{app::App, context::Arrived, listener},
     repository::{self, Catalogue},
     schedule::{WorkerId, Workers},
@@ -152,7 +152,7 @@ async fn services(
         catalogue: catalogue.clone(),
         workers: workers.clone(),
         stop: stop.clone(),
-        allow_remote_stop: false,
+        stop_server: StopServer::Local,
         max_message: MAX_MESSAGE,
     });
     let (reporter, health) = tonic_health::server::health_reporter();

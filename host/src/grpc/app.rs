@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 
 use crate::{
+    config::StopServer,
     models::Model,
     repository::{Catalogue, Unready},
     schedule::Workers,
@@ -21,7 +22,8 @@ pub struct App {
     pub workers: Arc<Workers>,
     /// Cancelled when the server is to stop.
     pub stop: CancellationToken,
-    pub allow_remote_stop: bool,
+    /// Who may stop it with StopServer.
+    pub stop_server: StopServer,
     /// Bytes of a reply.
     pub max_message: usize,
 }

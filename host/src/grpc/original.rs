@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tonic::{Request, Response as Reply, Status};
 
-use crate::data::{IMAGE, Input, Kind, Output, check_json};
+use crate::{
+    config::StopServer,
+    data::{IMAGE, Input, Kind, Output, check_json},
+};
 
 use super::{
     app::App,
@@ -127,11 +130,17 @@ impl Server for OriginalService {
     }
 
     async fn stop_server(&self, request: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
-        if !self.0.allow_remote_stop && !CallContext::of(&request).is_local() {
-            return Err(Status::permission_denied(
-                "StopServer is for callers on the server's machine: start it with \
-                 --allow-remote-stop to change that",
-            ));
+        let refused = match self.0.stop_server {
+            StopServer::Anyone => None,
+            StopServer::Local if CallContext::of(&request).is_local() => None,
+            StopServer::Local => Some("StopServer is for callers on the server's machine (local)"),
+            StopServer::Never => Some("StopServer is switched off on this server (never)"),
+        };
+        if let Some(refused) = refused {
+            return Err(Status::permission_denied(format!(
+                "{refused}: whoever runs the server can stop it with a signal, or let others stop it \
+                 with --stop-server, TMS_STOP_SERVER or stop_server in tms.toml"
+            )));
         }
         self.0.stop.cancel();
         json(serde_json::json!({"stopping": true}))
