@@ -6,6 +6,7 @@
 //! - [`context`]: one call: who calls, and until when an answer is of use
 //! - [`original`]: the nine calls of the original Tiny Model Server
 //! - [`open_inference`]: the Open Inference Protocol's six
+//! - [`health`]: what serves by now
 //! - [`images`], [`tensors`]: their data as tensors, and back
 //! - [`status`]: errors as gRPC statuses
 //! - [`too_large`]: says which setting a message was too large for
@@ -15,6 +16,7 @@
 pub mod app;
 pub mod codec;
 pub mod context;
+pub mod health;
 mod images;
 pub mod listener;
 mod open_inference;
