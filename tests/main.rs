@@ -33,7 +33,7 @@ mod limits; // each limit, exceeded
 mod sessions; // how many runs of a graph go on at once
 mod shared_graph; // a graph that several models use
 mod stop; // signals, StopServer, the drain
-mod stop_remote; // StopServer from elsewhere
+mod stop_remote; // StopServer, and who may call it
 mod traps; // guests that fail, and what callers and the log hear of it
 
 // What the operator sees.

@@ -9,13 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    config::{Settings, StopServer},
-    grpc::{self, app::App, listen},
+    config::Settings,
+    grpc::{self, app::App, sockets},
     nn, repository,
     schedule::{WorkerId, Workers},
 };
@@ -42,20 +43,20 @@ fn give_back() {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(transparent)]
-    Bind(#[from] listen::BindError),
+    Bind(#[from] sockets::BindError),
     #[error("the workers did not start: {0}")]
     Workers(std::io::Error),
     #[error(transparent)]
     Models(#[from] repository::StartError),
     #[error(transparent)]
-    Grpc(#[from] grpc::serve::ServeError),
+    Grpc(#[from] grpc::listener::ServeError),
 }
 
 /// What a server that is ready tells.
 #[derive(Clone, Debug)]
 pub struct Ready {
     pub addresses: Vec<SocketAddr>,
-    /// Where the metrics page is.
+    /// Where metrics are read.
     pub metrics: Option<SocketAddr>,
     pub models: usize,
     pub failed: usize,
@@ -86,11 +87,12 @@ pub async fn serve(
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
     // First of all: a port that is taken should not cost the time of loading models.
-    let listeners = listen::bind(&settings.host, settings.port)?;
+    let listeners = sockets::bind(&settings.host, settings.port)?;
     let addresses = listeners.iter().filter_map(|l| l.local_addr().ok());
     let addresses: Vec<_> = addresses.collect();
-    let page = settings.metrics.map(|address| listen::bind(&[address.ip()], address.port()));
-    let page = page.transpose()?.unwrap_or_default();
+    let metrics_sockets =
+        settings.metrics.map(|address| sockets::bind(&[address.ip()], address.port()));
+    let metrics_sockets = metrics_sockets.transpose()?.unwrap_or_default();
     let mut shutdown = pin!(shutdown);
     // On a worker: files may be slow, and must not keep a signal waiting.
     let workers = Workers::start(settings.workers).map_err(ServeError::Workers)?;
@@ -109,14 +111,18 @@ pub async fn serve(
         catalogue: catalogue.clone(),
         workers: workers.clone(),
         stop: stop.clone(),
-        allow_remote_stop: settings.stop_server == StopServer::Anyone,
+        stop_server: settings.stop_server,
         max_message: settings.max_message,
     });
-    let page_address = page.first().and_then(|listener| listener.local_addr().ok());
+    let metrics_address = metrics_sockets.first().and_then(|listener| listener.local_addr().ok());
     let registry = Arc::new(admin::metrics::registry(app.catalogue.clone()));
-    for listener in page {
-        tokio::spawn(admin::page::serve(listener, registry.clone()));
-    }
+    let metrics_serving =
+        metrics_sockets.into_iter().map(|socket| admin::listener::serve(socket, registry.clone()));
+    let metrics_serving = async {
+        join_all(metrics_serving).await;
+        // Where nobody wants metrics, the server goes on without.
+        std::future::pending::<()>().await
+    };
     let sweeping = async {
         // Loading leaves much behind, too.
         let (mut discarded, mut swept) = (None, Instant::now());
@@ -158,7 +164,7 @@ pub async fn serve(
         if health_tells.await.is_ok() {
             ready(Ready {
                 addresses,
-                metrics: page_address,
+                metrics: metrics_address,
                 models: app.catalogue.ready().count(),
                 failed: app.catalogue.failed().count(),
                 workers: settings.workers,
@@ -167,13 +173,15 @@ pub async fn serve(
         std::future::pending().await
     };
     let Settings { max_message, window, .. } = settings;
-    let wire = grpc::serve::Wire { max_message, window };
-    let serving = grpc::serve::serve(app.clone(), listeners, wire, settings.drain_timeout, healthy);
+    let wire = grpc::listener::Wire { max_message, window };
+    let serving =
+        grpc::listener::serve(app.clone(), listeners, wire, settings.drain_timeout, healthy);
     tokio::select! {
         result = serving => Ok(result?),
         e = loading => Err(e.into()),
         () = sweeping => Ok(()),
         () = stopping => Ok(()),
+        () = metrics_serving => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The metrics page of a server that was started with one.
+//! The metrics of a server that was started with a listener for them.
 
 use std::{
     io::{Read, Write},
@@ -7,14 +7,14 @@ use std::{
 
 use super::Server;
 
-/// The samples of the metrics page: name with labels, and value.
+/// The samples: name with labels, and value.
 pub fn metrics(server: &Server) -> Vec<(String, f64)> {
     let log = server.log();
     let (_, address) = log.split_once("metrics on http://").expect("the address of the metrics");
     samples(address.split('/').next().unwrap())
 }
 
-/// The samples of the page at this address.
+/// The samples at this address.
 pub fn samples(address: &str) -> Vec<(String, f64)> {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();

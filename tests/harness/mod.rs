@@ -4,7 +4,7 @@
 //! - [`server`]: the real server on it: start, log, signals, exit
 //! - [`client`]: gRPC clients and the messages they send
 //! - [`oip`]: the messages of the Open Inference Protocol
-//! - [`metrics`]: the metrics page
+//! - [`metrics`]: a server's metrics
 //! - [`raw`]: gRPC without a client library, for what a client would not send
 //! - [`guests`]: builds the guests once
 

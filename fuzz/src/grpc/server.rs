@@ -12,17 +12,15 @@ use std::{
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use tms::{
-    config::{ServeArgs, Settings, Threads},
-    grpc::{
-        app::{App, Arrived},
-        serve,
-    },
+    config::{ServeArgs, Settings, StopServer, Threads},
+    grpc::{app::App, context::Arrived, health::HealthService, listener},
     repository::{self, Catalogue},
     schedule::{WorkerId, Workers},
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, service::Routes, transport::server::TcpConnectInfo};
+use tonic_health::pb::health_check_response::ServingStatus;
 use tower::ServiceExt;
 
 use super::case::Case;
@@ -95,7 +93,7 @@ impl Server {
         );
         runtime.block_on(load).expect("the models load");
         assert_eq!(catalogue.ready().count(), COMPONENTS.len() + 1);
-        let services = runtime.block_on(services(&catalogue, &workers));
+        let services = services(&catalogue, &workers);
         Self { runtime, workers, catalogue, services: Mutex::new(services) }
     }
 
@@ -127,7 +125,7 @@ impl Server {
             let answer = answered.await.expect("a worker lives on").expect("there is an answer");
             self.settled().await;
             if current.0.is_cancelled() {
-                *current = services(&self.catalogue, &self.workers).await;
+                *current = services(&self.catalogue, &self.workers);
             }
             answer
         })
@@ -143,22 +141,19 @@ impl Server {
     }
 }
 
-async fn services(
-    catalogue: &Arc<Catalogue>,
-    workers: &Arc<Workers>,
-) -> (CancellationToken, Routes) {
+fn services(catalogue: &Arc<Catalogue>, workers: &Arc<Workers>) -> (CancellationToken, Routes) {
     let stop = CancellationToken::new();
     let app = Arc::new(App {
         catalogue: catalogue.clone(),
         workers: workers.clone(),
         stop: stop.clone(),
-        allow_remote_stop: false,
+        stop_server: StopServer::Local,
         max_message: MAX_MESSAGE,
     });
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status("echo", tonic_health::ServingStatus::Serving).await;
-    let routes = serve::services(&app, MAX_MESSAGE).expect("reflection knows the services");
-    (stop, routes.add_service(health))
+    let health = HealthService::new(catalogue.names());
+    health.set("echo", ServingStatus::Serving);
+    let routes = listener::services(&app, &health, MAX_MESSAGE);
+    (stop, routes.expect("reflection knows the services"))
 }
 
 /// Headers, body and trailers; of a stream without end only its first message.

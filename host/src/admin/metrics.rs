@@ -27,11 +27,11 @@ pub fn registry(catalogue: Arc<Catalogue>) -> Registry {
     registry
 }
 
-/// The page that Prometheus reads (OpenMetrics 1.0 text).
-pub fn page(registry: &Registry) -> Result<String, fmt::Error> {
-    let mut page = String::new();
-    text::encode(&mut page, registry)?;
-    Ok(page)
+/// All metrics as Prometheus reads them (OpenMetrics 1.0 text).
+pub fn encode(registry: &Registry) -> Result<String, fmt::Error> {
+    let mut metrics = String::new();
+    text::encode(&mut metrics, registry)?;
+    Ok(metrics)
 }
 
 /// Of exemplars, which there are none of.

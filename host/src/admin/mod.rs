@@ -1,7 +1,7 @@
 //! The second listener, for operators: metrics.
 //!
-//! - [`metrics`]: what is counted, and how Prometheus reads it
-//! - [`page`]: the listener
+//! - [`metrics`]: what is counted, and as which metrics
+//! - [`listener`]: where Prometheus reads it
 
+pub mod listener;
 pub mod metrics;
-pub mod page;

@@ -1,24 +1,28 @@
-//! The transport ring: gRPC in and out. The only folder that names tonic.
+//! The main listener: gRPC in and out. tonic's server is named only here.
 //!
-//! - [`proto`]: generated from proto/
-//! - [`codec`]: messages in buffers that fit
-//! - [`listen`]: addresses, connections and their home workers
-//! - [`serve`]: all services on one port, until told to stop
+//! - [`sockets`]: addresses to listen on, connections and their home workers
+//! - [`listener`]: all services on one port, until told to stop; then the drain
 //! - [`app`]: what the services share
-//! - [`server`]: the nine calls of the original Tiny Model Server
-//! - [`inference`]: the Open Inference Protocol's six
+//! - [`context`]: one call: who calls, and until when an answer is of use
+//! - [`original`]: the nine calls of the original Tiny Model Server
+//! - [`open_inference`]: the Open Inference Protocol's six
+//! - [`health`]: what serves by now
 //! - [`images`], [`tensors`]: their data as tensors, and back
 //! - [`status`]: errors as gRPC statuses
 //! - [`too_large`]: says which setting a message was too large for
+//! - [`codec`]: messages in buffers that fit
+//! - [`proto`]: generated from proto/
 
 pub mod app;
 pub mod codec;
+pub mod context;
+pub mod health;
 mod images;
-mod inference;
-pub mod listen;
+pub mod listener;
+mod open_inference;
+mod original;
 pub mod proto;
-pub mod serve;
-mod server;
+pub mod sockets;
 mod status;
 mod tensors;
 mod too_large;

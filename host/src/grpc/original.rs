@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use tonic::{Request, Response as Reply, Status};
 
-use crate::data::{IMAGE, Input, Kind, Output, check_json};
+use crate::{
+    config::StopServer,
+    data::{IMAGE, Input, Kind, Output, check_json},
+};
 
 use super::{
-    app::{App, Caller},
+    app::App,
+    context::CallContext,
     images,
     proto::server::{
         BatchImageArgs, BatchTextArgs, EmptyArgs, ImageArgs, NamedTensor, Parts, Response,
@@ -16,12 +20,12 @@ use super::{
     status,
 };
 
-pub struct ServerService(pub Arc<App>);
+pub struct OriginalService(pub Arc<App>);
 
-impl ServerService {
+impl OriginalService {
     async fn run(
         &self,
-        mut caller: Caller,
+        mut caller: CallContext,
         model: &str,
         args: &str,
         input: Input,
@@ -36,7 +40,7 @@ impl ServerService {
 
     async fn run_batch(
         &self,
-        mut caller: Caller,
+        mut caller: CallContext,
         model: &str,
         args: &str,
         kind: Kind,
@@ -57,15 +61,15 @@ impl ServerService {
 }
 
 #[tonic::async_trait]
-impl Server for ServerService {
+impl Server for OriginalService {
     async fn run_text(&self, request: Request<TextArgs>) -> Result<Reply<Response>, Status> {
-        let caller = Caller::of(&request);
+        let caller = CallContext::of(&request);
         let TextArgs { text, model, args } = request.into_inner();
         self.run(caller, &model, &args, Input::Text(text)).await
     }
 
     async fn run_image(&self, request: Request<ImageArgs>) -> Result<Reply<Response>, Status> {
-        let caller = Caller::of(&request);
+        let caller = CallContext::of(&request);
         let ImageArgs { image, model, args } = request.into_inner();
         let image = Input::Image(images::from_proto(image)?);
         self.run(caller, &model, &args, image).await
@@ -75,7 +79,7 @@ impl Server for ServerService {
         &self,
         request: Request<BatchTextArgs>,
     ) -> Result<Reply<Response>, Status> {
-        let caller = Caller::of(&request);
+        let caller = CallContext::of(&request);
         let BatchTextArgs { texts, model, args } = request.into_inner();
         let texts = texts.into_iter().map(Input::Text).collect();
         self.run_batch(caller, &model, &args, Kind::Text, texts).await
@@ -85,7 +89,7 @@ impl Server for ServerService {
         &self,
         request: Request<BatchImageArgs>,
     ) -> Result<Reply<Response>, Status> {
-        let caller = Caller::of(&request);
+        let caller = CallContext::of(&request);
         let BatchImageArgs { images, model, args } = request.into_inner();
         let member = |(i, image)| {
             images::from_proto(Some(image))
@@ -107,13 +111,13 @@ impl Server for ServerService {
         &self,
         request: Request<StringArg>,
     ) -> Result<Reply<Response>, Status> {
-        let mut caller = Caller::of(&request);
+        let mut caller = CallContext::of(&request);
         let model = self.0.model(&mut caller, &request.into_inner().data).await?;
         json(serde_json::json!(model.input_shape))
     }
 
     async fn get_pid(&self, request: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
-        let home = Caller::of(&request).home();
+        let home = CallContext::of(&request).home();
         json(serde_json::json!({"pid": self.0.workers.pid(home)}))
     }
 
@@ -125,11 +129,17 @@ impl Server for ServerService {
     }
 
     async fn stop_server(&self, request: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
-        if !self.0.allow_remote_stop && !Caller::of(&request).is_local() {
-            return Err(Status::permission_denied(
-                "StopServer is for callers on the server's machine: start it with \
-                 --allow-remote-stop to change that",
-            ));
+        let refused = match self.0.stop_server {
+            StopServer::Anyone => None,
+            StopServer::Local if CallContext::of(&request).is_local() => None,
+            StopServer::Local => Some("StopServer is for callers on the server's machine (local)"),
+            StopServer::Never => Some("StopServer is switched off on this server (never)"),
+        };
+        if let Some(refused) = refused {
+            return Err(Status::permission_denied(format!(
+                "{refused}: whoever runs the server can stop it with a signal, or let others stop it \
+                 with --stop-server, TMS_STOP_SERVER or stop_server in tms.toml"
+            )));
         }
         self.0.stop.cancel();
         json(serde_json::json!({"stopping": true}))

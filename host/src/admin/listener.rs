@@ -1,4 +1,4 @@
-//! The metrics page: `GET /metrics` over HTTP/1.1, on an address of its own.
+//! The listener of metrics: `GET /metrics` over HTTP/1.1, on an address of its own.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -11,16 +11,18 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
-/// What the page is, as OpenMetrics names it.
+use super::metrics;
+
+/// What is served, as OpenMetrics names it.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Readers at a time; more wait.
 const READERS: usize = 16;
 /// The longest that a reader may take from connecting to its reply.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Says where the page is, and answers until it is dropped.
+/// Says where metrics are read, and answers until it is dropped.
 pub fn serve(listener: TcpListener, registry: Arc<Registry>) -> impl Future<Output = ()> {
     if let Ok(address) = listener.local_addr() {
         tracing::info!("metrics on http://{address}/metrics");
@@ -30,19 +32,22 @@ pub fn serve(listener: TcpListener, registry: Arc<Registry>) -> impl Future<Outp
 
 async fn answers(listener: TcpListener, registry: Arc<Registry>) {
     let readers = Arc::new(Semaphore::new(READERS));
+    // They end with this future, whoever is connected then.
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         // The semaphore is never closed.
         let reader = readers.clone().acquire_owned().await;
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(e) => {
-                tracing::warn!("a connection to the metrics page was not accepted: {e}");
+                tracing::warn!("a connection for metrics was not accepted: {e}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
         let registry = registry.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let answer = service_fn(|request| std::future::ready(answer(&request, &registry)));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -60,8 +65,8 @@ fn answer(
     registry: &Registry,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => match super::metrics::page(registry) {
-            Ok(page) => (StatusCode::OK, OPENMETRICS, page),
+        (&Method::GET, "/metrics") => match metrics::encode(registry) {
+            Ok(metrics) => (StatusCode::OK, OPENMETRICS, metrics),
             Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", e.to_string()),
         },
         _ => (StatusCode::NOT_FOUND, "text/plain", "see GET /metrics\n".to_owned()),

@@ -1,7 +1,6 @@
-//! All services on one port, until told to stop; then the drain.
+//! The main listener: all services on one port until told to stop, then the drain.
 
 use std::{
-    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,36 +17,30 @@ use tokio::{
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, service::Routes, transport::Server as Transport};
-use tonic_health::{
-    ServingStatus,
-    pb::health_server::{Health, HealthServer},
-    server::HealthReporter,
-};
+use tonic_health::pb::health_server::HealthServer;
 use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use crate::schedule::WorkerId;
 
 use super::{
-    app::{App, Arrived},
-    inference::InferenceService,
-    listen, proto,
+    app::App,
+    context::Arrived,
+    health::HealthService,
+    open_inference::OpenInferenceService,
+    original::OriginalService,
+    proto,
     proto::{
         inference::grpc_inference_service_server::GrpcInferenceServiceServer,
         server::server_server::ServerServer,
     },
-    server::ServerService,
-    too_large,
+    sockets, too_large,
 };
 
-/// The name under which the original's client asks for health.
-const HEALTH_NAME: &str = "TinyModelServer";
 /// What a connection's callers may send ahead, together.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 /// The largest HTTP/2 frame that callers may send. Those that do, as gRPC's own libraries, save most of
 /// the system calls of a large message.
 const FRAME: u32 = 256 << 10;
-/// How often a model that is refused is looked at, to say that it serves again.
-const FOLLOW: Duration = Duration::from_millis(50);
 
 /// Why the server ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -81,30 +74,27 @@ pub async fn serve(
     drain: Duration,
     loaded: oneshot::Sender<()>,
 ) -> Result<(), ServeError> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    for name in names(&app) {
-        health.set_service_status(name, ServingStatus::NotServing).await;
-    }
+    let health = HealthService::new(app.catalogue.names());
     let drained = CancellationToken::new();
     let mut homes = Vec::new();
     let mut serving = Vec::new();
     for worker in app.workers.ids() {
         let (home, connections) = mpsc::unbounded_channel();
         homes.push(home);
-        let (health, end) = (health_service.clone(), drained.clone().cancelled_owned());
-        let server = serve_worker(&app, worker, health, connections, wire, end)?;
+        let end = drained.clone().cancelled_owned();
+        let server = serve_worker(&app, worker, &health, connections, wire, end)?;
         serving.push(app.workers.spawn(worker, server));
     }
     let mut serving = try_join_all(serving);
-    let accepting = listen::accept(listeners, &app.workers, homes, &app.stop);
+    let accepting = sockets::accept(listeners, &app.workers, homes, &app.stop);
     tokio::select! {
         result = &mut serving => return ended(result),
-        () = follow(&health, &app, loaded) => {}
+        () = health.follow(&app.catalogue, loaded) => {}
         () = accepting => {}
     }
     // The listeners are closed now: a caller that is turned away below can start a new server on
     // the same port at once.
-    stop_health(&health, &app).await;
+    health.close();
     drained.cancel();
     let started = Instant::now();
     let result = tokio::time::timeout(drain, serving).await;
@@ -126,10 +116,10 @@ fn ended(served: Served) -> Result<(), ServeError> {
 }
 
 /// Serves all services on one worker's connections until `end`.
-fn serve_worker<H: Health>(
+fn serve_worker(
     app: &Arc<App>,
     worker: WorkerId,
-    health: HealthServer<H>,
+    health: &HealthService,
     connections: UnboundedReceiver<std::net::TcpStream>,
     wire: Wire,
     end: impl Future<Output = ()> + Send + 'static,
@@ -138,87 +128,29 @@ fn serve_worker<H: Health>(
     let mark = move |request| Arrived::mark::<Body>(request, worker);
     let name_setting = move |reply| too_large::name_setting::<Body>(reply, max_message);
     let router = Transport::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.max(CONNECTION_WINDOW))
         .max_frame_size(FRAME)
         .layer(MapRequestLayer::new(mark))
         .layer(MapResponseLayer::new(name_setting))
-        .add_routes(services(app, max_message)?)
-        .add_service(health);
+        .add_routes(services(app, health, max_message)?);
     let connections = UnboundedReceiverStream::new(connections).map(TcpStream::from_std);
     Ok(Box::pin(router.serve_with_incoming_shutdown(connections, end)))
 }
 
-/// All services but health, without HTTP/2 around them.
-pub fn services(app: &Arc<App>, max_message: usize) -> Result<Routes, ServeError> {
-    let server = ServerServer::new(ServerService(app.clone()));
-    let inference = GrpcInferenceServiceServer::new(InferenceService(app.clone()));
+/// All services, without HTTP/2 around them.
+pub fn services(
+    app: &Arc<App>,
+    health: &HealthService,
+    max_message: usize,
+) -> Result<Routes, ServeError> {
+    let server = ServerServer::new(OriginalService(app.clone()));
+    let inference = GrpcInferenceServiceServer::new(OpenInferenceService(app.clone()));
     Ok(Routes::new(server.max_decoding_message_size(max_message))
         .add_service(inference.max_decoding_message_size(max_message))
+        .add_service(HealthServer::new(health.clone()))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
-}
-
-/// The server itself, under no name and under the original's; and all models.
-fn names(app: &App) -> impl Iterator<Item = &str> {
-    ["", HEALTH_NAME].into_iter().chain(app.catalogue.names())
-}
-
-/// Says SERVING of each model that is ready, and then of the server; follows refusals from then on.
-async fn follow(health: &HealthReporter, app: &App, loaded: oneshot::Sender<()>) {
-    let mut told = BTreeSet::new();
-    loop {
-        // Before the look: what changes after it is heard of.
-        let changed = app.catalogue.changed();
-        let done = app.catalogue.is_loaded();
-        for model in app.catalogue.ready() {
-            if told.insert(model.name.as_str()) {
-                health.set_service_status(&model.name, ServingStatus::Serving).await;
-            }
-        }
-        if done {
-            break;
-        }
-        changed.await;
-    }
-    for name in ["", HEALTH_NAME] {
-        health.set_service_status(name, ServingStatus::Serving).await;
-    }
-    // Nobody may be listening.
-    let _ = loaded.send(());
-    follow_refusals(health, app).await;
-}
-
-/// Says NOT_SERVING of a model for as long as it is refused after too many failures.
-async fn follow_refusals(health: &HealthReporter, app: &App) {
-    let mut refused = BTreeSet::new();
-    loop {
-        if refused.is_empty() {
-            app.catalogue.refusing.notified().await;
-        } else {
-            tokio::time::sleep(FOLLOW).await;
-        }
-        for model in app.catalogue.ready() {
-            let name = model.name.as_str();
-            let refuses = model.refuses().is_some();
-            let status = match refuses {
-                true if refused.insert(name) => ServingStatus::NotServing,
-                false if refused.remove(name) => ServingStatus::Serving,
-                _ => continue,
-            };
-            health.set_service_status(name, status).await;
-        }
-    }
-}
-
-/// Says NOT_SERVING to whoever watches, and ends the watches: they would keep the drain waiting.
-async fn stop_health(health: &HealthReporter, app: &App) {
-    for name in names(app) {
-        let status = ServingStatus::NotServing;
-        health.set_service_status(name, status).await;
-        health.clone().clear_service_status(name).await;
-    }
 }
 
 /// Tells clients such as grpcurl what can be called here.

@@ -11,7 +11,8 @@ use crate::{
 };
 
 use super::{
-    app::{App, Caller},
+    app::App,
+    context::CallContext,
     proto::inference::{
         InferParameter, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
         ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ServerLiveRequest,
@@ -25,12 +26,12 @@ use super::{
 /// Models have one version.
 const VERSION: &str = "1";
 
-pub struct InferenceService(pub Arc<App>);
+pub struct OpenInferenceService(pub Arc<App>);
 
-impl InferenceService {
+impl OpenInferenceService {
     async fn model(
         &self,
-        caller: &mut Caller,
+        caller: &mut CallContext,
         name: &str,
         version: &str,
     ) -> Result<&Arc<Model>, Status> {
@@ -43,7 +44,7 @@ impl InferenceService {
 }
 
 #[tonic::async_trait]
-impl GrpcInferenceService for InferenceService {
+impl GrpcInferenceService for OpenInferenceService {
     async fn server_live(
         &self,
         _: Request<ServerLiveRequest>,
@@ -63,7 +64,7 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelReadyRequest>,
     ) -> Result<Reply<ModelReadyResponse>, Status> {
-        let mut caller = Caller::of(&request);
+        let mut caller = CallContext::of(&request);
         let ModelReadyRequest { name, version } = request.into_inner();
         let ready = match self.0.catalogue.get(&name) {
             Ok(_) => self.model(&mut caller, &name, &version).await.is_ok(),
@@ -88,7 +89,7 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelMetadataRequest>,
     ) -> Result<Reply<ModelMetadataResponse>, Status> {
-        let mut caller = Caller::of(&request);
+        let mut caller = CallContext::of(&request);
         let ModelMetadataRequest { name, version } = request.into_inner();
         let model = self.model(&mut caller, &name, &version).await?;
         let tensor = |info: &TensorInfo| TensorMetadata {
@@ -116,7 +117,7 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Reply<ModelInferResponse>, Status> {
-        let mut caller = Caller::of(&request);
+        let mut caller = CallContext::of(&request);
         let request = request.into_inner();
         let (name, version) = (&request.model_name, &request.model_version);
         let model = self.model(&mut caller, name, version).await?;
