@@ -50,6 +50,16 @@ async fn a_setting_limits_them() {
 }
 
 #[tokio::test]
+async fn a_file_beside_a_graph_is_none_of_its() {
+    let server = start!(setup().graph("slow", "slow").arg("--threads").arg("2"));
+    fs::write(server.folder().join("models/slow/labels.csv"), "cat,dog").unwrap();
+    let caller = server.caller().await;
+    let runs = [(); 2].map(|()| long(&caller));
+    until("two runs", async || metric(&server, BUSY, &[]) == 2.0).await;
+    runs.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test]
 async fn no_session_is_made_of_a_file_that_has_changed() {
     let graph = |name| repository().join(format!("tests/data/graphs/{name}.onnx"));
     let setup = setup().file("slow/model.onnx", fs::read(graph("slow")).unwrap());

@@ -1,13 +1,16 @@
 //! Finds the inference libraries at start, and loads graphs with the one that fits.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     BackendChoice, Device, Graph, GraphOptions, LoadError, Options, StartError, TensorInfo,
     backend::{Backend, LoadedGraph, Session, onnxruntime::OnnxRuntime},
     batch::Batching,
     check::{describe, unusable},
-    files::weights,
+    files,
     probe::{Batchable, Gain},
     queue::Queue,
     session::serve,
@@ -63,6 +66,15 @@ impl Runtime {
     ) -> Result<Graph, LoadError> {
         if !path.is_file() {
             return Err(LoadError(format!("there is no file `{}`", path.display())));
+        }
+        for named in files::external(path).unwrap_or_default() {
+            let problem = match named.metadata() {
+                Ok(metadata) if metadata.is_file() => continue,
+                Ok(_) => "is no file".to_owned(),
+                Err(e) => format!("cannot be read: {e}"),
+            };
+            let (file, named) = (path.display(), named.display());
+            return Err(LoadError(format!("`{file}` keeps weights in `{named}`, which {problem}")));
         }
         let (backend, why) = self.choose(options)?;
         let (loaded, session, batching) = read(name, backend.clone(), path, options)?;
@@ -125,8 +137,9 @@ impl Runtime {
         /// For the copies of a graph's weights that nobody asked for, in bytes.
         const COPIES: u64 = 1 << 30;
         const MOST: usize = 64;
-        let weights = weights(path).map(|file| file.metadata().map_or(COPIES, |file| file.len()));
-        let weights = weights.fold(0, u64::saturating_add).max(1);
+        let size = |file: &PathBuf| file.metadata().map_or(COPIES, |file| file.len());
+        let weights = files::weights(path)
+            .map_or(COPIES, |files| files.iter().map(size).fold(0, u64::saturating_add).max(1));
         let alone = batching.rows > 1 || loaded.device != Device::Cpu.to_string();
         let default = match alone {
             // A batch, like a device, is one run for many.

@@ -351,7 +351,9 @@ fn snapshot_key(folder: &Folder, settings: &ModelSettings, grants: &Grants) -> O
     let mut hash = blake3::Hasher::new();
     for (name, file) in &folder.graphs {
         hash.update(name.as_bytes()).update(&[0]);
-        hash.update_reader(fs::File::open(file).ok()?).ok()?;
+        for part in nn::files::weights(file).ok()? {
+            hash.update_reader(fs::File::open(part).ok()?).ok()?;
+        }
     }
     Some(hash.finalize().to_hex()[..16].to_owned())
 }
