@@ -146,7 +146,9 @@ impl Runtime {
             true => 1,
             false => self.threads.min(MOST).min((COPIES / weights) as usize).max(1),
         };
-        options.sessions.unwrap_or(default).max(1)
+        // Threads are the operator's: a model's author takes no more of them than there are.
+        let asked = options.asked_sessions.map(|asked| asked.min(self.threads));
+        options.sessions.or(asked).unwrap_or(default).max(1)
     }
 
     /// The backend for a graph, and why it is this one.

@@ -132,7 +132,8 @@ pub fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
     let unset = GraphSettings::default();
     let manifest = &plan.manifest;
     let own = manifest.graphs.get(graph).unwrap_or(&unset);
-    let chosen = plan.settings.graph.over(&own.over(&manifest.graph()));
+    let asked = own.over(&manifest.graph());
+    let chosen = plan.settings.graph.over(&asked);
     let mut options = GraphOptions {
         queue: plan.limits.max_queue,
         max_elements: plan.limits.max_elements,
@@ -144,15 +145,8 @@ pub fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
     if let Some(backend) = &chosen.backend {
         options.backend = backend.parse()?;
     }
-    if let Some(sessions) = chosen.sessions {
-        if !(1..=MAX_SESSIONS).contains(&sessions) {
-            return Err(format!(
-                "sessions = {sessions} is not between 1 and {MAX_SESSIONS}: each holds a copy of \
-                 the weights"
-            ));
-        }
-        options.sessions = Some(sessions);
-    }
+    options.sessions = sessions(plan.settings.graph.sessions)?;
+    options.asked_sessions = sessions(asked.sessions)?;
     options.batch = batch(&chosen)?;
     options.fallback_cpu = match chosen.fallback.as_deref() {
         None => false,
@@ -160,6 +154,16 @@ pub fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
         Some(other) => return Err(format!("`{other}` is not a fallback: cpu")),
     };
     Ok(options)
+}
+
+/// A number of sessions, if it can be one.
+fn sessions(number: Option<usize>) -> Result<Option<usize>, String> {
+    match number {
+        Some(number) if !(1..=MAX_SESSIONS).contains(&number) => Err(format!(
+            "sessions = {number} is not between 1 and {MAX_SESSIONS}: each holds a copy of the weights"
+        )),
+        number => Ok(number),
+    }
 }
 
 /// How calls are put together, where they are to be.
