@@ -44,6 +44,9 @@ def main():
     # A type that no caller can send.
     save("identity_fp8", [node("Identity", ["x"], ["y"])],
          [tensor("x", T.FLOAT8E4M3FN)], [tensor("y", T.FLOAT8E4M3FN)], opset=19, ir=9)
+    # The same as the only output, of an input that can be sent.
+    save("fp8_output", [node("Cast", ["x"], ["y"], to=T.FLOAT8E4M3FN)],
+         [tensor("x")], [tensor("y", T.FLOAT8E4M3FN)], opset=19, ir=9)
     # Weights in a file of their own, whose name says nothing.
     kept = onnx.TensorProto(name="w", data_type=T.FLOAT, dims=[2], data_location=onnx.TensorProto.EXTERNAL)
     kept.external_data.add(key="location", value="kept_here")

@@ -9,7 +9,7 @@ use super::{
     BackendChoice, Device, Graph, GraphOptions, LoadError, Options, StartError, TensorInfo,
     backend::{Backend, LoadedGraph, Session, onnxruntime::OnnxRuntime},
     batch::Batching,
-    check::{describe, unusable},
+    check::{Signature, describe, quoted, unusable},
     files,
     probe::{Batchable, Gain},
     queue::Queue,
@@ -88,6 +88,10 @@ impl Runtime {
         let max_elements = options.max_elements;
         let served = (queue, threads);
         let graph = Graph::new(name, loaded, backend.name(), max_elements, batching, served);
+        let why = match options.device.to_string() {
+            asked if asked == device => why,
+            asked => format!("in place of {asked}, as its fallback"),
+        };
         let batches = match batching.rows {
             1 => String::new(),
             rows => format!("; batches: up to {rows} rows"),
@@ -167,7 +171,7 @@ impl Runtime {
                     return Ok((backend.clone(), "as configured".into()));
                 }
                 Ok(backend) if reasons.is_empty() => {
-                    return Ok((backend.clone(), "the default".into()));
+                    return Ok((backend.clone(), "the default backend".into()));
                 }
                 Ok(backend) => {
                     return Ok((backend.clone(), format!("in place of {}", reasons.join(" and "))));
@@ -193,6 +197,7 @@ fn read(
     on_native_thread(move || {
         let loaded = backend.load(&path, &options)?;
         let mut session = loaded.factory.session(None)?;
+        gives_something(&loaded.signature)?;
         let Some(batch) = options.batch else {
             return Ok((loaded, session, Batching::NONE));
         };
@@ -222,6 +227,18 @@ fn read(
         };
         Ok((loaded, session, batching))
     })
+}
+
+/// Fails where every output is of a kind that cannot be given: no call could be answered.
+fn gives_something(signature: &Signature) -> Result<(), LoadError> {
+    match signature.unusable.first() {
+        Some((name, kind)) if signature.outputs.is_empty() => Err(LoadError(format!(
+            "it gives nothing that can be served: output {} is a {kind}",
+            quoted(name)
+        ))),
+        None if signature.outputs.is_empty() => Err(LoadError("it has no outputs".into())),
+        _ => Ok(()),
+    }
 }
 
 /// 1, 2, 4, … up to `most`.
