@@ -263,7 +263,7 @@ async fn a_model_chooses_its_backend_and_the_operator_overrides() {
         "graph/model.toml",
         "backend = 'tract'\n[graphs.model]\nbackend = 'onnxruntime'\nsessions = 2",
     );
-    let server = start!(one);
+    let server = start!(one.arg("--threads").arg("2"));
     let log = server.log();
     assert!(log.contains("ONNX Runtime serves it on cpu") && log.contains("sessions: 2"), "{log}");
 }

@@ -314,6 +314,17 @@ async fn a_device_that_the_operator_wants_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_graph_that_is_broken_on_every_device_stops_nobody() {
+    let setup = Setup::new()
+        .onnxruntime()
+        .file("mine/model.onnx", "not a graph")
+        .config("[model.mine.graph]\ndevice = 'cuda:7'")
+        .graph("scalar", "good");
+    let Some(reason) = not_served(setup, "mine").await else { return };
+    assert!(reason.contains("is not a graph that ONNX Runtime can read"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_device_that_a_model_wants_is_not_there() {
     let setup = Setup::new()
         .onnxruntime()

@@ -50,6 +50,34 @@ async fn a_setting_limits_them() {
 }
 
 #[tokio::test]
+async fn an_authors_wish_is_bounded_by_the_operators_threads() {
+    for (operator, most) in [("", 1.0), ("[model.slow.graph]\nsessions = 2", 2.0)] {
+        let manifest = "[graphs.model]\nsessions = 64";
+        let setup = setup().graph("slow", "slow").file("slow/model.toml", manifest);
+        let server = start!(setup.config(operator).arg("--threads").arg("1"));
+        assert!(server.log().contains(&format!("sessions: {most}")), "{}", server.log());
+        let caller = server.caller().await;
+        let runs = [(); 4].map(|()| long(&caller));
+        until("the others wait", async || {
+            let waiting = metric(&server, "tms_graph_waiting", &[]);
+            (metric(&server, BUSY, &[]), waiting) == (most, 4.0 - most)
+        })
+        .await;
+        runs.iter().for_each(JoinHandle::abort);
+    }
+}
+
+#[tokio::test]
+async fn a_file_beside_a_graph_is_none_of_its() {
+    let server = start!(setup().graph("slow", "slow").arg("--threads").arg("2"));
+    fs::write(server.folder().join("models/slow/labels.csv"), "cat,dog").unwrap();
+    let caller = server.caller().await;
+    let runs = [(); 2].map(|()| long(&caller));
+    until("two runs", async || metric(&server, BUSY, &[]) == 2.0).await;
+    runs.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test]
 async fn no_session_is_made_of_a_file_that_has_changed() {
     let graph = |name| repository().join(format!("tests/data/graphs/{name}.onnx"));
     let setup = setup().file("slow/model.onnx", fs::read(graph("slow")).unwrap());

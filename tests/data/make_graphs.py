@@ -4,6 +4,7 @@
     venv/bin/python tests/data/make_graphs.py
 """
 
+import struct
 from pathlib import Path
 
 import onnx
@@ -43,6 +44,15 @@ def main():
     # A type that no caller can send.
     save("identity_fp8", [node("Identity", ["x"], ["y"])],
          [tensor("x", T.FLOAT8E4M3FN)], [tensor("y", T.FLOAT8E4M3FN)], opset=19, ir=9)
+    # The same as the only output, of an input that can be sent.
+    save("fp8_output", [node("Cast", ["x"], ["y"], to=T.FLOAT8E4M3FN)],
+         [tensor("x")], [tensor("y", T.FLOAT8E4M3FN)], opset=19, ir=9)
+    # Weights in a file of their own, whose name says nothing.
+    kept = onnx.TensorProto(name="w", data_type=T.FLOAT, dims=[2], data_location=onnx.TensorProto.EXTERNAL)
+    kept.external_data.add(key="location", value="kept_here")
+    (FOLDER / "kept_here").write_bytes(struct.pack("<2f", 10.0, 20.0))
+    save("external_weights", [node("Mul", ["x", "w"], ["y"])],
+         [tensor("x", shape=("rows", 2))], [tensor("y", shape=("rows", 2))], [kept], check=False)
     # A scalar, and a tensor whose rank the graph leaves open.
     save("scalar", [node("Add", ["x", "x"], ["y"])], [tensor("x", shape=())], [tensor("y", shape=())])
     save("any_rank", [node("Neg", ["x"], ["y"])], [tensor("x", shape=None)], [tensor("y", shape=None)],

@@ -189,7 +189,7 @@ fn graphs_of(plan: &Plan) -> Vec<PlannedGraph> {
         model: plan.folder.name.clone(),
         name: name.clone(),
         path: path.clone(),
-        options: plan::options(plan, name),
+        options: plan::graph(plan, name).map(|graph| graph.options),
     });
     planned.collect()
 }

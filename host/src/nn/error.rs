@@ -33,8 +33,14 @@ pub struct StartError(pub(super) String);
 
 /// Why a graph cannot be served. For the log; it may name the graph's file.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LoadError(pub(super) String);
+pub enum LoadError {
+    /// The graph's own fault, or its settings'.
+    #[error("{0}")]
+    Graph(String),
+    /// The device that was asked for cannot be used.
+    #[error("{0}")]
+    Device(String),
+}
 
 /// What a native library says, for a caller: in one line, without source positions and paths.
 pub(super) fn said(text: &str) -> String {

@@ -1,63 +1,72 @@
-//! The files of a graph: its own, and those beside it that may hold its weights (ONNX's external data,
-//! which large graphs have, under any name).
+//! The files of a graph: its own, and those that it keeps weights in. Others beside it are none of its.
 
 use std::{
-    fs,
+    io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use std::os::unix::fs::MetadataExt;
+pub use super::external::external;
 
-/// Endings of what lies beside graphs and holds no weights.
-const OTHERS: [&str; 10] =
-    ["onnx", "wasm", "toml", "md", "txt", "json", "rs", "lock", "png", "jpg"];
-
-/// The graph's file, and the others that may hold its weights.
-pub fn weights(graph: &Path) -> impl Iterator<Item = PathBuf> {
-    let beside = graph.parent().and_then(|folder| fs::read_dir(folder).ok());
-    let beside = beside.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let other = |path: &PathBuf| {
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        path.is_file() && !ending.is_some_and(|ending| OTHERS.contains(&ending))
-    };
-    std::iter::once(graph.to_path_buf()).chain(beside.filter(other))
+/// The graph's file, and those that it names. Fails where one of them is no file that can be read: a
+/// pipe would be read for ever.
+pub fn weights(graph: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = vec![graph.to_path_buf()];
+    files.extend(external(graph)?);
+    for file in &files {
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+        }
+    }
+    Ok(files)
 }
 
-/// What changes when one of the files does: of each, its length, its time and its place on the disk.
-pub type Stamp = Vec<(PathBuf, u64, SystemTime, u64)>;
+/// What changes when one of a graph's files does.
+pub type Stamp = Vec<FileStamp>;
 
-/// None where one of them cannot be read.
+/// What changes when a file does.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FileStamp {
+    path: PathBuf,
+    length: u64,
+    modified: SystemTime,
+    /// Its place on the disk: another one where the file was replaced.
+    inode: u64,
+}
+
+/// None where one of the files cannot be read. Of a graph that cannot be read as one, its own file.
 pub fn stamp(graph: &Path) -> Option<Stamp> {
     let of = |path: PathBuf| {
         let file = path.metadata().ok()?;
-        Some((path, file.len(), file.modified().ok()?, file.ino()))
+        let (length, modified, inode) = (file.len(), file.modified().ok()?, file.ino());
+        Some(FileStamp { path, length, modified, inode })
     };
-    let mut stamp: Stamp = weights(graph).map(of).collect::<Option<_>>()?;
-    stamp.sort();
-    Some(stamp)
+    let files = weights(graph).unwrap_or_else(|_| vec![graph.to_path_buf()]);
+    files.into_iter().map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn weights_beside_the_graph_belong_to_it() {
+    fn a_graphs_files_are_its_own_and_those_that_it_names() {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        for name in ["net.onnx", "net.onnx.data", "layer1.weight", "other.onnx", "README.md"] {
-            write(name, "1");
-        }
-        let graph = folder.path().join("net.onnx");
-        let mut names: Vec<_> =
-            weights(&graph).filter_map(|path| Some(path.file_name()?.to_owned())).collect();
-        names.sort();
-        assert_eq!(names, ["layer1.weight", "net.onnx", "net.onnx.data"]);
+        let graphs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/graphs");
+        let path = |name: &str| folder.path().join(name);
+        let graph = path("net.onnx");
+        fs::copy(graphs.join("external_weights.onnx"), &graph).unwrap();
+        assert!(weights(&graph).is_err(), "its weights are not there");
+        fs::copy(graphs.join("kept_here"), path("kept_here")).unwrap();
         let before = stamp(&graph);
-        write("README.md", "22");
+        assert_eq!(weights(&graph).unwrap(), [graph.clone(), path("kept_here")]);
+        fs::write(path("labels.csv"), "cat,dog").unwrap();
+        fs::write(path("net.onnx.data"), "another graph's").unwrap();
         assert_eq!(stamp(&graph), before);
-        write("net.onnx.data", "22");
+        fs::write(path("kept_here"), [0; 16]).unwrap();
         assert_ne!(stamp(&graph), before);
     }
 }

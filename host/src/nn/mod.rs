@@ -6,7 +6,7 @@
 //! - [`options`]: what the operator can choose.
 //! - [`runtime`]: finds the backends at start and loads graphs.
 //! - [`graph`]: a loaded graph and a call to it.
-//! - [`files`]: a graph's files.
+//! - [`files`]: a graph's files; [`external`]: those that it keeps weights in.
 //! - [`check`]: names, types and shapes, before native code sees them.
 //! - [`job`]: one call on its way; [`cancel`]: how its caller takes it back.
 //! - [`queue`]: the jobs that wait for a graph; [`session`]: what runs them, on threads of its own.
@@ -20,7 +20,8 @@ mod cancel;
 mod check;
 mod dtype;
 mod error;
-mod files;
+mod external;
+pub mod files;
 mod graph;
 mod job;
 mod options;

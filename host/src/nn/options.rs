@@ -25,6 +25,8 @@ pub struct GraphOptions {
     /// Runs at the same time. A session beside the first holds a copy of the weights, and is made
     /// when there is work for it. None: as many as threads, within 1 GiB of copies, where that helps.
     pub sessions: Option<usize>,
+    /// The same where the graph's author asks for it: no more than threads.
+    pub asked_sessions: Option<usize>,
     /// Calls that may wait; more are refused.
     pub queue: usize,
     /// Elements of all inputs of one run.
@@ -58,6 +60,7 @@ impl Default for GraphOptions {
             device,
             fallback_cpu: false,
             sessions: None,
+            asked_sessions: None,
             queue,
             max_elements,
             batch: None,

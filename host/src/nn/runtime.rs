@@ -1,13 +1,16 @@
 //! Finds the inference libraries at start, and loads graphs with the one that fits.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     BackendChoice, Device, Graph, GraphOptions, LoadError, Options, StartError, TensorInfo,
     backend::{Backend, LoadedGraph, Session, onnxruntime::OnnxRuntime},
     batch::Batching,
-    check::{describe, unusable},
-    files::weights,
+    check::{Signature, describe, quoted, unusable},
+    files,
     probe::{Batchable, Gain},
     queue::Queue,
     session::serve,
@@ -62,7 +65,18 @@ impl Runtime {
         options: &GraphOptions,
     ) -> Result<Graph, LoadError> {
         if !path.is_file() {
-            return Err(LoadError(format!("there is no file `{}`", path.display())));
+            return Err(LoadError::Graph(format!("there is no file `{}`", path.display())));
+        }
+        for named in files::external(path).unwrap_or_default() {
+            let problem = match named.metadata() {
+                Ok(metadata) if metadata.is_file() => continue,
+                Ok(_) => "is no file".to_owned(),
+                Err(e) => format!("cannot be read: {e}"),
+            };
+            let (file, named) = (path.display(), named.display());
+            return Err(LoadError::Graph(format!(
+                "`{file}` keeps weights in `{named}`, which {problem}"
+            )));
         }
         let (backend, why) = self.choose(options)?;
         let (loaded, session, batching) = read(name, backend.clone(), path, options)?;
@@ -72,10 +86,14 @@ impl Runtime {
         let queue = Arc::new(Queue::new(options.queue, sessions));
         let threads = (self.threads / sessions).max(1);
         serve(name, session, queue.clone(), batching)
-            .map_err(|e| LoadError(format!("a session thread cannot start: {e}")))?;
+            .map_err(|e| LoadError::Graph(format!("a session thread cannot start: {e}")))?;
         let max_elements = options.max_elements;
         let served = (queue, threads);
         let graph = Graph::new(name, loaded, backend.name(), max_elements, batching, served);
+        let why = match options.device.to_string() {
+            asked if asked == device => why,
+            asked => format!("in place of {asked}, as its fallback"),
+        };
         let batches = match batching.rows {
             1 => String::new(),
             rows => format!("; batches: up to {rows} rows"),
@@ -125,15 +143,18 @@ impl Runtime {
         /// For the copies of a graph's weights that nobody asked for, in bytes.
         const COPIES: u64 = 1 << 30;
         const MOST: usize = 64;
-        let weights = weights(path).map(|file| file.metadata().map_or(COPIES, |file| file.len()));
-        let weights = weights.fold(0, u64::saturating_add).max(1);
+        let size = |file: &PathBuf| file.metadata().map_or(COPIES, |file| file.len());
+        let weights = files::weights(path)
+            .map_or(COPIES, |files| files.iter().map(size).fold(0, u64::saturating_add).max(1));
         let alone = batching.rows > 1 || loaded.device != Device::Cpu.to_string();
         let default = match alone {
             // A batch, like a device, is one run for many.
             true => 1,
             false => self.threads.min(MOST).min((COPIES / weights) as usize).max(1),
         };
-        options.sessions.unwrap_or(default).max(1)
+        // Threads are the operator's: a model's author takes no more of them than there are.
+        let asked = options.asked_sessions.map(|asked| asked.min(self.threads));
+        options.sessions.or(asked).unwrap_or(default).max(1)
     }
 
     /// The backend for a graph, and why it is this one.
@@ -152,7 +173,7 @@ impl Runtime {
                     return Ok((backend.clone(), "as configured".into()));
                 }
                 Ok(backend) if reasons.is_empty() => {
-                    return Ok((backend.clone(), "the default".into()));
+                    return Ok((backend.clone(), "the default backend".into()));
                 }
                 Ok(backend) => {
                     return Ok((backend.clone(), format!("in place of {}", reasons.join(" and "))));
@@ -160,7 +181,11 @@ impl Runtime {
                 Err(reason) => reasons.push(format!("{kind:?}, as {reason}")),
             }
         }
-        Err(LoadError(format!("there is no backend for it: {}", reasons.join("; "))))
+        let problem = format!("there is no backend for it: {}", reasons.join("; "));
+        match options.device {
+            Device::Cpu => Err(LoadError::Graph(problem)),
+            _ => Err(LoadError::Device(problem)),
+        }
     }
 }
 
@@ -178,6 +203,7 @@ fn read(
     on_native_thread(move || {
         let loaded = backend.load(&path, &options)?;
         let mut session = loaded.factory.session(None)?;
+        gives_something(&loaded.signature)?;
         let Some(batch) = options.batch else {
             return Ok((loaded, session, Batching::NONE));
         };
@@ -192,7 +218,8 @@ fn read(
             );
             return Ok((loaded, session, Batching::NONE));
         }
-        let unfit = |e| LoadError(format!("its calls cannot be batched (batch = true): {e}"));
+        let unfit =
+            |e| LoadError::Graph(format!("its calls cannot be batched (batch = true): {e}"));
         let tried = session.as_mut();
         let batchable = Batchable::verify(tried, signature).map_err(unfit)?;
         for rows in powers_of_two(batch.rows).filter(|_| powers) {
@@ -207,6 +234,18 @@ fn read(
         };
         Ok((loaded, session, batching))
     })
+}
+
+/// Fails where every output is of a kind that cannot be given: no call could be answered.
+fn gives_something(signature: &Signature) -> Result<(), LoadError> {
+    match signature.unusable.first() {
+        Some((name, kind)) if signature.outputs.is_empty() => Err(LoadError::Graph(format!(
+            "it gives nothing that can be served: output {} is a {kind}",
+            quoted(name)
+        ))),
+        None if signature.outputs.is_empty() => Err(LoadError::Graph("it has no outputs".into())),
+        _ => Ok(()),
+    }
 }
 
 /// 1, 2, 4, … up to `most`.

@@ -43,7 +43,7 @@ pub fn grow(
     let worker = move || {
         let made = catch_unwind(AssertUnwindSafe(|| factory.session(Some(threads))));
         let made = made.unwrap_or_else(|panic| {
-            Err(LoadError(format!("it broke down: {}", panic_message(panic.as_ref()))))
+            Err(LoadError::Graph(format!("it broke down: {}", panic_message(panic.as_ref()))))
         });
         let more = queue.grown(made.is_ok());
         match made {

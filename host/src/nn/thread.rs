@@ -28,9 +28,12 @@ pub fn on_native_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
     let thread = native_thread(LOADING, work)
-        .map_err(|e| LoadError(format!("a thread cannot start: {e}")))?;
+        .map_err(|e| LoadError::Graph(format!("a thread cannot start: {e}")))?;
     thread.join().unwrap_or_else(|panic| {
-        Err(LoadError(format!("the graph cannot be read: {}", panic_message(panic.as_ref()))))
+        Err(LoadError::Graph(format!(
+            "the graph cannot be read: {}",
+            panic_message(panic.as_ref())
+        )))
     })
 }
 

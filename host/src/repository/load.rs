@@ -18,11 +18,11 @@ use tokio::{
 };
 
 use crate::{
-    config::{ModelSettings, Reuse, Settings},
+    config::{ModelSettings, Reuse, Settings, manifest::Source},
     data::Description,
     fair::Flow,
     models::{Body, Model, bare_graph::BareGraph, component::Component, outcome::Outcomes},
-    nn::{self, Device, Graph, GraphOptions},
+    nn::{self, Graph, LoadError},
     sandbox::{CodeCache, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox},
     schedule::{Pool, PoolLimits, WorkerId, Workers},
 };
@@ -31,7 +31,7 @@ use super::{
     Catalogue, StartError,
     folder::Folder,
     grants::Decided,
-    plan::{self, ComponentFile, Named, Plan},
+    plan::{self, ComponentFile, GraphPlan, Named, Plan},
 };
 
 /// How long a model may take to describe itself.
@@ -196,11 +196,8 @@ impl Loader {
     async fn read_graphs(&self, plan: &Plan) -> Result<(), StartError> {
         for (graph, path) in &plan.folder.graphs {
             let full = plan.full_name(graph);
-            let read = match plan::options(plan, graph) {
-                Ok(options) => {
-                    let by_operator = plan.settings.graph.device.is_some();
-                    self.read_graph(&full, path, options, by_operator).await?
-                }
+            let read = match plan::graph(plan, graph) {
+                Ok(graph_plan) => self.read_graph(&full, path, graph_plan).await?,
                 Err(reason) => Err(reason),
             };
             let read = read.map_err(|reason| format!("graph {graph}: {reason}"));
@@ -215,17 +212,18 @@ impl Loader {
         &self,
         name: &str,
         path: &Path,
-        options: GraphOptions,
-        by_operator: bool,
+        graph_plan: GraphPlan,
     ) -> Result<Result<Graph, String>, StartError> {
         let runtime = self.native().await?.clone();
         let _core = self.cores.acquire().await;
-        let strict = by_operator && options.device != Device::Cpu && !options.fallback_cpu;
+        let GraphPlan { options, device_from } = graph_plan;
         let (full, path) = (name.to_owned(), path.to_owned());
-        let read = in_thread(move || runtime.load(&full, &path, &options)).await;
-        match read.and_then(|read| read.map_err(|e| e.to_string())) {
-            Err(e) if strict => Err(StartError(format!("graph {name}: {e}"))),
-            read => Ok(read),
+        match in_thread(move || runtime.load(&full, &path, &options)).await {
+            Ok(Err(e @ LoadError::Device(_))) if device_from == Source::Operator => {
+                Err(StartError(format!("graph {name}: {e}")))
+            }
+            Ok(read) => Ok(read.map_err(|e| e.to_string())),
+            Err(broke_down) => Ok(Err(broke_down)),
         }
     }
 
@@ -396,7 +394,9 @@ fn snapshot_key(folder: &Folder, settings: &ModelSettings, grants: &Grants) -> O
     let mut hash = blake3::Hasher::new();
     for (name, file) in &folder.graphs {
         hash.update(name.as_bytes()).update(&[0]);
-        hash.update_reader(fs::File::open(file).ok()?).ok()?;
+        for part in nn::files::weights(file).ok()? {
+            hash.update_reader(fs::File::open(part).ok()?).ok()?;
+        }
     }
     Some(hash.finalize().to_hex()[..16].to_owned())
 }

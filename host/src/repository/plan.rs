@@ -8,7 +8,10 @@ use std::{
 
 use crate::{
     config::limits::Limits,
-    config::{GraphSettings, Manifest, ModelSettings, Settings},
+    config::{
+        GraphSettings, Manifest, ModelSettings, Settings,
+        manifest::{ChosenGraph, Source},
+    },
     nn::{BatchOptions, GraphOptions},
     sandbox::{Footprint, inspect},
 };
@@ -188,9 +191,18 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
     Ok(Plan { folder, manifest, settings: own, limits, decided, snapshot, component })
 }
 
+/// How a graph is to be loaded.
+pub struct GraphPlan {
+    pub options: GraphOptions,
+    /// On whose word it is on its device.
+    pub device_from: Source,
+}
+
 /// The operator's word on a graph, then the author's, then the default.
-pub fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
-    let chosen = plan.manifest.graph(graph, &plan.settings.graph).settings;
+pub fn graph(plan: &Plan, graph: &str) -> Result<GraphPlan, String> {
+    let author = plan.manifest.graph(graph, &GraphSettings::default()).settings;
+    let ChosenGraph { settings: chosen, device_from } =
+        plan.manifest.graph(graph, &plan.settings.graph);
     let mut options = GraphOptions {
         queue: plan.limits.max_queue,
         max_elements: plan.limits.max_elements,
@@ -202,22 +214,25 @@ pub fn options(plan: &Plan, graph: &str) -> Result<GraphOptions, String> {
     if let Some(backend) = &chosen.backend {
         options.backend = backend.parse()?;
     }
-    if let Some(sessions) = chosen.sessions {
-        if !(1..=MAX_SESSIONS).contains(&sessions) {
-            return Err(format!(
-                "sessions = {sessions} is not between 1 and {MAX_SESSIONS}: each holds a copy of \
-                 the weights"
-            ));
-        }
-        options.sessions = Some(sessions);
-    }
+    options.sessions = sessions(plan.settings.graph.sessions)?;
+    options.asked_sessions = sessions(author.sessions)?;
     options.batch = batch(&chosen)?;
     options.fallback_cpu = match chosen.fallback.as_deref() {
         None => false,
         Some("cpu") => true,
         Some(other) => return Err(format!("`{other}` is not a fallback: cpu")),
     };
-    Ok(options)
+    Ok(GraphPlan { options, device_from })
+}
+
+/// A number of sessions, if it can be one.
+fn sessions(number: Option<usize>) -> Result<Option<usize>, String> {
+    match number {
+        Some(number) if !(1..=MAX_SESSIONS).contains(&number) => Err(format!(
+            "sessions = {number} is not between 1 and {MAX_SESSIONS}: each holds a copy of the weights"
+        )),
+        number => Ok(number),
+    }
 }
 
 /// How calls are put together, where they are to be.

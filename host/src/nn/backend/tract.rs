@@ -45,12 +45,15 @@ impl Backend for Tract {
             let problem =
                 format!("device {} cannot be used: tract has only the CPU", options.device);
             if !options.fallback_cpu {
-                return Err(LoadError(problem));
+                return Err(LoadError::Device(problem));
             }
             tracing::warn!("`{file}` runs on the CPU, NOT on {}: {problem}", options.device);
         }
         let unreadable = |e: TractError| {
-            LoadError(format!("`{file}` is not a graph that tract can read: {}", one_line(&e)))
+            LoadError::Graph(format!(
+                "`{file}` is not a graph that tract can read: {}",
+                one_line(&e)
+            ))
         };
         // The shapes that exporters note inside of a graph keep the names of open dimensions, which
         // then clash with the sizes that we put in.
@@ -59,11 +62,11 @@ impl Backend for Tract {
         let proto_graph = proto
             .graph
             .as_ref()
-            .ok_or_else(|| LoadError(format!("`{file}` is not an ONNX graph")))?;
+            .ok_or_else(|| LoadError::Graph(format!("`{file}` is not an ONNX graph")))?;
         let signature = signature(proto_graph)?;
         let lacking: Vec<_> = lacking(&onnx, proto_graph).into_iter().collect();
         if !lacking.is_empty() {
-            return Err(LoadError(format!(
+            return Err(LoadError::Graph(format!(
                 "`{file}` needs ONNX Runtime (TMS_ONNXRUNTIME): tract lacks {}",
                 bounded(&lacking.join(", "), 500)
             )));
@@ -71,7 +74,7 @@ impl Backend for Tract {
         let parsed =
             onnx.parse(&proto, path.parent().and_then(Path::to_str)).map_err(unreadable)?;
         if !parsed.unresolved_inputs.is_empty() {
-            return Err(LoadError(format!("`{file}` uses values that it does not define")));
+            return Err(LoadError::Graph(format!("`{file}` uses values that it does not define")));
         }
         let graph = Arc::new(TractGraph {
             parsed: parsed.model,
@@ -84,9 +87,10 @@ impl Backend for Tract {
             dtypes: signature.outputs.iter().map(|info| info.dtype).collect(),
             kept: Mutex::default(),
         });
-        try_out(&graph, &signature, path).map_err(|e| {
-            LoadError(format!(
-                "`{file}` needs ONNX Runtime (TMS_ONNXRUNTIME): tract cannot compile it: {}",
+        try_out(&graph, &signature, proto_graph.input.iter().any(any_rank), path).map_err(|e| {
+            LoadError::Graph(format!(
+                "`{file}` needs ONNX Runtime (TMS_ONNXRUNTIME): tract cannot compile it for any size \
+                 that was tried: {}",
                 one_line(&e)
             ))
         })?;
@@ -95,27 +99,66 @@ impl Backend for Tract {
     }
 }
 
-/// Compiles the graph with 1 for every open dimension: the likeliest batch, and a check while there
-/// is somebody to read the message.
-fn try_out(graph: &TractGraph, signature: &Signature, path: &Path) -> TractResult<()> {
-    let fixed = |info: &TensorInfo| info.shape.iter().map(|&d| d.max(1) as usize).collect();
-    match graph.compiled(signature.inputs.iter().map(fixed).collect()) {
-        // The graph may well take other sizes than 1.
-        Err(e)
-            if signature
-                .inputs
-                .iter()
-                .any(|info| info.shape.is_empty() || info.shape.contains(&-1)) =>
-        {
-            tracing::warn!(
-                "tract may not be able to run `{}`: for sizes of 1, {}",
-                path.display(),
-                one_line(&e)
-            );
-            Ok(())
-        }
-        result => result.map(drop),
+/// Sizes that open dimensions may want to be: of pictures, texts, sounds.
+const SIZES: [usize; 9] = [16, 32, 64, 128, 224, 256, 512, 1024, 16_000];
+
+/// Compiles the graph for some sizes of its open dimensions, while there is somebody to read the message:
+/// 1 first, the likeliest batch. A graph that cannot be compiled for any of them could answer no call.
+fn try_out(
+    graph: &TractGraph,
+    signature: &Signature,
+    any_rank: bool,
+    path: &Path,
+) -> TractResult<()> {
+    let failed = match graph.compiled(sample_shapes(signature, |_| 1)) {
+        Ok(_) => return Ok(()),
+        Err(failed) => failed,
+    };
+    if any_rank {
+        // There is no end of what could be tried.
+        let (path, failed) = (path.display(), one_line(&failed));
+        tracing::warn!("tract may not be able to run `{path}`: for sizes of 1, {failed}");
+        return Ok(());
     }
+    let mut last = failed;
+    for size in SIZES {
+        let innermost = sample_shapes(signature, |from_the_end| match from_the_end {
+            0 => size,
+            _ => 1,
+        });
+        // Pictures have two of them.
+        let inner =
+            sample_shapes(signature, |from_the_end| if from_the_end < 2 { size } else { 1 });
+        for shapes in [innermost, inner] {
+            match graph.compiled(shapes) {
+                Ok(_) => return Ok(()),
+                Err(failed) => last = failed,
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Whether an input leaves open how many dimensions it has. A [`TensorInfo`] has none then, as that of a
+/// scalar.
+fn any_rank(input: &pb::ValueInfoProto) -> bool {
+    let kind = input.r#type.as_ref().and_then(|kind| kind.value.as_ref());
+    matches!(kind, Some(pb::type_proto::Value::TensorType(tensor)) if tensor.shape.is_none())
+}
+
+/// Shapes of all inputs, where open dimensions have a size by their place, counted from the end. The
+/// outermost one is a batch of 1.
+fn sample_shapes(signature: &Signature, size: impl Fn(usize) -> usize) -> Shapes {
+    let shape = |info: &TensorInfo| {
+        let rank = info.shape.len();
+        let dimension = |(at, wanted): (usize, &i64)| match usize::try_from(*wanted) {
+            Ok(fixed) => fixed,
+            Err(_) if at == 0 => 1,
+            Err(_) => size(rank - 1 - at),
+        };
+        info.shape.iter().enumerate().map(dimension).collect()
+    };
+    signature.inputs.iter().map(shape).collect()
 }
 
 /// What the graph and its subgraphs need that tract does not have.
@@ -145,7 +188,7 @@ fn signature(graph: &pb::GraphProto) -> Result<Signature, LoadError> {
             continue;
         }
         let info = info(input).map_err(|kind| {
-            LoadError(format!(
+            LoadError::Graph(format!(
                 "input {} is a {kind}: only tensors of known types can be sent",
                 quoted(&input.name)
             ))

@@ -184,24 +184,24 @@ impl Backend for OnnxRuntime {
             (Err(Failure::Graph(reason)), Device::Cpu) => return Err(unreadable(path, &reason)),
             (Err(Failure::Device(reason) | Failure::Graph(reason)), device) => {
                 let reason = bounded(&reason.replace('\n', " "), 1000).into_owned();
+                // Whose fault it is, the CPU tells: a file that is not a graph is none there either.
+                let cpu = match self.session(path, Device::Cpu, None) {
+                    Ok(session) => session,
+                    Err(Failure::Device(still) | Failure::Graph(still)) => {
+                        return Err(unreadable(path, &still));
+                    }
+                };
                 if !options.fallback_cpu {
                     let library = self.library.display();
-                    return Err(LoadError(format!(
+                    return Err(LoadError::Device(format!(
                         "device {device} cannot be used with `{library}`: {reason}"
                     )));
                 }
-                let cpu = self.session(path, Device::Cpu, None);
-                let (Failure::Device(still) | Failure::Graph(still)) = match cpu {
-                    Ok(session) => {
-                        let file = path.display();
-                        tracing::warn!(
-                            "`{file}` runs on the CPU, NOT on {device}, which cannot be used: {reason}"
-                        );
-                        return self.loaded(path, Device::Cpu, session);
-                    }
-                    Err(failure) => failure,
-                };
-                return Err(unreadable(path, &still));
+                tracing::warn!(
+                    "`{}` runs on the CPU, NOT on {device}, which cannot be used: {reason}",
+                    path.display()
+                );
+                (Device::Cpu, cpu)
             }
         };
         self.loaded(path, device, first)
@@ -238,5 +238,8 @@ impl OnnxRuntime {
 
 fn unreadable(path: &Path, reason: &str) -> LoadError {
     let reason = first_line(reason);
-    LoadError(format!("`{}` is not a graph that ONNX Runtime can read: {reason}", path.display()))
+    LoadError::Graph(format!(
+        "`{}` is not a graph that ONNX Runtime can read: {reason}",
+        path.display()
+    ))
 }

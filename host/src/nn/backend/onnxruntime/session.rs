@@ -38,7 +38,7 @@ impl SessionFactory for OrtGraph {
     fn session(&self, threads: Option<usize>) -> Result<Box<dyn Session>, LoadError> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         if first.is_none() && files::stamp(&self.path) != self.stamp {
-            return Err(LoadError("the graph's file has changed since the start".into()));
+            return Err(LoadError::Graph("the graph's file has changed since the start".into()));
         }
         let again = || self.runtime.session(&self.path, self.device, threads);
         let session = match first.map(Ok).unwrap_or_else(again) {
@@ -48,7 +48,8 @@ impl SessionFactory for OrtGraph {
             }
         };
         let all = (0..self.outputs.len()).collect();
-        let selection = Selection::new(all, &self.outputs).map_err(|e| LoadError(e.to_string()))?;
+        let selection =
+            Selection::new(all, &self.outputs).map_err(|e| LoadError::Graph(e.to_string()))?;
         Ok(Box::new(OrtSession {
             session,
             inputs: self.inputs.clone(),

@@ -15,7 +15,7 @@ pub fn signature(session: &ort::session::Session) -> Result<Signature, LoadError
         match info(input.name(), input.dtype()) {
             Ok(info) => signature.inputs.push(info),
             Err(kind) => {
-                return Err(LoadError(format!(
+                return Err(LoadError::Graph(format!(
                     "input {} is a {kind}: only tensors of known types can be sent",
                     quoted(input.name())
                 )));
