@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tonic::{Code, transport::Endpoint};
 
-use crate::harness::{Server, Setup, assert_refused, client::Answer, json, skip};
+use crate::harness::{Server, Setup, assert_refused, client::Answer, json, skip_here};
 use tms::grpc::proto::server::{EmptyArgs, server_client::ServerClient};
 
 /// What a caller is told who may not stop the server.
@@ -84,12 +84,12 @@ fn own_address() -> Option<IpAddr> {
 /// StopServer by a caller that is not on the loopback; None where this machine has no way to be one.
 async fn stop_from_elsewhere(server: &Server) -> Option<Answer> {
     let Some(address) = own_address() else {
-        skip("StopServer from elsewhere: this machine has no address but the loopback's");
+        skip_here("StopServer from elsewhere: this machine has no address but the loopback's");
         return None;
     };
     let endpoint = Endpoint::from_shared(format!("http://{address}:{}", server.port)).unwrap();
     let Ok(channel) = endpoint.connect().await else {
-        skip("StopServer from elsewhere: this machine cannot reach its own address");
+        skip_here("StopServer from elsewhere: this machine cannot reach its own address");
         return None;
     };
     Some(json(ServerClient::new(channel).stop_server(EmptyArgs {}).await))
