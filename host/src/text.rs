@@ -125,7 +125,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(bounded_display(Endless, 30), "more and more and m … (cut)");
+        assert_eq!(bounded_display(Endless, 30), "more and more and mo … (cut)");
     }
 
     #[test]
