@@ -2,10 +2,16 @@
 
 use prost::Message;
 use serde_json::json;
-use tms::grpc::proto::server::{Response, StringArg};
-use tonic::Code;
+use tms::grpc::proto::server::{Response, StringArg, TextArgs};
+use tonic::{Code, Status};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_request::MessageRequest,
+};
 
 use crate::harness::{Setup, assert_refused, raw};
+
+/// The longest text of an error, as it travels.
+const LONGEST: usize = 4 << 10;
 
 #[tokio::test]
 async fn models_are_listed_by_name() {
@@ -73,7 +79,7 @@ async fn a_wrong_model_is_not_found() {
     assert_refused(
         long,
         Code::NotFound,
-        &format!("there is no model `{}`; there are: echo", "x".repeat(100)),
+        &format!("there is no model `{} … (cut)`; there are: echo", "x".repeat(90)),
     );
     let failed = caller.text("broken_init", "hi", "").await;
     let message = "the model `broken_init` did not load: the server's log says why";
@@ -88,5 +94,103 @@ async fn bytes_that_are_no_message() {
     assert_ne!(reply.status, "0");
     let unknown = raw::call(server.port, "/server.Server/NoSuchCall", &[], b"").await;
     assert_eq!(unknown.status, "12", "UNIMPLEMENTED");
+    assert_eq!(server.caller().await.text("echo", "still there", "").await.unwrap(), "still there");
+}
+
+/// An error's text as a caller reads it.
+fn decoded(reply: &raw::Reply) -> String {
+    let mut headers = http::HeaderMap::new();
+    headers.insert("grpc-status", reply.status.parse().unwrap());
+    headers.insert("grpc-message", reply.message.parse().unwrap());
+    Status::from_header_map(&headers).unwrap().message().to_owned()
+}
+
+#[track_caller]
+fn assert_cut(reply: &raw::Reply, code: Code, start: &str) {
+    assert_eq!(reply.status, (code as i32).to_string(), "{reply:?}");
+    let length = reply.message.len();
+    assert!(length <= LONGEST && length > LONGEST - 20, "{length} bytes: {reply:?}");
+    let text = decoded(reply);
+    assert!(text.starts_with(start) && text.ends_with(" … (cut)"), "{text}");
+}
+
+#[tokio::test]
+async fn long_texts_of_errors_arrive_cut() {
+    let server = start!(Setup::new().guest("faults"));
+    // What a client percent-decodes travels as three characters for each byte.
+    for unit in ["\u{8a9e}", "\u{1f680}", "%%\"\u{e9}"] {
+        let words = unit.repeat(1500);
+        let args = json!({"do": "complain", "words": words}).to_string();
+        let call = TextArgs { text: String::new(), model: "faults".into(), args };
+        let path = "/server.Server/RunText";
+        let reply = raw::call(server.port, path, &[], &call.encode_to_vec()).await;
+        let start: String = words.chars().take(100).collect();
+        assert_cut(&reply, Code::Internal, &format!("model `faults`: {start}"));
+    }
+}
+
+#[tokio::test]
+async fn a_long_list_of_models_is_cut() {
+    let names: Vec<_> = (10..40).map(|i| format!("{i}{}", "x".repeat(200))).collect();
+    let setup = names.iter().fold(Setup::new(), |setup, name| setup.graph("scalar", name));
+    let server = start!(setup);
+    let call = StringArg { data: "nothing".into() }.encode_to_vec();
+    let reply = raw::call(server.port, "/server.Server/GetInputShape", &[], &call).await;
+    assert_cut(&reply, Code::NotFound, "there is no model `nothing`; there are: 10xxx");
+}
+
+#[tokio::test]
+async fn errors_of_other_services_are_cut_too() {
+    let server = start!(Setup::new().guest("echo"));
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let symbol = MessageRequest::FileContainingSymbol("\u{8a9e}".repeat(100_000));
+    let ask = ServerReflectionRequest { host: String::new(), message_request: Some(symbol) };
+    let reply = raw::call(server.port, path, &[], &ask.encode_to_vec()).await;
+    assert_cut(&reply, Code::NotFound, "");
+}
+
+#[tokio::test]
+async fn metadata_of_64_kb_is_taken() {
+    let server = start!(Setup::new().guest("echo"));
+    let path = "/server.Server/ListModels";
+    let (large, small) = ("x".repeat(64 << 10), "y".repeat(100));
+    let names: Vec<_> = (0..600).map(|i| format!("x-name-{i}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), small.as_str())).collect();
+    for metadata in [vec![("x-large", large.as_str())], many] {
+        let reply = raw::call(server.port, path, &metadata, b"").await;
+        assert_eq!(reply.status, "0", "{}", reply.message);
+    }
+    // HTTP's own answer to more than the server takes is 431, without a status.
+    let larger = "x".repeat(200 << 10);
+    let reply = raw::call(server.port, path, &[("x-large", &larger)], b"").await;
+    assert_eq!(reply.status, "");
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_while_the_message_arrives() {
+    let server = start!(Setup::new().guest("echo"));
+    for path in [
+        "/server.Server/RunText",
+        "/server.Server/RunImage",
+        "/server.Server/RunBatchText",
+        "/server.Server/RunBatchImage",
+        "/server.Server/ListModels",
+        "/server.Server/GetInputShape",
+        "/inference.GRPCInferenceService/ModelInfer",
+        "/inference.GRPCInferenceService/ModelMetadata",
+        "/inference.GRPCInferenceService/ModelReady",
+        "/inference.GRPCInferenceService/ServerLive",
+        "/grpc.health.v1.Health/Check",
+    ] {
+        for (timeout, shown) in [("200m", "200ms"), ("1m", "1ms"), ("50u", "50µs")] {
+            let headers = [("grpc-timeout", timeout)];
+            let reply = raw::stuck(server.port, path, &headers, b"the beginning").await;
+            assert_eq!(reply.status, "4", "DEADLINE_EXCEEDED of {path}: {reply:?}");
+            let message = format!(
+                "the deadline of {shown} passed before the request had arrived and was answered"
+            );
+            assert_eq!(decoded(&reply), message);
+        }
+    }
     assert_eq!(server.caller().await.text("echo", "still there", "").await.unwrap(), "still there");
 }

@@ -111,6 +111,18 @@ async fn watches_end_with_the_server() {
 }
 
 #[tokio::test]
+async fn an_open_reflection_does_not_keep_the_drain_waiting() {
+    let mut server = start!(Setup::new().guest("echo").arg("--drain-timeout").arg("10m"));
+    let caller = server.caller().await;
+    let mut client = ServerReflectionClient::new(caller.channel());
+    let requests = tokio_stream::pending();
+    let mut replies = client.server_reflection_info(requests).await.unwrap().into_inner();
+    caller.stop().await.unwrap();
+    assert!(replies.message().await.unwrap().is_none(), "it ends with the server");
+    assert_eq!(server.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn reflection_lists_both_protocols() {
     let server = start!(Setup::new().guest("echo"));
     let mut client = ServerReflectionClient::new(server.caller().await.channel());

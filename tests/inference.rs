@@ -181,3 +181,23 @@ async fn models_that_take_no_tensors_say_so() {
     let message = "model `example_text`: the model takes a text, not named tensors";
     assert_refused(refused, Code::InvalidArgument, message);
 }
+
+#[tokio::test]
+async fn a_huge_shape_is_not_echoed_whole() {
+    let server = start!(Setup::new().guest("echo").graph("two_inputs", "graph"));
+    let caller = server.caller().await;
+    for model in ["echo", "graph"] {
+        for (dimension, words) in [
+            (-1, "the shape [-1, -1, -1,"),
+            (1, "8 bytes of data do not make"),
+            (i64::MAX, "is too large"),
+        ] {
+            let shape = vec![dimension; 1_000_000];
+            let input = (input("a", "FP32", &shape), vec![0; 8]);
+            let refused = infer(&caller, raw(model, vec![input])).await.unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+            let text = refused.message();
+            assert!(text.starts_with("input `a`: ") && text.contains(words), "{text}");
+        }
+    }
+}

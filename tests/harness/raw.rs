@@ -18,6 +18,30 @@ pub struct Reply {
 
 /// Calls `path`, such as `/server.Server/GetPID`, with the encoded `message`.
 pub async fn call(port: u16, path: &str, headers: &[(&str, &str)], message: &[u8]) -> Reply {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(message.len() as u32);
+    frame.put_slice(message);
+    exchange(port, path, headers, frame.freeze(), true).await
+}
+
+/// Calls `path` with a message of which only the beginning ever comes.
+pub async fn stuck(port: u16, path: &str, headers: &[(&str, &str)], beginning: &[u8]) -> Reply {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(beginning.len() as u32 + 1000);
+    frame.put_slice(beginning);
+    exchange(port, path, headers, frame.freeze(), false).await
+}
+
+/// Sends a request and reads what comes back. `whole`: that is all of the request's body.
+async fn exchange(
+    port: u16,
+    path: &str,
+    headers: &[(&str, &str)],
+    data: Bytes,
+    whole: bool,
+) -> Reply {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     let driver = tokio::spawn(connection);
@@ -29,11 +53,7 @@ pub async fn call(port: u16, path: &str, headers: &[(&str, &str)], message: &[u8
     }
     let mut client = client.ready().await.unwrap();
     let (response, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
-    let mut frame = BytesMut::new();
-    frame.put_u8(0);
-    frame.put_u32(message.len() as u32);
-    frame.put_slice(message);
-    body.send_data(frame.freeze(), true).unwrap();
+    body.send_data(data, whole).unwrap();
 
     let response = response.await.unwrap();
     // A call that fails at once has its status in the header.

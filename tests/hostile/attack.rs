@@ -98,7 +98,7 @@ pub fn assert_stopped(answer: Answer, code: Code, words: &str) {
         assert!(!message.contains(word), "`{message}` has `{word}`");
     }
     assert!(!message.contains(char::is_control), "{message:?}");
-    assert!(message.len() < 2100, "{} bytes: {message}", message.len());
+    assert!(message.len() <= 4 << 10, "{} bytes: {message}", message.len());
 }
 
 /// The model answers a call that is no attack.

@@ -102,7 +102,7 @@ impl Server {
         let mut current = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         let routes = current.1.clone();
         let home = WorkerId(case.worker);
-        let mut request = Arrived::mark(case.request(), home);
+        let (_, mut request) = Arrived::mark(case.request(), home);
         let local = Some((Ipv4Addr::LOCALHOST, 1).into());
         request.extensions_mut().insert(TcpConnectInfo { local_addr: local, remote_addr: local });
         let endless = case.method.ends_with("/Watch");

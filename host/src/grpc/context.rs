@@ -5,64 +5,82 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tonic::{Extensions, Request, metadata::MetadataMap, transport::server::TcpConnectInfo};
+use tonic::{Request, Status, transport::server::TcpConnectInfo};
 
 use crate::{
     models::{Call, Model},
     schedule::WorkerId,
 };
 
-/// How much earlier than the caller's deadline an answer is ready, at most.
+/// How much earlier than the caller's deadline an answer is ready, at most: it has a way to go.
 const TRAVEL: Duration = Duration::from_millis(5);
 
-/// When a request's headers came, and on which worker's connection. A large message takes a while to
-/// arrive, and the caller's deadline counts from the headers: counted from later, tonic's own would
-/// pass first and answer CANCELLED.
+/// What is known of a call when its headers have come. A large message takes a while to arrive, and the
+/// caller's deadline counts from the headers.
 #[derive(Clone, Copy)]
 pub struct Arrived {
     at: Instant,
+    /// The worker of the connection.
     home: WorkerId,
+    /// How long the caller waits, if it says so.
+    timeout: Option<Duration>,
 }
 
 impl Arrived {
-    pub fn mark<B>(mut request: http::Request<B>, home: WorkerId) -> http::Request<B> {
-        request.extensions_mut().insert(Self { at: Instant::now(), home });
-        request
+    /// Notes it with the request.
+    pub fn mark<B>(mut request: http::Request<B>, home: WorkerId) -> (Self, http::Request<B>) {
+        let timeout = request.headers().get("grpc-timeout");
+        let timeout = timeout.and_then(|value| parse_timeout(value.to_str().ok()?));
+        let arrived = Self { at: Instant::now(), home, timeout };
+        request.extensions_mut().insert(arrived);
+        (arrived, request)
+    }
+
+    /// When an answer is to be ready.
+    fn answer_by(&self) -> Option<Instant> {
+        let patience = self.timeout.map(|t| t - (t / 8).min(TRAVEL));
+        self.at.checked_add(patience?)
+    }
+
+    /// When a call that has no answer is given up, in whatever state it is, its message still on the
+    /// way included. Who works on an answer was late before that, and says what with. tonic gives up
+    /// too, with CANCELLED, but counts from a little later: it is never first.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.at.checked_add(self.timeout?)
+    }
+
+    /// The answer to a call that is given up.
+    pub fn too_late(&self) -> Status {
+        let timeout = self.timeout.unwrap_or_default();
+        Status::deadline_exceeded(format!(
+            "the deadline of {timeout:?} passed before the request had arrived and was answered"
+        ))
     }
 }
 
 /// Who calls, and until when an answer is of use.
 pub struct CallContext {
-    home: WorkerId,
+    arrived: Arrived,
     ip: Option<IpAddr>,
-    arrived: Instant,
-    /// When the model that is called was ready: then, or earlier.
+    /// When the model that is called was ready: then, or when the call arrived.
     served: Instant,
-    timeout: Option<Duration>,
 }
 
 impl CallContext {
     pub fn of<T>(request: &Request<T>) -> Self {
-        Self::new(request.extensions(), request.metadata())
-    }
-
-    fn new(extensions: &Extensions, metadata: &MetadataMap) -> Self {
-        let connection = extensions.get::<TcpConnectInfo>();
-        let arrived = extensions.get::<Arrived>();
-        let at = arrived.map_or_else(Instant::now, |arrived| arrived.at);
+        let connection = request.extensions().get::<TcpConnectInfo>();
+        // Every call passes the layer that marks it.
+        let unmarked = || Arrived { at: Instant::now(), home: WorkerId(0), timeout: None };
+        let arrived = request.extensions().get().copied().unwrap_or_else(unmarked);
         Self {
-            home: arrived.map_or(WorkerId(0), |arrived| arrived.home),
+            arrived,
             ip: connection.and_then(|c| Some(c.remote_addr()?.ip())),
-            arrived: at,
-            served: at,
-            timeout: metadata
-                .get("grpc-timeout")
-                .and_then(|value| parse_timeout(value.to_str().ok()?)),
+            served: arrived.at,
         }
     }
 
     pub fn home(&self) -> WorkerId {
-        self.home
+        self.arrived.home
     }
 
     /// The model that is called was waited for: its own limit is for calls, not for loading.
@@ -79,14 +97,12 @@ impl CallContext {
     pub fn call<'a>(&self, model: &Model, args: &'a str) -> Call<'a> {
         let deadline = self.served + model.timeout;
         let deadline = self.answer_by().map_or(deadline, |answer_by| deadline.min(answer_by));
-        Call { home: self.home, deadline, args }
+        Call { home: self.home(), deadline, args }
     }
 
-    /// When an answer is to be ready, if the caller says how long it waits: an answer has a way to go,
-    /// and tonic's own time-out, at the same moment, says CANCELLED.
+    /// When an answer is to be ready, if the caller says how long it waits.
     pub fn answer_by(&self) -> Option<Instant> {
-        let patience = self.timeout.map(|t| t - (t / 8).min(TRAVEL));
-        self.arrived.checked_add(patience?)
+        self.arrived.answer_by()
     }
 }
 

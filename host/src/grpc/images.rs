@@ -46,7 +46,7 @@ pub fn from_proto(image: Option<NumpyImage>) -> Result<Tensor, Status> {
         1 => vec![h, w],
         _ => vec![h, w, c],
     };
-    Tensor::new(dtype, shape, data).map_err(|e| Status::invalid_argument(e.to_string()))
+    Tensor::new(dtype, shape, data).map_err(|e| Status::invalid_argument(status::fit(e)))
 }
 
 /// A tensor as an image, if it has the shape and type of one.

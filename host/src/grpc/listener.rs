@@ -1,9 +1,6 @@
 //! The main listener: all services on one port until told to stop, then the drain.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio::{
@@ -15,17 +12,15 @@ use tokio::{
     task::JoinError,
 };
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
-use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, service::Routes, transport::Server as Transport};
+use tonic::{service::Routes, transport::Server as Transport};
 use tonic_health::pb::health_server::HealthServer;
-use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use crate::schedule::WorkerId;
 
 use super::{
     app::App,
-    context::Arrived,
     health::HealthService,
+    layer::{CallLayer, Calls},
     open_inference::OpenInferenceService,
     original::OriginalService,
     proto,
@@ -33,7 +28,7 @@ use super::{
         inference::grpc_inference_service_server::GrpcInferenceServiceServer,
         server::server_server::ServerServer,
     },
-    sockets, too_large,
+    sockets,
 };
 
 /// What a connection's callers may send ahead, together.
@@ -41,8 +36,11 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 /// The largest HTTP/2 frame that callers may send. Those that do, as gRPC's own libraries, save most of
 /// the system calls of a large message.
 const FRAME: u32 = 256 << 10;
+/// A call's headers: 64 KiB of metadata, and as much again for what HTTP/2 counts beside it, 32 bytes a
+/// field.
+const HEADERS: u32 = 128 << 10;
 
-/// Why the server ended by itself.
+/// Why the server ended by itself, or not well.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("the gRPC server ended: {0}")]
@@ -51,6 +49,11 @@ pub enum ServeError {
     Worker(#[from] JoinError),
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    #[error(
+        "stopped with {calls} calls unanswered, which took longer than {drain:?}: raise drain_timeout \
+         if calls take so long"
+    )]
+    Unanswered { calls: usize, drain: Duration },
 }
 
 /// What callers may send.
@@ -75,14 +78,13 @@ pub async fn serve(
     loaded: oneshot::Sender<()>,
 ) -> Result<(), ServeError> {
     let health = HealthService::new(app.catalogue.names());
-    let drained = CancellationToken::new();
+    let calls = Calls::default();
     let mut homes = Vec::new();
     let mut serving = Vec::new();
     for worker in app.workers.ids() {
         let (home, connections) = mpsc::unbounded_channel();
         homes.push(home);
-        let end = drained.clone().cancelled_owned();
-        let server = serve_worker(&app, worker, &health, connections, wire, end)?;
+        let server = serve_worker(&app, worker, &health, &calls, connections, wire)?;
         serving.push(app.workers.spawn(worker, server));
     }
     let mut serving = try_join_all(serving);
@@ -95,15 +97,15 @@ pub async fn serve(
     // The listeners are closed now: a caller that is turned away below can start a new server on
     // the same port at once.
     health.close();
-    drained.cancel();
-    let started = Instant::now();
-    let result = tokio::time::timeout(drain, serving).await;
-    if let Ok(result) = result {
+    calls.drained.cancel();
+    if let Ok(result) = tokio::time::timeout(drain, serving).await {
         return ended(result);
     }
-    let (took, busy) = (started.elapsed(), app.catalogue.busy());
-    tracing::warn!("stopped after {took:.1?} with {busy} calls unanswered (drain_timeout)");
-    Ok(())
+    match calls.in_flight() {
+        // Connections whose peers do not let go of them.
+        0 => Ok(()),
+        calls => Err(ServeError::Unanswered { calls, drain }),
+    }
 }
 
 type Served = Result<Vec<Result<(), tonic::transport::Error>>, JoinError>;
@@ -115,26 +117,26 @@ fn ended(served: Served) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Serves all services on one worker's connections until `end`.
+/// Serves all services on one worker's connections until the drain.
 fn serve_worker(
     app: &Arc<App>,
     worker: WorkerId,
     health: &HealthService,
+    calls: &Calls,
     connections: UnboundedReceiver<std::net::TcpStream>,
     wire: Wire,
-    end: impl Future<Output = ()> + Send + 'static,
 ) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, ServeError> {
     let Wire { max_message, window } = wire;
-    let mark = move |request| Arrived::mark::<Body>(request, worker);
-    let name_setting = move |reply| too_large::name_setting::<Body>(reply, max_message);
+    let layer = CallLayer { calls: calls.clone(), worker, max_message };
     let router = Transport::builder()
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.max(CONNECTION_WINDOW))
         .max_frame_size(FRAME)
-        .layer(MapRequestLayer::new(mark))
-        .layer(MapResponseLayer::new(name_setting))
+        .http2_max_header_list_size(HEADERS)
+        .layer(layer)
         .add_routes(services(app, health, max_message)?);
     let connections = UnboundedReceiverStream::new(connections).map(TcpStream::from_std);
+    let end = calls.drained.clone().cancelled_owned();
     Ok(Box::pin(router.serve_with_incoming_shutdown(connections, end)))
 }
 
@@ -144,13 +146,16 @@ pub fn services(
     health: &HealthService,
     max_message: usize,
 ) -> Result<Routes, ServeError> {
-    let server = ServerServer::new(OriginalService(app.clone()));
-    let inference = GrpcInferenceServiceServer::new(OpenInferenceService(app.clone()));
-    Ok(Routes::new(server.max_decoding_message_size(max_message))
-        .add_service(inference.max_decoding_message_size(max_message))
-        .add_service(HealthServer::new(health.clone()))
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?))
+    let original = ServerServer::new(OriginalService(app.clone()));
+    let open_inference = GrpcInferenceServiceServer::new(OpenInferenceService(app.clone()));
+    let health = HealthServer::new(health.clone());
+    let reflection_v1 = reflection().build_v1()?;
+    let reflection_v1alpha = reflection().build_v1alpha()?;
+    Ok(Routes::new(original.max_decoding_message_size(max_message))
+        .add_service(open_inference.max_decoding_message_size(max_message))
+        .add_service(health.max_decoding_message_size(max_message))
+        .add_service(reflection_v1.max_decoding_message_size(max_message))
+        .add_service(reflection_v1alpha.max_decoding_message_size(max_message)))
 }
 
 /// Tells clients such as grpcurl what can be called here.

@@ -2,6 +2,7 @@
 //!
 //! - [`sockets`]: addresses to listen on, connections and their home workers
 //! - [`listener`]: all services on one port, until told to stop; then the drain
+//! - [`layer`]: what every call passes: deadline, text of errors, calls in flight
 //! - [`app`]: what the services share
 //! - [`context`]: one call: who calls, and until when an answer is of use
 //! - [`original`]: the nine calls of the original Tiny Model Server
@@ -9,6 +10,7 @@
 //! - [`health`]: what serves by now
 //! - [`images`], [`tensors`]: their data as tensors, and back
 //! - [`status`]: errors as gRPC statuses
+//! - [`error_text`]: their texts, bounded
 //! - [`too_large`]: says which setting a message was too large for
 //! - [`codec`]: messages in buffers that fit
 //! - [`proto`]: generated from proto/
@@ -16,8 +18,10 @@
 pub mod app;
 pub mod codec;
 pub mod context;
+mod error_text;
 pub mod health;
 mod images;
+mod layer;
 pub mod listener;
 mod open_inference;
 mod original;

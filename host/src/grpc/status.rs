@@ -1,11 +1,16 @@
 //! Errors as gRPC statuses, all in one place: whose fault it is decides the code.
 
+use std::fmt::Display;
+
 use tonic::{Code, Status};
 
 use crate::{
     models::{Model, RunError, outcome::Outcome},
     repository::{Catalogue, Unready},
+    text,
 };
+
+use super::error_text;
 
 /// A name that cannot be called. An unknown one comes with those that are known.
 pub fn unready(name: &str, unready: Unready, catalogue: &Catalogue) -> Status {
@@ -31,7 +36,7 @@ pub fn unready(name: &str, unready: Unready, catalogue: &Catalogue) -> Status {
 
 /// What a caller sent, fit for a message: short, and without control characters.
 pub fn escape(text: &str) -> String {
-    text.chars().take(100).flat_map(char::escape_debug).collect()
+    text::bounded(text, 100).chars().flat_map(char::escape_debug).collect()
 }
 
 /// A failed call. What became of it decides the code.
@@ -49,16 +54,11 @@ pub fn run(model: &Model, error: &RunError) -> Status {
         Outcome::Full => Code::ResourceExhausted,
         Outcome::Cancelled => Code::Cancelled,
     };
-    Status::new(code, fit(&format!("model `{}`: {error}", model.name)))
+    Status::new(code, fit(format_args!("model `{}`: {error}", model.name)))
 }
 
-/// A message travels in an HTTP header: peers refuse headers of more than some kilobytes. And it ends
-/// on terminals, with the names that it quotes.
-fn fit(message: &str) -> String {
-    const MAX: usize = 2000;
-    let message = message.replace(char::is_control, " ");
-    match message.char_indices().nth(MAX) {
-        Some((end, _)) => format!("{} …", &message[..end]),
-        None => message,
-    }
+/// A text that a model, a library or a caller may have had a part in: it may be huge, and ends on
+/// terminals. How long it may be as it travels is seen to where all errors pass, in `error_text`.
+pub fn fit(message: impl Display) -> String {
+    text::bounded_display(message, error_text::MOST).replace(char::is_control, " ")
 }

@@ -7,6 +7,7 @@ use tonic::Status;
 use crate::{
     data::NamedTensor,
     nn::{DType, Tensor},
+    text::Shape,
 };
 
 use super::{
@@ -54,7 +55,7 @@ fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, String>
             .iter()
             .map(|d| u64::try_from(*d))
             .collect::<Result<_, _>>()
-            .map_err(|_| format!("the shape {:?} has a negative dimension", input.shape))?;
+            .map_err(|_| format!("the shape {} has a negative dimension", Shape(&input.shape)))?;
     let data = match (raw, input.contents) {
         (Some(_), Some(contents)) if contents != InferTensorContents::default() => {
             return Err("it has both raw and typed contents".into());
@@ -62,7 +63,7 @@ fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, String>
         (Some(raw), _) => raw,
         (None, contents) => pack(dtype, contents.unwrap_or_default())?,
     };
-    Tensor::new(dtype, shape, data).map_err(|e| e.to_string())
+    Tensor::new(dtype, shape, data).map_err(status::fit)
 }
 
 /// Typed contents as a tensor's bytes.

@@ -1,6 +1,6 @@
 //! tonic refuses requests over its limit without saying which setting that is. This says it.
 
-use http::{HeaderMap, HeaderValue, Response, header::HeaderName};
+use http::{HeaderMap, HeaderValue, header::HeaderName};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -18,23 +18,21 @@ pub fn message(what: &str, limit: usize) -> String {
 }
 
 /// Rewrites the refusal; leaves every other reply as it is.
-pub fn name_setting<B>(mut response: Response<B>, limit: usize) -> Response<B> {
-    let headers = response.headers_mut();
+pub fn name_setting(headers: &mut HeaderMap, limit: usize) {
     let text = |headers: &HeaderMap, name| {
         let value = headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
     if text(headers, STATUS) != THEIRS {
-        return response;
+        return;
     }
     // It travels percent-encoded.
     let said = text(headers, MESSAGE).replace("%20", " ");
     if !said.contains("decoded message length too large") {
-        return response;
+        return;
     }
     if let Ok(message) = HeaderValue::try_from(message("request", limit)) {
         headers.insert(STATUS, OURS);
         headers.insert(MESSAGE, message);
     }
-    response
 }

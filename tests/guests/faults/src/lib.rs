@@ -26,6 +26,8 @@ enum Act {
     CallerError,
     /// Fails by its own fault.
     ModelError,
+    /// Fails by its own fault, in these words.
+    Complain { words: String },
     /// Fails for want of something.
     ServerError,
     /// Writes one line at each level.
@@ -63,6 +65,7 @@ impl Model for Faults {
             Act::Reply { bytes } => return Output::json(&"x".repeat(bytes)),
             Act::CallerError => bail_caller!("the caller is to blame"),
             Act::ModelError => return Err(Error::model("the model is to blame")),
+            Act::Complain { words } => return Err(Error::model(words)),
             Act::ServerError => return Err(Error::server("the server is to blame")),
             Act::Log => log_all(),
             Act::Print => print(),
