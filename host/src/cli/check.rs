@@ -25,29 +25,26 @@ use crate::{
 
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// Models' folders, or folders of models
-    #[arg(default_value = "models")]
+    /// Models' folders, or folders of models [default: the server's folder of models]
     pub folders: Vec<PathBuf>,
 
     /// Rows of the largest run to try
     #[arg(long, default_value_t = 32)]
     pub max_batch: usize,
 
-    /// The operator's file [default: tms.toml where it is there]
-    #[arg(long, env = "TMS_CONFIG")]
-    pub config: Option<PathBuf>,
+    /// The server's own settings: a model is checked as the server would have it.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
 
-    /// ONNX Runtime's library, or its folder [default: looked for, see docs]
-    #[arg(long, env = "TMS_ONNXRUNTIME")]
-    pub onnxruntime: Option<PathBuf>,
-
-    /// Threads of native inference [default: cores]
-    #[arg(long, env = "TMS_THREADS")]
-    pub threads: Option<Threads>,
-
-    /// Folder for compiled code, closed to other users [default: tms in the user's cache folder]
-    #[arg(long, env = "TMS_CACHE")]
-    pub cache: Option<PathBuf>,
+impl CheckArgs {
+    /// Hides, in `--help`, the settings that change nothing here.
+    pub fn shown(arg: clap::Arg) -> clap::Arg {
+        const SHOWN: [&str; 7] =
+            ["folders", "max_batch", "config", "onnxruntime", "threads", "stack", "cache"];
+        let hidden = !SHOWN.contains(&arg.get_id().as_str());
+        if hidden { arg.hide(true) } else { arg }
+    }
 }
 
 /// What there is to say of the folders has been said; this many of them have something wrong.
@@ -72,15 +69,9 @@ pub enum Error {
 
 /// Loads each model as `tms serve` does, and prints what there is to say of it.
 pub fn check(args: &CheckArgs) -> Result<(), Error> {
-    let settings = Settings::resolve(ServeArgs {
-        config: args.config.clone(),
-        onnxruntime: args.onnxruntime.clone(),
-        threads: args.threads,
-        cache: args.cache.clone(),
-        // Each worker has instances of its own; one is enough to try a model.
-        workers: Threads::new(1),
-        ..ServeArgs::default()
-    })?;
+    // Each worker has instances of its own; one is enough to try a model.
+    let one_worker = ServeArgs { workers: Threads::new(1), ..args.serve.clone() };
+    let settings = Settings::resolve(one_worker)?;
     let native = nn::Options {
         onnxruntime: settings.onnxruntime.clone(),
         threads: Some(settings.threads),
@@ -88,7 +79,11 @@ pub fn check(args: &CheckArgs) -> Result<(), Error> {
     };
     let runtime = nn::Runtime::start(&native)?;
     let mut problems = 0;
-    for folder in &args.folders {
+    let chosen = match args.folders.as_slice() {
+        [] => std::slice::from_ref(&settings.models),
+        some => some,
+    };
+    for folder in chosen {
         let folders = models(folder)?;
         let names: Vec<_> = folders.iter().map(|folder| folder.name.clone()).collect();
         let folders = with_granted(folders, &settings);

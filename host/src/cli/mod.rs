@@ -34,6 +34,7 @@ enum Command {
     /// Build the components of models that come as source
     Build(BuildArgs),
     /// Check models' folders, and whether calls of their graphs can be batched
+    #[command(mut_args(CheckArgs::shown))]
     Check(CheckArgs),
     /// Call a model of a running server and print its answer
     Call(CallArgs),
