@@ -39,4 +39,5 @@ mod cache; // compiled code on disk
 mod command; // `tms call` and `tms build`
 mod config; // flags, variables, tms.toml, model.toml
 mod loading; // models that do not load
+mod logging; // a log that nobody reads
 mod mistakes; // first mistakes, and what the server says

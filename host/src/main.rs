@@ -3,14 +3,14 @@
 use std::io::Write;
 
 use clap::Parser;
-use tms::cli::Cli;
+use tms::{cli::Cli, logging};
 
 fn main() -> ! {
     keep_quiet();
     let code = match Cli::parse().run() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("tms: {error}");
+            logging::complain(&error);
             1
         }
     };
@@ -21,6 +21,7 @@ fn main() -> ! {
 /// ONNX Runtime's statics under the feet of its threads, which may be reading a graph or running one
 /// that nobody waits for, and crash.
 fn leave(code: i32) -> ! {
+    logging::finish();
     // Whoever started the program may have closed it.
     let _ = std::io::stdout().flush();
     // SAFETY: it takes no pointer and does not return.

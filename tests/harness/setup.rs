@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use tempfile::TempDir;
@@ -141,6 +141,17 @@ impl Setup {
         }
         let command = self.command();
         Some(Server::begin(command, self.folder).await)
+    }
+
+    /// The server's process, with these streams in place of the files that are read elsewhere, and
+    /// its folder.
+    pub fn spawn(self, stdout: Stdio, stderr: Stdio) -> Option<(Child, TempDir)> {
+        if !self.complete {
+            return None;
+        }
+        let mut command = self.command();
+        let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap();
+        Some((child, self.folder))
     }
 
     /// What a server that refuses to start says last; the folder's own path reads `DIR`.

@@ -16,21 +16,25 @@ pub fn attack(request: Request) -> Answer {
 #[cfg(not(target_family = "wasm"))]
 #[tokio::test]
 async fn stdout_flood() {
-    let written = async |server: &Server| {
+    let flood = async |server: &Server| {
         let answer = attack(server, "stdout_flood", &json!({"pieces": 280})).await;
         assert_eq!(answer.unwrap(), "done", "only its lines are lost");
         assert_serves(server).await;
+    };
+    let logged = |server: &Server| -> usize {
         server.log().lines().filter(|line| line.contains("flood flood")).map(str::len).sum()
     };
     under_attack(hostile(""), async |server| {
-        let bytes: usize = written(server).await;
-        assert!((1 << 10..80 << 10).contains(&bytes), "{bytes} bytes");
+        flood(server).await;
+        server.logged("lines of the log were dropped: a call may write 100 lines").await;
+        assert!((1 << 10..80 << 10).contains(&logged(server)), "{} bytes", logged(server));
     })
     .await;
     let raised = hostile("log_lines = 100_000\nlog_bytes = '100 MB'");
     under_attack(raised, async |server| {
-        let bytes: usize = written(server).await;
-        assert!(bytes > 8 << 20, "{bytes} bytes");
+        flood(server).await;
+        // More than what waits for the log's reader, if the machine is busy, may be lost.
+        until("its lines", async || logged(server) > 4 << 20).await;
     })
     .await;
 }

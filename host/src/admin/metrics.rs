@@ -15,6 +15,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    logging,
     models::{Model, model::Body},
     nn::QueueStats,
     repository::Catalogue,
@@ -227,7 +228,10 @@ impl Collector for Now {
             let values = self.0.graphs().map(|(name, graph)| (name, of(graph.stats())));
             family(&mut encoder, (name, help, kind), "graph", values)?;
         }
-        self.batches(&mut encoder)
+        self.batches(&mut encoder)?;
+        let (name, help) = ("tms_log_lines_lost", "Lines of the log that nobody read in time");
+        let log = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(logging::lines_lost()).encode(log)
     }
 }
 

@@ -1,25 +1,25 @@
 //! `tms serve`: serves a folder of models until a signal ends it.
 
-use std::io::Write;
-
-use crate::config::{ServeArgs, Settings};
+use crate::{
+    config::{ServeArgs, Settings},
+    logging,
+    server::{self, Ready},
+};
 
 pub fn serve(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     // ONNX Runtime is talkative about its optimiser.
-    crate::logging::start("info,ort=warn")?;
+    logging::start("info,ort=warn")?;
     raise_open_files();
     let settings = Settings::resolve(args)?;
     // Accepts connections and waits for signals; the workers have runtimes of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ready = |ready| {
-        // Whoever started the server may have closed stdout; serving matters more.
-        let _ = writeln!(std::io::stdout(), "{ready}");
+    // Beside the runtime, which goes on serving where nobody reads the line or the log before it.
+    let ready = |ready: Ready| {
+        tokio::task::spawn_blocking(move || logging::print(&ready));
     };
     runtime.block_on(async {
         let shutdown = signals()?;
-        crate::server::serve(settings, shutdown, ready)
-            .await
-            .map_err(Box::<dyn std::error::Error>::from)
+        server::serve(settings, shutdown, ready).await.map_err(Box::<dyn std::error::Error>::from)
     })
 }
 
