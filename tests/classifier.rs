@@ -159,13 +159,16 @@ async fn one_worker_and_many_a_hundred_calls_in_flight_the_same_answers() {
         })
         .collect();
     for (i, call) in calls.into_iter().enumerate() {
-        for (got, wanted) in call.await.unwrap().iter().zip(&alone[i % 4]) {
+        let answer = call.await.unwrap();
+        assert_eq!(answer.len(), 5);
+        for (got, wanted) in answer.iter().zip(&alone[i % 4]) {
             assert_eq!(got.0, wanted.0);
             assert!((got.1 - wanted.1).abs() < 1e-5, "{got:?}, not {wanted:?}");
         }
     }
     let batch = callers[0].images(MODEL, pictures.clone()).await.unwrap();
     let batch: Value = serde_json::from_str(&batch.data).unwrap();
+    assert_eq!(batch.as_array().unwrap().len(), alone.len());
     for (member, wanted) in batch.as_array().unwrap().iter().zip(&alone) {
         assert_eq!(member[0][0].as_str().unwrap(), wanted[0].0);
     }

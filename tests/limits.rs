@@ -1,8 +1,6 @@
 //! Limits at their edge, deadlines and queues; that the server serves on meanwhile and afterwards.
 //! What a hostile model does to its limits is in hostile/.
 
-use std::time::{Duration, Instant};
-
 use prost::Message;
 use serde_json::json;
 use tms::grpc::proto::server::TextArgs;
@@ -67,7 +65,6 @@ async fn time_in_the_guest() {
         return;
     };
     let (caller, other) = (server.caller().await, server.caller().await);
-    let started = Instant::now();
     let looping = tokio::spawn(async move { caller.fault(r#""do": "loop""#).await });
     // The only worker computes, and answers others all the same.
     let mut answers = 0;
@@ -80,7 +77,6 @@ async fn time_in_the_guest() {
     let late = looping.await.unwrap().unwrap_err();
     assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
     assert!(late.message().starts_with(message), "{late}");
-    assert!(started.elapsed() < Duration::from_secs(20), "far below any other limit");
     assert_fine(&server).await;
 }
 

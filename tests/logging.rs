@@ -153,7 +153,7 @@ async fn who_reads_the_log_again_is_told_what_is_missing() {
     // It comes where the lines are missing, and once. From there on all is there.
     let (before, after) = text.split_once(&told).unwrap();
     assert!(before.contains("flood flood") && !after.contains(" lines of the log are lost"));
-    assert!(after.ends_with(" INFO stopping\n"), "{after}");
+    assert!(after.contains(" INFO stopping\n"), "{after}");
 }
 
 #[tokio::test]

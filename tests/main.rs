@@ -40,4 +40,5 @@ mod command; // `tms call` and `tms build`
 mod config; // flags, variables, tms.toml, model.toml
 mod loading; // models that do not load
 mod logging; // a log that nobody reads
+mod metrics; // every metric, moved by what its help says
 mod mistakes; // first mistakes, and what the server says

@@ -7,6 +7,7 @@
 //! - [`metrics`]: the metrics page
 //! - [`raw`]: gRPC without a client library, for what a client would not send
 //! - [`guests`]: builds the guests once
+//! - [`skip`]: says aloud what is not tested
 
 pub mod client;
 pub mod guests;
@@ -15,12 +16,14 @@ pub mod oip;
 pub mod raw;
 pub mod server;
 pub mod setup;
+pub mod skip;
 
 pub use client::{Caller, assert_refused, image, json, pixels};
 pub use server::Server;
 pub use setup::Setup;
+pub use skip::{skip, skip_here};
 
-use std::{env, io::Write, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 /// Starts the server of a [`Setup`], or ends the test where something that it needs is missing.
 macro_rules! start {
@@ -39,13 +42,6 @@ pub const LONG: Duration = Duration::from_secs(60);
 pub fn repository() -> PathBuf {
     let host = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     host.parent().unwrap().to_owned()
-}
-
-/// Says aloud what is not tested and why; in CI that is a failure. Past the test harness, which
-/// hides what passing tests print.
-pub fn skip(why: &str) {
-    assert!(env::var_os("CI").is_none(), "missing in CI: {why}");
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// Waits for a condition.

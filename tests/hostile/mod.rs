@@ -16,7 +16,6 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -27,7 +26,7 @@ use self::attack::{
     Attack, HOSTILE, assert_not_served, assert_serves, assert_stopped, attack, health, hostile,
     under_attack,
 };
-use crate::harness::{Server, Setup, raw, repository, until};
+use crate::harness::{LONG, Server, Setup, raw, repository, until};
 
 mod allocation_bomb;
 mod big_reads;

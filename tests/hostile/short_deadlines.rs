@@ -13,19 +13,17 @@ async fn short_deadlines() {
         let call =
             TextArgs { text: "infinite_loop".into(), model: HOSTILE.into(), args: String::new() };
         let (call, caller) = (call.encode_to_vec(), server.caller().await);
-        let mut waits = Vec::new();
         for _ in 0..21 {
             // By hand: a client of ours would answer itself.
             let headers = [("grpc-timeout", "1m")];
             let reply = raw::call(server.port, "/server.Server/RunText", &headers, &call).await;
             assert_eq!(reply.status, "4", "DEADLINE_EXCEEDED: {reply:?}");
-            // The only permit there is, and an instance that is not in the middle of something.
-            let answered = Instant::now();
-            assert_eq!(caller.text(HOSTILE, "nothing", "").await.unwrap(), "done");
-            waits.push(answered.elapsed());
+            // The only permit there is, and an instance that is not in the middle of something: its
+            // own limits would end the loop after ten minutes.
+            let next = caller.text(HOSTILE, "nothing", "");
+            let next = tokio::time::timeout(LONG, next).await.expect("the permit is free");
+            assert_eq!(next.unwrap(), "done");
         }
-        waits.sort();
-        assert!(waits[10] < Duration::from_millis(20), "the permit was free after {waits:?}");
     })
     .await;
 }
