@@ -26,7 +26,8 @@
 //! # Layout
 //! - [`model`]: the trait, and what a model says about itself.
 //! - [`data`]: what a request carries and what a model answers; [`args`]: the caller's arguments.
-//! - [`tensor`], [`element`]: tensors, which live in the host, and their way to `ndarray` and back.
+//! - [`tensor`], [`element`]: tensors, which live in the host, and their way to `ndarray` and back;
+//!   [`tensor_info`]: what is known of one before there is one.
 //! - [`graph`]: the networks beside the component, run natively by the host.
 //! - [`image`]: pixels: resize, crop, normalise; [`scores`]: softmax and the best classes;
 //!   [`boxes`]: non-maximum suppression.
@@ -59,6 +60,7 @@ pub mod image;
 pub mod model;
 pub mod scores;
 pub mod tensor;
+pub mod tensor_info;
 mod vectors;
 
 pub use args::Args;
@@ -67,8 +69,9 @@ pub use element::{DType, Element};
 pub use error::{Error, Fault, Result};
 pub use graph::Graph;
 pub use image::Image;
-pub use model::{Description, Model, TensorInfo};
+pub use model::{Description, Model};
 pub use tensor::Tensor;
+pub use tensor_info::TensorInfo;
 
 // The crates that appear in our signatures, so that an author's versions cannot differ from ours.
 pub use {half, log, ndarray, serde, serde_json};

@@ -1,6 +1,6 @@
 //! The trait that a model implements, and what it says about itself.
 
-use crate::{Args, DType, Input, Output, Result};
+use crate::{Args, Input, Output, Result, TensorInfo};
 
 /// A model. One value lives in each instance of the component and serves one call at a time, so
 /// `&mut self` needs no lock; other instances have values of their own.
@@ -71,24 +71,6 @@ impl Description {
     /// Takes named tensors too.
     pub fn and_tensors(self, inputs: Vec<TensorInfo>, outputs: Vec<TensorInfo>) -> Self {
         Self { tensors: true, inputs, outputs, ..self }
-    }
-}
-
-/// What a graph or a model takes or gives under one name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// The name of the input or output.
-    pub name: String,
-    /// The type of its elements.
-    pub dtype: DType,
-    /// Outermost dimension first; -1 where any size is accepted; empty for a scalar.
-    pub shape: Vec<i64>,
-}
-
-impl TensorInfo {
-    /// `TensorInfo::new("input", DType::F32, [-1, 3, 224, 224])`
-    pub fn new(name: impl Into<String>, dtype: DType, shape: impl Into<Vec<i64>>) -> Self {
-        Self { name: name.into(), dtype, shape: shape.into() }
     }
 }
 

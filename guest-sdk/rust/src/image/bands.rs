@@ -4,8 +4,9 @@
 use std::ops::Range;
 
 use super::four::BLOCK;
-use super::resize::{Sink, Window, resize_rows};
+use super::resize::resize_rows;
 use super::rows::Rows;
+use super::window::{Sink, Size, Window};
 use super::{Filter, Sample};
 use crate::{Error, Result, Tensor};
 
@@ -85,7 +86,7 @@ impl ImageRows<'_> {
     /// See [`resize_rows`].
     pub(super) fn resize(
         &mut self,
-        size: (usize, usize),
+        size: Size,
         window: Window,
         filter: Filter,
         sink: Sink,

@@ -12,8 +12,9 @@ pub struct Letterbox {
     pub top: usize,
     /// Columns before it.
     pub left: usize,
-    /// Pixels of the picture for one of the canvas, down and across.
-    scale: (f32, f32),
+    /// Pixels of the picture for one of the canvas.
+    vertical: f32,
+    horizontal: f32,
 }
 
 impl Letterbox {
@@ -32,13 +33,14 @@ impl Letterbox {
             size,
             top: (canvas.0 - size.0) / 2,
             left: (canvas.1 - size.1) / 2,
-            scale: (source.0 as f32 / size.0 as f32, source.1 as f32 / size.1 as f32),
+            vertical: source.0 as f32 / size.0 as f32,
+            horizontal: source.1 as f32 / size.1 as f32,
         })
     }
 
     /// A point of the canvas in the picture's own pixels; outside of it for the filled parts.
     pub fn to_source(&self, x: f32, y: f32) -> (f32, f32) {
-        ((x - self.left as f32) * self.scale.1, (y - self.top as f32) * self.scale.0)
+        ((x - self.left as f32) * self.horizontal, (y - self.top as f32) * self.vertical)
     }
 }
 

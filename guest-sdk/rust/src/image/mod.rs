@@ -1,12 +1,11 @@
 //! Images: pixels as arrays, and the usual steps from a picture to a network's input.
 
-mod across;
 mod area;
 mod bands;
 mod bytes;
-mod down;
 mod fill;
 mod four;
+mod horizontal;
 mod layout;
 mod letterbox;
 mod pairs;
@@ -16,6 +15,8 @@ mod rows;
 mod sample;
 mod taps;
 mod transform;
+mod vertical;
+mod window;
 
 use ndarray::{Array3, ArrayD, ArrayView3, Axis, Ix3};
 
@@ -26,7 +27,7 @@ pub use taps::Filter;
 pub use transform::{Transform, center_crop};
 
 use self::bands::{Bands, ImageRows, within_one};
-use self::resize::Window;
+use self::window::{Size, Window};
 use crate::{DType, Element, Error, Result, Tensor};
 
 /// One image: pixels of `u8`, `f32` or `f64`, rows top to bottom. The bytes stay in the host until
@@ -92,8 +93,8 @@ impl Image {
     /// model's memory.
     pub fn resize(&self, height: usize, width: usize, filter: Filter) -> Result<Array3<f32>> {
         let mut values = Vec::with_capacity(height * width * self.channels);
-        let window = Window { top: 0, left: 0, height, width };
-        self.rows().resize((height, width), window, filter, &mut |_, line| {
+        let size = Size { height, width };
+        self.rows().resize(size, Window::whole(size), filter, &mut |_, line| {
             values.extend_from_slice(line);
         })?;
         Ok(Array3::from_shape_vec((height, width, self.channels), values)?)

@@ -1,6 +1,5 @@
 //! Neighbouring pixels in pairs, four rows side by side: what the pass along the rows adds up.
 
-use super::Sample;
 use super::four::{Four, Pairs};
 use crate::vectors::*;
 
@@ -40,7 +39,7 @@ macro_rules! floats {
 
             fn pair<const CHANNELS: usize>(rows: [&[Self]; 4], pairs: &mut [Pairs<f32>]) {
                 for (at, pair) in pairs.iter_mut().enumerate() {
-                    pair_floats::<Self, CHANNELS>(rows, 2 * at, pair);
+                    pair_floats::<_, CHANNELS>(rows, 2 * at, pair, |value| value as f32);
                 }
             }
 
@@ -50,7 +49,7 @@ macro_rules! floats {
                 pairs: &mut [Pairs<f32>],
             ) {
                 for (pair, &left) in pairs.iter_mut().zip(lefts) {
-                    pair_floats::<Self, CHANNELS>(rows, left, pair);
+                    pair_floats::<_, CHANNELS>(rows, left, pair, |value| value as f32);
                 }
             }
         }
@@ -189,17 +188,18 @@ fn put(pairs: &mut Pairs<u8>, ab: V128, cd: V128) {
 
 /// The pair of floats that begins at pixel `left`.
 #[inline(always)]
-fn pair_floats<T: Sample, const CHANNELS: usize>(
+fn pair_floats<T: Copy + Default, const CHANNELS: usize>(
     rows: [&[T]; 4],
     left: usize,
     pairs: &mut Pairs<f32>,
+    to_f32: impl Fn(T) -> f32,
 ) {
     for (row, values) in rows.into_iter().enumerate() {
         let (pixels, _) = values.as_chunks::<CHANNELS>();
         for side in 0..2 {
             let pixel = pixels.get(left + side).copied().unwrap_or([T::default(); CHANNELS]);
             for (pair, value) in pairs.iter_mut().zip(pixel) {
-                pair[side][row] = value.to_f32();
+                pair[side][row] = to_f32(value);
             }
         }
     }

@@ -5,26 +5,15 @@
 
 use ndarray::{Array3, ArrayView3};
 
-use super::across::Across;
 use super::area::area;
-use super::down::Down;
 use super::four::BLOCK;
+use super::horizontal::Horizontal;
 use super::rows::{ArrayRows, Rows};
 use super::taps::Taps;
+use super::vertical::Vertical;
+use super::window::{Sink, Size, Window};
 use super::{Filter, Sample};
 use crate::{Error, Result};
-
-/// The wanted part of the resized image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub(crate) top: usize,
-    pub(crate) left: usize,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-}
-
-/// What is done with each row of the result: its number and its values.
-pub(crate) type Sink<'a> = &'a mut dyn FnMut(usize, &[f32]);
 
 /// Resizes an image of up to four channels. The values keep their range; those of a `u8` image
 /// are whole numbers, but for [`Filter::Area`].
@@ -34,41 +23,32 @@ pub fn resize<T: Sample>(
     width: usize,
     filter: Filter,
 ) -> Result<Array3<f32>> {
-    whole(&mut ArrayRows::new(image), height, width, filter)
-}
-
-/// Resizes the whole image.
-pub(crate) fn whole<T: Sample>(
-    image: &mut dyn Rows<T>,
-    height: usize,
-    width: usize,
-    filter: Filter,
-) -> Result<Array3<f32>> {
-    let channels = image.dim().2;
+    let (_, _, channels) = image.dim();
+    let size = Size { height, width };
     let mut values = Vec::with_capacity(height * width * channels);
-    let window = Window { top: 0, left: 0, height, width };
-    resize_rows(image, (height, width), window, filter, &mut |_, line| {
+    let mut rows = ArrayRows::new(image);
+    resize_rows(&mut rows, size, Window::whole(size), filter, &mut |_, line| {
         values.extend_from_slice(line);
     })?;
     Ok(Array3::from_shape_vec((height, width, channels), values)?)
 }
 
 /// Resizes to `size` and hands each row of `window` to `sink`.
-pub(crate) fn resize_rows<T: Sample>(
+pub(super) fn resize_rows<T: Sample>(
     image: &mut dyn Rows<T>,
-    size: (usize, usize),
+    size: Size,
     window: Window,
     filter: Filter,
     sink: Sink,
 ) -> Result<()> {
     let (height, width, channels) = image.dim();
-    if height == 0 || width == 0 || size.0 == 0 || size.1 == 0 {
+    if height == 0 || width == 0 || size.height == 0 || size.width == 0 {
         return Err(Error::caller("an image without pixels cannot be resized"));
     }
     if !(1..=4).contains(&channels) {
         return Err(Error::caller(format!("an image of {channels} channels cannot be resized")));
     }
-    if size == (height, width) {
+    if size == (Size { height, width }) {
         return copy(image, window, sink);
     }
     if filter == Filter::Area {
@@ -80,38 +60,39 @@ pub(crate) fn resize_rows<T: Sample>(
         };
     }
     let columns = window.left..window.left + window.width;
-    let across = Across::new(&Taps::new(width, size.1, columns, filter), width, channels);
+    let taps = Taps::new(width, size.width, columns, filter);
+    let horizontal = Horizontal::new(&taps, width, channels);
     let rows = window.top..window.top + window.height;
-    let down = Down::new(&Taps::new(height, size.0, rows, filter));
-    passes(image, &across, &down, window.width * channels, sink)
+    let vertical = Vertical::new(&Taps::new(height, size.height, rows, filter));
+    passes(image, &horizontal, &vertical, window.width * channels, sink)
 }
 
 /// Both passes, row by row: four source rows are shrunk when the first output row needs them, and
 /// kept in a ring until the last one has used them.
 fn passes<T: Sample>(
     image: &mut dyn Rows<T>,
-    across: &Across<T::Arithmetic>,
-    down: &Down<T::Arithmetic>,
+    horizontal: &Horizontal<T::Arithmetic>,
+    vertical: &Vertical<T::Arithmetic>,
     length: usize,
     sink: Sink,
 ) -> Result<()> {
     // Whole blocks: what is behind the last value is computed and not looked at.
     let blocks = length.div_ceil(BLOCK);
-    let slots = down.most_bundles();
+    let slots = vertical.most_bundles();
     let mut ring = vec![[Default::default(); BLOCK]; slots * blocks];
     let mut sums = vec![[Default::default(); BLOCK]; blocks];
     let mut values = vec![[0.0f32; BLOCK]; blocks];
-    let mut pairs = across.room();
+    let mut pairs = horizontal.room();
     let mut next = 0;
-    for y in 0..down.len() {
-        let bundles = down.bundles(y);
+    for y in 0..vertical.len() {
+        let bundles = vertical.bundles(y);
         while next < bundles.end {
             let line = ring[next % slots * blocks..][..blocks].as_flattened_mut();
-            across.shrink(image.four(down.rows(next))?, &mut pairs, &mut line[..length]);
+            horizontal.shrink(image.four(vertical.rows(next))?, &mut pairs, &mut line[..length]);
             next += 1;
         }
         let line = |bundle: usize| &ring[bundle % slots * blocks..][..blocks];
-        down.sum(y, line, &mut sums, &mut values);
+        vertical.sum(y, line, &mut sums, &mut values);
         sink(y, &values.as_flattened()[..length]);
     }
     Ok(())

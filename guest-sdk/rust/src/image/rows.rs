@@ -2,7 +2,6 @@
 
 use ndarray::{ArrayView3, Axis};
 
-use super::Sample;
 use crate::Result;
 
 /// A picture's rows.
@@ -27,7 +26,7 @@ impl<'a, T> ArrayRows<'a, T> {
     }
 }
 
-impl<T: Sample> Rows<T> for ArrayRows<'_, T> {
+impl<T: Copy> Rows<T> for ArrayRows<'_, T> {
     fn dim(&self) -> (usize, usize, usize) {
         self.array.dim()
     }

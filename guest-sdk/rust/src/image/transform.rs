@@ -5,8 +5,9 @@ use ndarray::{Array3, Array4, ArrayView3, Axis, s};
 use super::fill::{fill, fill_to};
 use super::layout::Levels;
 use super::plan::{Plan, Target, center};
-use super::resize::{Sink, resize_rows};
+use super::resize::resize_rows;
 use super::rows::ArrayRows;
+use super::window::{Sink, Size};
 use super::{Filter, Image, Sample};
 use crate::{Error, Result};
 
@@ -26,7 +27,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Transform {
     target: Target,
-    crop: Option<(usize, usize)>,
+    crop: Option<Size>,
     mean: [f32; 3],
     std: [f32; 3],
     filter: Filter,
@@ -59,13 +60,13 @@ impl Transform {
 
     /// Resizes to this size, whatever the proportions.
     pub fn resize(self, height: usize, width: usize) -> Self {
-        Self { target: Target::Size(height, width), ..self }
+        Self { target: Target::Exactly(Size { height, width }), ..self }
     }
 
     /// Resizes to what fits into this size, keeping the proportions, puts it into the middle and
     /// fills the rest with the level `fill`, 0 to 255. [`Letterbox`] has the way back.
     pub fn letterbox(self, height: usize, width: usize, fill: f32) -> Self {
-        Self { target: Target::Letterbox(height, width, fill), ..self }
+        Self { target: Target::Letterbox { canvas: Size { height, width }, fill }, ..self }
     }
 
     /// How to resize.
@@ -75,7 +76,7 @@ impl Transform {
 
     /// Keeps the centre of the resized image.
     pub fn center_crop(self, height: usize, width: usize) -> Self {
-        Self { crop: Some((height, width)), ..self }
+        Self { crop: Some(Size { height, width }), ..self }
     }
 
     /// Gives each channel as `(value - mean) / std`, in the order of the channels that come out.
@@ -90,8 +91,8 @@ impl Transform {
 
     /// The image as `[1, 3, height, width]`, the layout that most networks take.
     pub fn nchw(&self, image: &Image) -> Result<Array4<f32>> {
-        let plan = self.plan((image.height(), image.width()))?;
-        let (height, width) = plan.canvas;
+        let plan = self.plan(image.height(), image.width())?;
+        let Size { height, width } = plan.canvas;
         let mut planes = vec![0.0; 3 * height * width];
         let mut rows = image.rows();
         let levels = self.levels(255.0 / rows.peak()?, plan.fill);
@@ -109,8 +110,8 @@ impl Transform {
         planes: &mut [f32],
     ) -> Result<()> {
         let (rows, columns, _) = pixels.dim();
-        let plan = self.plan((rows, columns))?;
-        let (height, width) = plan.canvas;
+        let plan = self.plan(rows, columns)?;
+        let Size { height, width } = plan.canvas;
         if planes.len() != 3 * height * width {
             let found = planes.len();
             return Err(Error::model(format!("{found} values are no 3x{height}x{width} planes")));
@@ -128,8 +129,8 @@ impl Transform {
 
     /// The image as `[height, width, 3]`.
     pub fn hwc(&self, image: &Image) -> Result<Array3<f32>> {
-        let plan = self.plan((image.height(), image.width()))?;
-        let (height, width) = plan.canvas;
+        let plan = self.plan(image.height(), image.width())?;
+        let Size { height, width } = plan.canvas;
         let mut rows = image.rows();
         let levels = self.levels(255.0 / rows.peak()?, plan.fill);
         // Row behind row, so that nothing is filled that is overwritten.
@@ -144,8 +145,8 @@ impl Transform {
         Ok(Array3::from_shape_vec((height, width, 3), pixels.into_flattened())?)
     }
 
-    fn plan(&self, size: (usize, usize)) -> Result<Plan> {
-        Plan::new(self.target, self.crop, size)
+    fn plan(&self, height: usize, width: usize) -> Result<Plan> {
+        Plan::new(self.target, self.crop, Size { height, width })
     }
 
     fn levels(&self, gain: f32, fill: f32) -> Levels {
@@ -160,7 +161,7 @@ impl Transform {
         planes: &mut [f32],
         resize: impl FnOnce(Sink) -> Result<()>,
     ) -> Result<()> {
-        let plane = plan.canvas.0 * plan.canvas.1;
+        let plane = plan.canvas.height * plan.canvas.width;
         let (first, rest) = planes.split_at_mut(plane);
         let (second, third) = rest.split_at_mut(plane);
         let mut planes = [first, second, third];
@@ -187,7 +188,7 @@ pub fn center_crop<T: Sample>(
     width: usize,
 ) -> Result<ArrayView3<'_, T>> {
     let (rows, columns, _) = image.dim();
-    let window = center((rows, columns), (height, width))?;
+    let window = center(Size { height: rows, width: columns }, Size { height, width })?;
     let (top, left) = (window.top, window.left);
     Ok(image.slice_move(s![top..top + height, left..left + width, ..]))
 }

@@ -6,9 +6,8 @@
 
 use std::ops::Range;
 
-use super::Sample;
-use super::resize::{Sink, Window};
 use super::rows::Rows;
+use super::window::{Sink, Size, Window};
 use crate::Result;
 
 mod bytes;
@@ -59,14 +58,14 @@ pub struct Columns {
 }
 
 /// Hands each row of `window` of the image resized to `size` to `sink`: its number and its values.
-pub(super) fn area<T: Sample, const CHANNELS: usize>(
+pub(super) fn area<T: Average, const CHANNELS: usize>(
     image: &mut dyn Rows<T>,
-    size: (usize, usize),
+    size: Size,
     window: Window,
     sink: Sink,
 ) -> Result<()> {
     let (height, width, _) = image.dim();
-    let columns = (window.left..window.left + window.width).map(|x| touched(x, width, size.1));
+    let columns = (window.left..window.left + window.width).map(|x| touched(x, width, size.width));
     let columns: Vec<Columns> = columns
         .map(|range| Columns { start: range.start, end: range.end, count: range.len() as f32 })
         .collect();
@@ -77,7 +76,7 @@ pub(super) fn area<T: Sample, const CHANNELS: usize>(
     let length = window.width * CHANNELS;
     let mut line = vec![0.0f32; length + PIXEL];
     for y in 0..window.height {
-        let rows = touched(window.top + y, height, size.0);
+        let rows = touched(window.top + y, height, size.height);
         let count = rows.len() as f32;
         if rows.len() <= most_rows {
             add_up(image, rows, &mut totals)?;
@@ -106,7 +105,7 @@ fn touched(at: usize, source: usize, target: usize) -> Range<usize> {
 }
 
 /// Makes `totals` those of some rows, column by column.
-fn add_up<T: Sample>(
+fn add_up<T: Average>(
     image: &mut dyn Rows<T>,
     rows: Range<usize>,
     totals: &mut [T::Total],

@@ -1,16 +1,39 @@
 //! A row's values as levels: a block of pixels in a turn of the loop, then fours, then one by one.
 
-use super::Levels;
+use super::levels::Levels;
 use crate::image::four::BLOCK;
 use crate::vectors::*;
 
 /// So many times four pixels are a block.
 const FOURS: usize = BLOCK / 4;
 
+impl Levels {
+    /// A row of pixels of `line.len() / rows[0].len()` values, each channel to a row of its own.
+    pub(in crate::image) fn planes(&self, line: &[f32], rows: [&mut [f32]; 3]) {
+        match line.len() / rows[0].len().max(1) {
+            1 => planes::<1>(line, self, rows),
+            2 => planes::<2>(line, self, rows),
+            3 => planes::<3>(line, self, rows),
+            _ => planes::<4>(line, self, rows),
+        }
+    }
+
+    /// The same, all three channels pixel by pixel.
+    pub(in crate::image) fn packed(&self, line: &[f32], row: &mut [f32]) {
+        match line.len() / (row.len() / 3).max(1) {
+            1 => packed::<1>(line, self, row),
+            2 => packed::<2>(line, self, row),
+            3 if !self.bgr => as_it_is(line, self, row),
+            3 => packed::<3>(line, self, row),
+            _ => packed::<4>(line, self, row),
+        }
+    }
+}
+
 /// See [`Levels::planes`].
 #[inline(never)]
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-pub(super) fn planes<const STORED: usize>(line: &[f32], levels: &Levels, rows: [&mut [f32]; 3]) {
+fn planes<const STORED: usize>(line: &[f32], levels: &Levels, rows: [&mut [f32]; 3]) {
     #[inline(always)]
     fn four<const STORED: usize>(
         pixels: &[[f32; STORED]; 4],
@@ -51,7 +74,7 @@ pub(super) fn planes<const STORED: usize>(line: &[f32], levels: &Levels, rows: [
 /// See [`Levels::packed`].
 #[inline(never)]
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-pub(super) fn packed<const STORED: usize>(line: &[f32], levels: &Levels, row: &mut [f32]) {
+fn packed<const STORED: usize>(line: &[f32], levels: &Levels, row: &mut [f32]) {
     #[inline(always)]
     fn four<const STORED: usize>(
         pixels: &[[f32; STORED]; 4],
@@ -86,7 +109,7 @@ pub(super) fn packed<const STORED: usize>(line: &[f32], levels: &Levels, row: &m
 /// The same where the channels are in the right order already.
 #[inline(never)]
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-pub(super) fn as_it_is(line: &[f32], levels: &Levels, row: &mut [f32]) {
+fn as_it_is(line: &[f32], levels: &Levels, row: &mut [f32]) {
     /// Three vectors, in which the factors take turns.
     #[inline(always)]
     fn four(values: &[f32; 12], factors: &[V128; 3], lesses: &[V128; 3], row: &mut [f32; 12]) {

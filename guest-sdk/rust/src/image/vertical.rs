@@ -7,16 +7,22 @@ use super::taps::Taps;
 
 /// How rows become fewer, or more. They are taken in bundles of four side by side; those that no
 /// output row needs are left out.
-pub(super) struct Down<T: Four> {
+pub(super) struct Vertical<T: Four> {
     /// The source rows that are needed, in order.
     needed: Vec<usize>,
-    /// For each output row its bundles, and where their weights begin.
-    outputs: Vec<(Range<usize>, usize)>,
+    outputs: Vec<Output>,
     /// The weights of four rows each.
     weights: Vec<T::RowWeights>,
 }
 
-impl<T: Four> Down<T> {
+/// What an output row is made of.
+struct Output {
+    bundles: Range<usize>,
+    /// Where the weights of its bundles begin.
+    weights: usize,
+}
+
+impl<T: Four> Vertical<T> {
     pub(super) fn new(taps: &Taps) -> Self {
         let needed = taps.needed();
         let mut outputs = Vec::with_capacity(taps.len());
@@ -27,7 +33,7 @@ impl<T: Four> Down<T> {
                 place += 1;
             }
             let bundles = place / 4..(place + taps.len()).div_ceil(4);
-            outputs.push((bundles.clone(), weights.len()));
+            outputs.push(Output { bundles: bundles.clone(), weights: weights.len() });
             weights.extend(bundles.map(|bundle| {
                 let at = |row: usize| (4 * bundle + row).checked_sub(place);
                 let weight = |row: usize| at(row).and_then(|at| taps.get(at)).copied();
@@ -44,12 +50,12 @@ impl<T: Four> Down<T> {
 
     /// The bundles that output row `y` is made of.
     pub(super) fn bundles(&self, y: usize) -> Range<usize> {
-        self.outputs[y].0.clone()
+        self.outputs[y].bundles.clone()
     }
 
     /// The most bundles of an output row.
     pub(super) fn most_bundles(&self) -> usize {
-        self.outputs.iter().map(|(bundles, _)| bundles.len()).max().unwrap_or(0)
+        self.outputs.iter().map(|output| output.bundles.len()).max().unwrap_or(0)
     }
 
     /// The source rows of a bundle; the last one may repeat.
@@ -68,7 +74,7 @@ impl<T: Four> Down<T> {
     ) where
         T::Settled: 'a,
     {
-        let (bundles, weights) = &self.outputs[y];
+        let Output { bundles, weights } = &self.outputs[y];
         let (first, weights) = (bundles.start, &self.weights[*weights..][..bundles.len()]);
         match weights {
             [a] => combine::<T, 1>([line(first)], &[*a], values),

@@ -9,7 +9,7 @@ use super::taps::Taps;
 const TURN: usize = 10;
 
 /// How the columns of four rows become fewer, or more.
-pub(super) struct Across<A: Four> {
+pub(super) struct Horizontal<A: Four> {
     channels: usize,
     /// The left pixel of each pair, where there is one pair for each output column: in any other
     /// case all the pixels are paired, from the first on.
@@ -24,7 +24,7 @@ pub(super) struct Across<A: Four> {
     pairs: usize,
 }
 
-impl<A: Four> Across<A> {
+impl<A: Four> Horizontal<A> {
     /// Along rows of `width` pixels of up to four channels.
     pub(super) fn new(taps: &Taps, width: usize, channels: usize) -> Self {
         let two = taps.iter().all(|(_, weights)| weights.len() <= 2);
