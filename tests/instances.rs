@@ -1,8 +1,10 @@
 //! How long an instance lives: reuse, its end by use, and starts from a snapshot.
 
+use std::fs;
+
 use tonic::Code;
 
-use crate::harness::{Server, Setup, pixels};
+use crate::harness::{Server, Setup, pixels, repository};
 
 /// What the guest `counter` answers to so many calls in a row.
 async fn counts(server: &Server, calls: usize) -> Vec<String> {
@@ -81,6 +83,26 @@ async fn a_snapshot_of_a_model_with_a_graph_computes() {
     let answer = server.caller().await.image(name, pixels(224, 224, 3)).await.unwrap();
     let best: Vec<(String, f32)> = serde_json::from_str(&answer.data).unwrap();
     assert_eq!(best.len(), 5);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_taken_anew_where_a_graphs_weights_changed() {
+    let cache = tempfile::tempdir().unwrap();
+    let graphs = repository().join("tests/data/graphs");
+    let graph = fs::read(graphs.join("external_weights.onnx")).unwrap();
+    // The same weights twice, then others: they lie in a file of their own.
+    for (weights, snapshots) in [([1; 8], 1), ([1; 8], 1), ([2; 8], 2)] {
+        let setup = Setup::new()
+            .guest("vocabulary")
+            .cache(&cache.path().join("tms"))
+            .file("vocabulary/model.onnx", &graph)
+            .file("vocabulary/kept_here", weights)
+            .file("vocabulary/model.toml", "snapshot = true");
+        let server = start!(setup);
+        assert_eq!(look_up(&server, "hello").await, "[7592,1]");
+        let kept = fs::read_dir(cache.path().join("tms")).unwrap().count();
+        assert_eq!(kept, snapshots);
+    }
 }
 
 #[tokio::test]

@@ -257,7 +257,7 @@ fn files_that_are_no_graphs_are_refused_in_a_sentence() {
         for (name, text) in [
             ("sequence_input", "`parts` is a sequence"),
             ("identity_fp8", "`x` is a tensor of"),
-            ("fp8_output", "Float8"),
+            ("fp8_output", "e4m3fn"),
         ] {
             let error = runtime
                 .load(name, &graph_file(name), &GraphOptions::default())
