@@ -130,7 +130,7 @@ async fn outputs_are_those_asked_for() {
     let caller = server.caller().await;
     let inputs = || vec![floats("a", &[1, 3], &[1., 2., 3.]), floats("b", &[1, 3], &[4., 5., 6.])];
     for (model, both, message) in [
-        ("echo", ["a", "b"], "the model gives no output `nothing`, or not twice"),
+        ("echo", ["a", "b"], "model `echo`: the model gives no output `nothing`, or not twice"),
         (
             "graph",
             ["sum", "product"],

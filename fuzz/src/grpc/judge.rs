@@ -26,8 +26,8 @@ pub fn judge(input: &[u8], case: &Case, answer: Answer) {
         panic!("the message tells `{word}`: {message}");
     }
     assert!(message.len() <= MAX_MESSAGE, "a message of {} bytes", message.len());
-    // Reflection and health are tonic's.
-    let ours = !case.method.starts_with("/grpc.");
+    // Reflection is tonic's.
+    let ours = !case.method.starts_with("/grpc.reflection.");
     assert!(!ours || !message.contains(char::is_control), "control characters: {message:?}");
     match code {
         Code::Ok => answered(case, &data),
