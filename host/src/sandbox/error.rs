@@ -1,6 +1,8 @@
-//! How loading a component and calling one can fail.
+//! How loading a component and calling one can fail, and whose fault it is.
 
 use std::time::Duration;
+
+use wasmtime::{PoolConcurrencyLimitError, Trap, component::ResourceTableError};
 
 /// Why a component was not loaded. The message is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -45,4 +47,37 @@ pub enum CallError {
     /// No room for another instance.
     #[error("no room for another instance of the model")]
     PoolFull,
+}
+
+/// The guest has had its CPU time.
+#[derive(Debug, thiserror::Error)]
+#[error("over the limit of CPU time")]
+pub struct OverCpu;
+
+/// What became of a call that wasmtime ended. `limit` is the time that it had, `cpu` its CPU time.
+pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Duration) -> CallError {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return CallError::PoolFull;
+    }
+    if let Some(Trap::Interrupt) = error.downcast_ref::<Trap>() {
+        return CallError::Timeout(limit);
+    }
+    if error.is::<OverCpu>() {
+        return CallError::Cpu(cpu);
+    }
+    // The log has the guest's backtrace (not the host's, which `:?` would add), the caller only the
+    // reason. On one line, and without control characters: the functions' names are the guest's.
+    let trace = one_line(&format!("{error:#}"));
+    tracing::warn!(target: "model", %model, "trapped: {trace}");
+    let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
+    // The host's table, and wasmtime's own, whose error has no type.
+    if full || error.root_cause().to_string().contains("handle limit exceeded") {
+        let held = "it holds too many handles (limit `handles`): tensors must be dropped";
+        return CallError::Trap(held.into());
+    }
+    CallError::Trap(match error.downcast_ref::<Trap>() {
+        // Who reads it knows that it was a trap.
+        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").into(),
+        None => one_line(&error.root_cause().to_string()),
+    })
 }

@@ -3,7 +3,7 @@
 
 use wasmparser::{ComponentExternalKind, Encoding, Instance, Parser, Payload};
 
-use super::LoadError;
+use super::error::LoadError;
 
 /// The package that this server speaks, as components name it.
 const PACKAGE: &str = "tms:model/";

@@ -1,11 +1,8 @@
 //! One instance of a component: a store of its own, one call at a time.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, component::ResourceTableError};
+use wasmtime::Store;
 
 use crate::{
     data::{Description, IMAGE, Input, Kind, Output, check_json},
@@ -13,25 +10,25 @@ use crate::{
 };
 
 use super::{
-    CallError,
     clock::{CallClock, Late},
-    error::one_line,
-    guest::{Maker, OverCpu},
+    error::{CallError, failure},
     host::bindings::{
-        Model,
+        GuestExports,
         tms::model::types::{self, Fault, Kinds},
     },
-    store::State,
+    store::StoreData,
 };
 
 pub struct Instance {
-    store: Store<State>,
-    model: Model,
+    store: Store<StoreData>,
+    exports: GuestExports,
+    /// The model's name.
     name: Arc<str>,
-    /// The store's own.
+    /// The store's own: calls are timed while the store is lent to them.
     clock: Arc<CallClock>,
     /// It answers one call only.
     fresh: bool,
+    /// Calls that it has answered.
     uses: usize,
 }
 
@@ -44,7 +41,7 @@ macro_rules! guest {
         let deadline = $deadline.min(started + longest);
         state.begin(deadline);
         $self.store.set_epoch_deadline(1);
-        let call = $self.model.$call(&mut $self.store $(, $arg)*);
+        let call = $self.exports.$call(&mut $self.store $(, $arg)*);
         match $self.clock.run(deadline, call).await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => Err(failure(&$self.name, error, deadline - started, cpu)),
@@ -54,15 +51,13 @@ macro_rules! guest {
 }
 
 impl Instance {
-    pub(super) fn new(store: Store<State>, model: Model, maker: &Maker) -> Self {
-        Self {
-            clock: store.data().clock.clone(),
-            store,
-            model,
-            name: maker.name.clone(),
-            fresh: maker.options.fresh,
-            uses: 0,
-        }
+    pub(super) fn new(
+        store: Store<StoreData>,
+        exports: GuestExports,
+        name: Arc<str>,
+        fresh: bool,
+    ) -> Self {
+        Self { clock: store.data().clock.clone(), store, exports, name, fresh, uses: 0 }
     }
 
     /// Whether the next call may have it too: it is not worn out, and keeps little for itself.
@@ -175,34 +170,6 @@ impl Instance {
         }
         Ok(Output { json: output.json, tensors, batch: state.batch })
     }
-}
-
-/// What became of a call that wasmtime ended.
-pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Duration) -> CallError {
-    if error.is::<PoolConcurrencyLimitError>() {
-        return CallError::PoolFull;
-    }
-    if let Some(Trap::Interrupt) = error.downcast_ref::<Trap>() {
-        return CallError::Timeout(limit);
-    }
-    if error.is::<OverCpu>() {
-        return CallError::Cpu(cpu);
-    }
-    // The log has the guest's backtrace (not the host's, which `:?` would add), the caller only the
-    // reason. On one line, and without control characters: the functions' names are the guest's.
-    let trace = one_line(&format!("{error:#}"));
-    tracing::warn!(target: "model", %model, "trapped: {trace}");
-    let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
-    // The host's table, and wasmtime's own, whose error has no type.
-    if full || error.root_cause().to_string().contains("handle limit exceeded") {
-        let held = "it holds too many handles (limit `handles`): tensors must be dropped";
-        return CallError::Trap(held.into());
-    }
-    CallError::Trap(match error.downcast_ref::<Trap>() {
-        // Who reads it knows that it was a trap.
-        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").into(),
-        None => one_line(&error.root_cause().to_string()),
-    })
 }
 
 impl From<types::Error> for CallError {

@@ -2,25 +2,57 @@
 //! `init` ended. Wizer (wasmtime's pre-initializer) gives the component ways to read its memories
 //! and globals, and writes them back as the initial ones.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
 use wasmtime::{
     Store,
-    component::{Instance, Lift, WasmList},
+    component::{Component, Instance, Lift, WasmList},
 };
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
-use super::{LoadError, guest::Maker, host::bindings::ModelPre, store::State};
+use super::{
+    compile::Compiler,
+    error::LoadError,
+    host::bindings::{GuestExports, GuestExportsPre},
+    store::{Maker, StoreData},
+};
+
+/// Compiles the snapshot of a component. `seen` names what its `init` may have seen besides the
+/// component: without it the snapshot is taken anew at every start.
+pub async fn compile(
+    compiler: &Compiler,
+    maker: &Maker,
+    bytes: &[u8],
+    seen: Option<String>,
+) -> Result<Component, LoadError> {
+    let key = seen.map(|seen| format!("{}-{seen}", compiler.key(bytes)));
+    if let Some(component) = key.as_ref().and_then(|key| compiler.cached(key)) {
+        return Ok(component);
+    }
+    // Wizer is written for components that people trust: it panics on some that are odd.
+    let taken = AssertUnwindSafe(snapshot(compiler, maker, bytes)).catch_unwind().await;
+    let bytes = taken.unwrap_or_else(|_| {
+        Err(LoadError::Refused("it cannot be snapshotted: wizer broke down on it".into()))
+    })?;
+    let component = compiler.compile_uncached(&bytes, "its snapshot is not valid")?;
+    match key {
+        Some(key) => compiler.stored(&key, component),
+        None => Ok(component),
+    }
+}
 
 /// Runs `init` in an instance of its own and gives the component that starts after it.
-pub async fn snapshot(maker: &Maker, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+async fn snapshot(compiler: &Compiler, maker: &Maker, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     let context = |context| move |source| LoadError::Wasmtime { context, source };
     let mut wizer = Wizer::new();
     // `init` stays: the interface asks for it.
     wizer.init_func("init").keep_init_func(true);
     let (parsed, instrumented) =
         wizer.instrument_component(bytes).map_err(context("it cannot be snapshotted"))?;
-    let pre = maker
+    let pre = compiler
         .compile(&instrumented)
-        .and_then(|component| maker.link(&component))
+        .and_then(|component| compiler.link(&component))
         .map_err(|e| LoadError::Refused(format!("it cannot be snapshotted: {e}")))?;
     let mut access = initialised(maker, &pre).await?;
     if access.store.data().table.is_empty() {
@@ -34,14 +66,14 @@ pub async fn snapshot(maker: &Maker, bytes: &[u8]) -> Result<Vec<u8>, LoadError>
     ))
 }
 
-async fn initialised(maker: &Maker, pre: &ModelPre<State>) -> Result<Access, LoadError> {
+async fn initialised(maker: &Maker, pre: &GuestExportsPre<StoreData>) -> Result<Access, LoadError> {
     let refused = |e: &dyn std::fmt::Display| LoadError::Refused(format!("its init failed: {e}"));
     let mut store = maker.store().map_err(|e| refused(&e))?;
     let clock = store.data().clock.clone();
     let init = async {
         let instance = pre.instance_pre().instantiate_async(&mut store).await?;
-        let model = super::host::bindings::Model::new(&mut store, &instance)?;
-        Ok((instance, model.call_init(&mut store).await?))
+        let exports = GuestExports::new(&mut store, &instance)?;
+        Ok((instance, exports.call_init(&mut store).await?))
     };
     let (instance, init) = maker.starting(&clock, init).await.map_err(|e| refused(&e))?;
     init.map_err(|e| refused(&e.message))?;
@@ -52,7 +84,7 @@ async fn initialised(maker: &Maker, pre: &ModelPre<State>) -> Result<Access, Loa
 
 /// An instrumented instance, to be read.
 struct Access {
-    store: Store<State>,
+    store: Store<StoreData>,
     instance: Instance,
 }
 
