@@ -22,6 +22,7 @@
 //! - [`breaker`]: refuses what fails again and again
 //! - [`data`]: a request's data and a model's result
 //! - [`logging`]: the log's format and level
+//! - [`text`]: texts for people, bounded
 
 pub mod admin;
 pub mod breaker;
@@ -37,3 +38,4 @@ pub mod repository;
 pub mod sandbox;
 pub mod schedule;
 pub mod server;
+pub mod text;

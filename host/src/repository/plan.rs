@@ -117,9 +117,7 @@ pub fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
                 ));
             }
             let bytes = fs::read(path).map_err(|e| format!("model.wasm cannot be read: {e}"))?;
-            let mut footprint = inspect(&bytes).map_err(|e| e.to_string())?;
-            // What gives the snapshot access to the others is one more.
-            footprint.core_instances += u32::from(snapshot);
+            let footprint = inspect(&bytes).map_err(|e| e.to_string())?;
             Some((bytes, footprint))
         }
         None => None,

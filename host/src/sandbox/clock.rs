@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn clock() -> CallClock {
-        CallClock::new(Ticker::start(wasmtime::Engine::default()))
+        CallClock::new(Ticker::start(wasmtime::Engine::default()).unwrap())
     }
 
     fn soon() -> Instant {

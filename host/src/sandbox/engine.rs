@@ -67,10 +67,12 @@ impl Sandbox {
         pooling
             .total_component_instances(slots(pool.instances))
             .total_stacks(slots(pool.instances))
-            .total_core_instances(pool.total.core_instances.max(1))
+            // Only counted, never reserved. wasmtime adds some that are in no file: an adapter
+            // wherever one component calls another. `expand` bounds what they come from.
+            .total_core_instances(u32::MAX)
+            .max_core_instances_per_component(u32::MAX)
             .total_memories(slots(pool.total.memories))
             .total_tables(slots(pool.total.tables))
-            .max_core_instances_per_component(pool.largest.core_instances.max(1))
             .max_memories_per_component(pool.largest.memories.max(1))
             .max_tables_per_component(pool.largest.tables.max(1))
             .max_component_instance_size(4 << 20)
@@ -95,7 +97,7 @@ impl Sandbox {
         let linker = host::linker(&engine).map_err(context("the host's functions do not link"))?;
         Ok(Self {
             compiler: Compiler::new(engine.clone(), linker, cache),
-            ticker: Ticker::start(engine.clone()),
+            ticker: Ticker::start(engine.clone()).map_err(LoadError::Ticker)?,
             engine,
             interruptible: pool.interruptible,
         })

@@ -3,6 +3,7 @@
 //! From a file to code:
 //! - [`engine`]: one engine a server: its configuration and the pool's size
 //! - [`inspect`]: what a file is and how much it takes, before wasmtime sees it
+//! - [`expand`]: the same with nested components unrolled
 //! - [`cache`]: compiled code on disk
 //! - [`compile`]: from bytes to code that is linked with the host
 //! - [`snapshot`]: a component that starts after its `init`
@@ -25,6 +26,7 @@ mod clock;
 mod compile;
 mod engine;
 mod error;
+mod expand;
 mod guest;
 mod host;
 mod inspect;

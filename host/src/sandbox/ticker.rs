@@ -2,6 +2,7 @@
 //! whether they may go on.
 
 use std::{
+    io,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -26,7 +27,8 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    pub fn start(engine: Engine) -> Arc<Self> {
+    /// Starts the thread. Nothing may run without it: guests could not be interrupted.
+    pub fn start(engine: Engine) -> io::Result<Arc<Self>> {
         let ticker = Arc::new(Self {
             ran: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
@@ -60,14 +62,9 @@ impl Ticker {
                 }
             }
         });
-        match spawned {
-            Ok(handle) => {
-                let _ = ticker.thread.set(handle.thread().clone());
-            }
-            // Guests could not be interrupted: nothing may run without it.
-            Err(e) => tracing::error!("the epoch's thread did not start: {e}"),
-        }
-        ticker
+        // Nobody else sets it.
+        let _ = ticker.thread.set(spawned?.thread().clone());
+        Ok(ticker)
     }
 
     /// To be said before each poll of a guest, and at each tick that it meets. One that runs on and on
