@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use wasmtime::{Engine, ResourceLimiter, Store, component::Resource};
+use wasmtime::{Engine, ResourceLimiter, Store, Trap, component::Resource};
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
@@ -72,6 +72,7 @@ impl Maker {
             cpu: limits.init,
             clock: Arc::new(CallClock::new(self.ticker.clone())),
             batch: None,
+            out_of_memory: false,
         };
         if !self.grants.folders.is_empty() {
             data.open_folders().map_err(|e| {
@@ -89,12 +90,7 @@ impl Maker {
         store.limiter(|data| data);
         store.epoch_deadline_callback(|context| {
             let data = context.data();
-            if Instant::now() >= data.deadline {
-                return Ok(wasmtime::UpdateDeadline::Interrupt);
-            }
-            if data.clock.spent() >= data.cpu {
-                return Err(OverCpu.into());
-            }
+            data.in_time()?;
             // Other guests and the connections of this thread get their turn.
             Ok(wasmtime::UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
@@ -139,6 +135,8 @@ pub struct StoreData {
     pub clock: Arc<CallClock>,
     /// The most calls that were in one native run with the current one.
     pub batch: Option<usize>,
+    /// The guest was refused memory in the current call.
+    pub out_of_memory: bool,
 }
 
 impl StoreData {
@@ -147,7 +145,27 @@ impl StoreData {
         self.deadline = deadline;
         self.cpu = self.limits.cpu;
         self.batch = None;
+        self.out_of_memory = false;
         self.log.renew(&self.limits);
+    }
+
+    /// Fails where the current call has had its time. To be asked while the call is polled.
+    fn in_time(&self) -> wasmtime::Result<()> {
+        if Instant::now() >= self.deadline {
+            return Err(Trap::Interrupt.into());
+        }
+        if self.clock.spent() >= self.cpu {
+            return Err(OverCpu.into());
+        }
+        Ok(())
+    }
+
+    /// To be awaited between the steps of what the host does for long on behalf of the guest: others
+    /// get their turn, and the call's time is heeded.
+    pub async fn pause(&mut self) -> wasmtime::Result<()> {
+        self.in_time()?;
+        tokio::task::yield_now().await;
+        Ok(())
     }
 
     /// Makes the guest's WASI with the folders that it was granted.
@@ -167,7 +185,9 @@ impl StoreData {
     /// Makes a tensor this instance's, counted against its memory.
     pub fn give_tensor(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<HostTensor>> {
         let (bytes, limit) = (tensor.byte_length(), self.limits.memory);
-        let charge = self.account.charge(bytes, limit).ok_or_else(|| {
+        let charge = self.account.charge(bytes, limit);
+        self.out_of_memory |= charge.is_none();
+        let charge = charge.ok_or_else(|| {
             wasmtime::format_err!(
                 "a tensor of {bytes} bytes exceeds the memory limit of {limit} bytes"
             )
@@ -175,9 +195,20 @@ impl StoreData {
         Ok(self.table.push(HostTensor { tensor, charge: Arc::new(charge) })?)
     }
 
-    /// Makes tensors this instance's, counted against its memory.
+    /// Makes tensors this instance's, counted against its memory: all of them or none.
     pub fn give_tensors(&mut self, tensors: Vec<NamedTensor>) -> wasmtime::Result<NamedHandles> {
-        tensors.into_iter().map(|(name, tensor)| Ok((name, self.give_tensor(tensor)?))).collect()
+        let mut handles = Vec::with_capacity(tensors.len());
+        for (name, tensor) in tensors {
+            match self.give_tensor(tensor) {
+                Ok(handle) => handles.push((name, handle)),
+                Err(error) => {
+                    // The guest never hears of these, and could not drop them.
+                    self.take_tensors(handles)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(handles)
     }
 
     /// A part of a tensor's bytes, for the guest to have.
@@ -241,7 +272,14 @@ impl ResourceLimiter for StoreData {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         // Where not, `memory.grow` returns -1: the guest's allocator decides what that means.
-        Ok(self.account.add(desired.saturating_sub(current), self.limits.memory))
+        let fits = self.account.add(desired.saturating_sub(current), self.limits.memory);
+        self.out_of_memory |= !fits;
+        Ok(fits)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.out_of_memory = true;
+        Ok(())
     }
 
     fn table_growing(

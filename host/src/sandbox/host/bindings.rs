@@ -5,6 +5,8 @@ mod generated {
         path: "../wit",
         world: "tms:model/model",
         imports: {
+            "tms:model/tensors.[constructor]tensor": async | trappable,
+            "tms:model/tensors.[method]tensor.rows": async | trappable,
             "tms:model/graphs.compute": async | trappable,
             "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
             default: trappable,

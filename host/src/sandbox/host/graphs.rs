@@ -4,7 +4,10 @@ use wasmtime::{Result, component::Resource};
 
 use crate::{
     nn::NnError as ComputeError,
-    sandbox::store::{NamedHandles, StoreData},
+    sandbox::{
+        error::one_line,
+        store::{NamedHandles, StoreData},
+    },
 };
 
 use super::{
@@ -37,7 +40,7 @@ impl graphs::Host for StoreData {
         let NnGraph { graph } = self.table.get(&graph)?.clone();
         match self.run_graph(graph, inputs, &outputs).await? {
             Ok(outputs) => Ok(Ok(self.give_tensors(outputs)?)),
-            Err(error) => Ok(Err(Error { fault: fault(&error), message: error.to_string() })),
+            Err(error) => Ok(Err(Error { fault: fault(&error), message: one_line(error) })),
         }
     }
 

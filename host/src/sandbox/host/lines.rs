@@ -14,9 +14,9 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use crate::{config::limits::Limits, sandbox::account::Usage};
+use crate::{config::limits::Limits, sandbox::account::Usage, text::bounded};
 
-/// Longer lines are cut.
+/// Longer lines are cut, in bytes.
 const MAX_LINE: usize = 4096;
 
 /// A model's way into the log, with what this call may still write.
@@ -59,19 +59,14 @@ impl GuestLog {
             return;
         }
         // Nothing that a guest writes can forge a line of its own or move the terminal's cursor.
-        let mut text: String = line
-            .chars()
-            .take(MAX_LINE)
-            .flat_map(|c| {
-                let escape = c.is_control() && c != '\t';
-                let escaped = escape.then(|| c.escape_default());
-                let plain = (!escape).then_some(c);
-                escaped.into_iter().flatten().chain(plain)
-            })
-            .collect();
-        if text.len() < line.len() && line.chars().nth(MAX_LINE).is_some() {
-            text.push('…');
+        let mut escaped = String::new();
+        for c in line.chars().take(MAX_LINE) {
+            match c.is_control() && c != '\t' {
+                true => escaped.extend(c.escape_default()),
+                false => escaped.push(c),
+            }
         }
+        let text = bounded(&escaped, MAX_LINE);
         if take(&self.0.bytes_left, text.len()).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;

@@ -7,12 +7,19 @@ use wasmtime::{
     format_err,
 };
 
-use crate::{nn::Tensor, sandbox::store::StoreData};
+use crate::{
+    nn::{Rows, Unchecked},
+    sandbox::store::StoreData,
+};
 
 use super::{
     bindings::tms::model::{tensors, types},
     resources::HostTensor,
 };
+
+/// Elements of a large tensor that are looked at before others get their turn: a fraction of a
+/// millisecond.
+const STEP: usize = 64 << 10;
 
 /// Puts a function that lends a tensor's bytes in place of the one generated from the WIT, which would
 /// copy them to a list first: so they are copied once, into the guest.
@@ -29,15 +36,18 @@ impl types::Host for StoreData {}
 impl tensors::Host for StoreData {}
 
 impl tensors::HostTensor for StoreData {
-    fn new(
+    async fn new(
         &mut self,
         dtype: tensors::Dtype,
         shape: Vec<u64>,
         data: Vec<u8>,
     ) -> Result<Resource<HostTensor>> {
-        let tensor =
-            Tensor::new(dtype.into(), shape, Bytes::from(data)).map_err(|e| format_err!("{e}"))?;
-        self.give_tensor(tensor)
+        let wrong = |e| format_err!("{e}");
+        let mut data = Unchecked::new(dtype.into(), shape, Bytes::from(data)).map_err(wrong)?;
+        while !data.check(STEP).map_err(wrong)? {
+            self.pause().await?;
+        }
+        self.give_tensor(data.finish().map_err(wrong)?)
     }
 
     fn dtype(&mut self, this: Resource<HostTensor>) -> Result<tensors::Dtype> {
@@ -73,15 +83,18 @@ impl tensors::HostTensor for StoreData {
         Ok(self.table.push(view)?)
     }
 
-    fn rows(
+    async fn rows(
         &mut self,
         this: Resource<HostTensor>,
         start: u64,
         count: u64,
     ) -> Result<Resource<HostTensor>> {
-        let it = self.table.get(&this)?;
-        let tensor = it.tensor.rows(start, count).map_err(|e| format_err!("{e}"))?;
-        let view = it.view(tensor);
+        let tensor = &self.table.get(&this)?.tensor;
+        let mut rows = Rows::new(tensor, start, count).map_err(|e| format_err!("{e}"))?;
+        while !rows.find(STEP) {
+            self.pause().await?;
+        }
+        let view = self.table.get(&this)?.view(rows.finish());
         Ok(self.table.push(view)?)
     }
 

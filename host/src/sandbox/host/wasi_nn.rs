@@ -10,7 +10,10 @@ use wasmtime::{
 
 use crate::{
     nn::{NnError as ComputeError, Tensor},
-    sandbox::store::{NamedHandles, StoreData},
+    sandbox::{
+        error::one_line,
+        store::{NamedHandles, StoreData},
+    },
 };
 
 use super::{
@@ -143,7 +146,7 @@ impl inference::HostGraphExecutionContext for StoreData {
                     ComputeError::InvalidInput(_) => NnErrorKind::InvalidArgument,
                     _ => NnErrorKind::Runtime,
                 };
-                self.nn_error(kind, error.to_string())
+                self.nn_error(kind, one_line(error))
             }
         }
     }
