@@ -117,3 +117,21 @@ async fn an_init_that_keeps_handles_is_not_snapshotted() {
     let server = start!(Setup::new().guest("hoarder"));
     assert_eq!(server.caller().await.text("hoarder", "text", "").await.unwrap(), 3);
 }
+
+#[tokio::test]
+async fn a_snapshot_that_is_too_large_is_refused() {
+    // A quarter of this is less than any component of Rust has.
+    let setup = Setup::new()
+        .guest("echo")
+        .guest("counter")
+        .file("counter/model.toml", "snapshot = true")
+        .config("[model.counter.limits]\nmemory = '4 MiB'");
+    let server = start!(setup);
+    server.logged("of which a snapshot takes at most 1048576, a quarter of its limit").await;
+    let answer = server.caller().await.text("counter", "text", "").await;
+    assert_eq!(answer.unwrap_err().code(), Code::Unavailable);
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+    // Its instances may have it all the same.
+    let setup = Setup::new().guest("counter").config("[model.counter.limits]\nmemory = '4 MiB'");
+    assert_eq!(counts(&start!(setup), 1).await, ["1"]);
+}

@@ -4,9 +4,13 @@
 use prost::Message;
 use serde_json::json;
 use tms::grpc::proto::server::TextArgs;
-use tonic::Code;
+use tonic::{Code, Status};
 
-use crate::harness::{LONG, Server, Setup, assert_refused, pixels, raw, until};
+use crate::harness::{
+    Caller, LONG, Server, Setup, assert_refused,
+    oip::{self, floats, infer},
+    pixels, raw, until,
+};
 
 /// `faults` and `echo` on one worker, `faults` under limits.
 async fn limited(limits: &str) -> Option<Server> {
@@ -30,6 +34,83 @@ async fn memory_taken_by_a_request() {
                    memory limit of 4194304 bytes";
     assert_refused(refused, Code::InvalidArgument, message);
     assert!(caller.image("echo", pixels(200, 150, 3)).await.is_ok());
+}
+
+/// More calls than `max_failures`, each refused as the caller's fault, and the model still answers.
+async fn assert_the_callers_fault(
+    server: &Server,
+    words: &str,
+    call: impl AsyncFn(&Caller) -> Result<(), Status>,
+) {
+    let caller = server.caller().await;
+    for _ in 0..12 {
+        let status = call(&caller).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(words), "{status}");
+    }
+    assert_eq!(caller.text("echo", "hi", "").await.unwrap(), "hi");
+}
+
+#[tokio::test]
+async fn a_batch_of_too_many_texts() {
+    let server = start!(Setup::new().guest("echo").config("[limits]\nmemory = '16 MiB'"));
+    let words = "model `echo`: the request is too large: with its results it takes about ";
+    assert_the_callers_fault(&server, words, async |caller| {
+        caller.texts("echo", &[""; 80_000], "").await.map(drop)
+    })
+    .await;
+    // What is not refused is answered.
+    let answer = server.caller().await.texts("echo", &[""; 70_000], "").await.unwrap();
+    assert_eq!(answer.as_array().unwrap().len(), 70_000);
+}
+
+#[tokio::test]
+async fn four_million_empty_texts() {
+    let server = start!(Setup::new().guest("echo").workers(1));
+    let texts = vec![""; 4_000_000];
+    let refused = server.caller().await.texts("echo", &texts, "").await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert_eq!(server.caller().await.text("echo", "hi", "").await.unwrap(), "hi");
+}
+
+#[tokio::test]
+async fn a_text_that_the_model_cannot_work_on() {
+    let server = start!(Setup::new().guest("echo").config("[limits]\nmemory = '8 MiB'"));
+    // It fits, but its copies do not.
+    let text = "x".repeat(5 << 20);
+    let words = "model `echo`: the request is too large: the model ran out of memory over its ";
+    assert_the_callers_fault(&server, words, async |caller| {
+        caller.text("echo", &text, "").await.map(drop)
+    })
+    .await;
+    // Its answer is more than may be copied to the host at once, a quarter of the memory.
+    let text = "x".repeat(5 << 19);
+    assert_the_callers_fault(&server, words, async |caller| {
+        caller.text("echo", &text, "").await.map(drop)
+    })
+    .await;
+    let text = "x".repeat(9 << 20);
+    let words = "model `echo`: the request is too large: with its results it takes about ";
+    assert_the_callers_fault(&server, words, async |caller| {
+        caller.text("echo", &text, "").await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn more_tensors_than_a_model_may_hold() {
+    let server = start!(Setup::new().guest("echo").config("[limits]\nhandles = 100"));
+    let request = |count: usize| {
+        let tensors = (0..count).map(|i| floats(&format!("t{i}"), &[1], &[1.]));
+        oip::raw("echo", tensors.collect())
+    };
+    let words = "model `echo`: the request is too large: it has 51 tensors, and the model takes at \
+                 most 50 at once";
+    assert_the_callers_fault(&server, words, async |caller| {
+        infer(caller, request(51)).await.map(drop)
+    })
+    .await;
+    assert!(infer(&server.caller().await, request(50)).await.is_ok());
 }
 
 #[tokio::test]

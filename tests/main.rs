@@ -13,6 +13,7 @@ mod harness;
 mod batching; // calls that become one native run
 mod calls; // the nine calls of the original's protocol, those without data
 mod classifier; // a real network on real pictures, on both backends, by many callers
+mod composed; // models composed of several components
 mod graphs; // bare graphs: reference values, misfits
 mod health; // grpc.health.v1 and reflection
 mod image; // images in and out, one and many

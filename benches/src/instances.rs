@@ -100,7 +100,7 @@ impl Side {
         let instances = WEIGHED as u32 + 16;
         pool.add(inspect(&component(text)?)?, instances);
         // The others are more complex.
-        let slots = Footprint { core_instances: 16, memories: 16, tables: 16, initial: u64::MAX };
+        let slots = Footprint { memories: 16, tables: 16, initial: u64::MAX };
         pool.add(slots, instances);
         let mut limits = Limits::default();
         if !limited {

@@ -133,6 +133,7 @@ attacks! {
     log_lines
     loop_in_the_host
     many_contexts
+    many_dimensions
     many_timers
     million_tensors
     not_json
@@ -145,6 +146,7 @@ attacks! {
     slow_leak
     sockets
     stdout_flood
+    string_rows
     tensor_bomb
     tiny_grows
     trap_in_every_call

@@ -10,7 +10,7 @@
 mod attack;
 mod calm;
 mod neighbour;
-mod world;
+pub mod world;
 
 use std::{
     fs,
@@ -45,7 +45,9 @@ mod core_module;
 mod deep_arguments;
 mod deep_json;
 mod deep_recursion;
+mod deep_types;
 mod dims_overflow;
+mod doubling;
 mod endless_allocator;
 mod endless_init;
 mod forged_log;
@@ -59,8 +61,10 @@ mod handle_guessed;
 mod handle_leak;
 mod handle_of_another_kind;
 mod huge_component;
+mod huge_description;
 mod huge_error;
 mod huge_json;
+mod huge_names;
 mod huge_random;
 mod infinite_loop;
 mod invalid_utf8;
@@ -72,6 +76,7 @@ mod loop_in_the_host;
 mod lying_allocator;
 mod lying_pointers;
 mod many_contexts;
+mod many_dimensions;
 mod many_memories;
 mod many_timers;
 mod million_tensors;
@@ -89,6 +94,7 @@ mod sleeping_init;
 mod slow_leak;
 mod sockets;
 mod stdout_flood;
+mod string_rows;
 mod table_growth;
 mod tensor_bomb;
 mod tiny_grows;

@@ -68,6 +68,19 @@ pub fn assemble(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// A section of a component as bytes, for what the text format refuses.
+pub fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    let mut section = vec![id];
+    let mut length = content.len();
+    while length > 0x7f {
+        section.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    section.push(length as u8);
+    section.extend(content);
+    section
+}
+
 /// The world, as far as its exports go.
 const WORLD: &str = r#"(component
   (import "tms:model/tensors@0.1.0" (instance $tensors

@@ -39,4 +39,4 @@ pub use options::{BackendChoice, BatchOptions, Device, GraphOptions, Options};
 pub use probe::Gain;
 pub use queue::QueueStats;
 pub use runtime::Runtime;
-pub use tensor::{Tensor, TensorError, TensorInfo};
+pub use tensor::{MAX_RANK, Rows, Tensor, TensorError, TensorInfo, Unchecked};

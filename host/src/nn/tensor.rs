@@ -22,6 +22,8 @@ pub struct Tensor {
 pub enum TensorError {
     #[error("shape {} is too large", Shape(shape))]
     TooLarge { shape: Vec<u64> },
+    #[error("a tensor of {rank} dimensions: there may be at most {MAX_RANK}")]
+    Rank { rank: usize },
     #[error("{got} bytes of data do not make {dtype} {}, which takes {wanted}", Shape(shape))]
     Length { dtype: DType, shape: Vec<u64>, wanted: usize, got: usize },
     #[error("the data holds {got} strings, but shape {} takes {wanted}", Shape(shape))]
@@ -59,36 +61,7 @@ impl Tensor {
         shape: impl Into<Arc<[u64]>>,
         data: Bytes,
     ) -> Result<Tensor, TensorError> {
-        let shape = shape.into();
-        let elements = count(&shape)?;
-        match dtype.size() {
-            Some(size) => {
-                let wanted = elements
-                    .checked_mul(size)
-                    .ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })?;
-                if wanted != data.len() {
-                    let (shape, got) = (shape.to_vec(), data.len());
-                    return Err(TensorError::Length { dtype, shape, wanted, got });
-                }
-            }
-            None => {
-                let got = count_strings(&data)?;
-                if got != elements {
-                    return Err(TensorError::Strings {
-                        shape: shape.to_vec(),
-                        wanted: elements,
-                        got,
-                    });
-                }
-            }
-        }
-        // Native code reads these bytes as `bool`, where any other value is undefined behaviour.
-        if dtype == DType::Bool
-            && let Some(index) = data.iter().position(|&b| b > 1)
-        {
-            return Err(TensorError::NotBool { index, value: data[index] });
-        }
-        Ok(Tensor { dtype, shape, elements, data })
+        Unchecked::new(dtype, shape, data)?.finish()
     }
 
     /// Makes a tensor of strings.
@@ -147,28 +120,156 @@ impl Tensor {
 
     /// Rows `start` to `start + count` of the outermost dimension.
     pub fn rows(&self, start: u64, count: u64) -> Result<Tensor, TensorError> {
-        let error = || TensorError::Rows { shape: self.shape.to_vec(), start, count };
-        let (&height, inner) = self.shape.split_first().ok_or_else(error)?;
+        Ok(Rows::new(self, start, count)?.finish())
+    }
+}
+
+/// Data that is to be a tensor, checked in steps: there may be much of it, and others who wait.
+pub struct Unchecked {
+    tensor: Tensor,
+    /// How much of the data is checked: bytes, and the elements in them.
+    bytes: usize,
+    elements: usize,
+}
+
+impl Unchecked {
+    pub fn new(
+        dtype: DType,
+        shape: impl Into<Arc<[u64]>>,
+        data: Bytes,
+    ) -> Result<Self, TensorError> {
+        let shape = shape.into();
+        let elements = count(&shape)?;
+        if let Some(size) = dtype.size() {
+            let wanted = elements
+                .checked_mul(size)
+                .ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })?;
+            if wanted != data.len() {
+                let (shape, got) = (shape.to_vec(), data.len());
+                return Err(TensorError::Length { dtype, shape, wanted, got });
+            }
+        }
+        Ok(Self { tensor: Tensor { dtype, shape, elements, data }, bytes: 0, elements: 0 })
+    }
+
+    /// Checks so many elements more. Whether all are checked.
+    pub fn check(&mut self, more: usize) -> Result<bool, TensorError> {
+        let data = &self.tensor.data;
+        let until = self.elements.saturating_add(more);
+        match self.tensor.dtype {
+            // Native code reads these bytes as `bool`, where any other value is undefined behaviour.
+            DType::Bool => {
+                let until = until.min(data.len());
+                if let Some(at) = data[self.elements..until].iter().position(|&b| b > 1) {
+                    let index = self.elements + at;
+                    return Err(TensorError::NotBool { index, value: data[index] });
+                }
+                self.elements = until;
+                Ok(until == data.len())
+            }
+            DType::Bytes => {
+                let mut strings = Strings { data: &data[self.bytes..] };
+                while self.elements < until && strings.next().is_some() {
+                    self.elements += 1;
+                }
+                self.bytes = data.len() - strings.data.len();
+                if self.elements == until && self.bytes < data.len() {
+                    return Ok(false);
+                }
+                if self.bytes < data.len() {
+                    return Err(TensorError::Truncated { index: self.elements });
+                }
+                let (wanted, got) = (self.tensor.elements, self.elements);
+                if wanted != got {
+                    let shape = self.tensor.shape.to_vec();
+                    return Err(TensorError::Strings { shape, wanted, got });
+                }
+                Ok(true)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// The tensor, once the rest is checked too.
+    pub fn finish(mut self) -> Result<Tensor, TensorError> {
+        while !self.check(usize::MAX)? {}
+        Ok(self.tensor)
+    }
+}
+
+/// Rows of a tensor. Where strings begin is found in steps, as in [`Unchecked`].
+pub struct Rows {
+    tensor: Tensor,
+    shape: Arc<[u64]>,
+    /// The first element, and the first that is not part of them any more.
+    first: usize,
+    last: usize,
+    /// How far the strings are passed: bytes, and the elements in them.
+    bytes: usize,
+    elements: usize,
+    /// Where the first element begins.
+    start: usize,
+}
+
+impl Rows {
+    pub fn new(tensor: &Tensor, start: u64, count: u64) -> Result<Self, TensorError> {
+        let error = || TensorError::Rows { shape: tensor.shape.to_vec(), start, count };
+        let (&height, inner) = tensor.shape.split_first().ok_or_else(error)?;
         let end = start.checked_add(count).filter(|&end| end <= height).ok_or_else(error)?;
         // With a row too large to count there is an outer or inner dimension of 0: no data at all.
         let row = inner.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).unwrap_or(0);
         let (first, last) = (start.saturating_mul(row) as usize, end.saturating_mul(row) as usize);
-        let bytes = match self.dtype.size() {
-            Some(size) => first.saturating_mul(size)..last.saturating_mul(size),
-            None => {
-                let (from, rest) = skip_strings(&self.data, first);
-                let (length, _) = skip_strings(rest, last - first);
-                from..from + length
+        let shape = std::iter::once(count).chain(inner.iter().copied()).collect();
+        let tensor = tensor.clone();
+        Ok(Self { tensor, shape, first, last, bytes: 0, elements: 0, start: 0 })
+    }
+
+    /// Passes so many elements more. Whether the rows are found.
+    pub fn find(&mut self, more: usize) -> bool {
+        if self.tensor.dtype != DType::Bytes {
+            return true;
+        }
+        let data = &self.tensor.data;
+        let mut left = more;
+        let mut strings = Strings { data: &data[self.bytes..] };
+        while left > 0 && self.elements < self.last {
+            if self.elements == self.first {
+                self.start = data.len() - strings.data.len();
             }
+            // The tensor has as many as its shape says.
+            if strings.next().is_none() {
+                self.elements = self.last;
+                break;
+            }
+            self.elements += 1;
+            left -= 1;
+        }
+        self.bytes = data.len() - strings.data.len();
+        self.elements >= self.last
+    }
+
+    /// The rows, once the rest is found too.
+    pub fn finish(mut self) -> Tensor {
+        while !self.find(usize::MAX) {}
+        let Self { tensor, shape, first, last, bytes, start, .. } = self;
+        let range = match tensor.dtype.size() {
+            Some(size) => first.saturating_mul(size)..last.saturating_mul(size),
+            None if first == last => 0..0,
+            None => start..bytes,
         };
-        let shape: Arc<[u64]> = std::iter::once(count).chain(inner.iter().copied()).collect();
-        let data = if self.elements == 0 { Bytes::new() } else { self.data.slice(bytes) };
-        Ok(Tensor { dtype: self.dtype, shape, elements: last - first, data })
+        let data = if tensor.elements == 0 { Bytes::new() } else { tensor.data.slice(range) };
+        Tensor { dtype: tensor.dtype, shape, elements: last - first, data }
     }
 }
 
+/// The most dimensions of a tensor, as in NumPy. Shapes are counted as nobody's memory.
+pub const MAX_RANK: usize = 64;
+
 /// The product of a shape. Dimensions stay within what native code can express.
 fn count(shape: &[u64]) -> Result<usize, TensorError> {
+    if shape.len() > MAX_RANK {
+        return Err(TensorError::Rank { rank: shape.len() });
+    }
     let too_large = || TensorError::TooLarge { shape: shape.to_vec() };
     if shape.iter().any(|&d| d > i64::MAX as u64) {
         return Err(too_large());
@@ -194,19 +295,6 @@ impl<'a> Iterator for Strings<'a> {
         self.data = rest;
         Some(element)
     }
-}
-
-fn count_strings(data: &[u8]) -> Result<usize, TensorError> {
-    let mut strings = Strings { data };
-    let index = strings.by_ref().count();
-    if strings.data.is_empty() { Ok(index) } else { Err(TensorError::Truncated { index }) }
-}
-
-/// Skips `n` strings; gives the bytes they take and what follows them.
-fn skip_strings(data: &[u8], n: usize) -> (usize, &[u8]) {
-    let mut strings = Strings { data };
-    strings.by_ref().take(n).for_each(drop);
-    (data.len() - strings.data.len(), strings.data)
 }
 
 #[cfg(test)]

@@ -75,3 +75,42 @@ fn strings_are_counted_and_sliced() {
     }
     assert_eq!(floats(&[1], &[1.]).bytes_elements().count(), 0);
 }
+
+#[test]
+fn much_data_is_checked_in_steps() {
+    // 100 empty strings.
+    let data = Bytes::from(vec![0; 400]);
+    let mut strings = Unchecked::new(DType::Bytes, [100], data.clone()).unwrap();
+    for _ in 0..9 {
+        assert!(!strings.check(10).unwrap(), "there are more");
+    }
+    while !strings.check(10).unwrap() {}
+    let strings = strings.finish().unwrap();
+    assert_eq!(strings.elements(), 100);
+    let mut rows = Rows::new(&strings, 50, 20).unwrap();
+    for _ in 0..6 {
+        assert!(!rows.find(10), "they end later");
+    }
+    assert!(rows.find(10));
+    assert_eq!(rows.finish(), strings.rows(50, 20).unwrap());
+    let mut short = Unchecked::new(DType::Bytes, [101], data).unwrap();
+    let error = loop {
+        match short.check(7) {
+            Ok(done) => assert!(!done),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, TensorError::Strings { wanted: 101, got: 100, .. }), "{error}");
+    let mut bools =
+        Unchecked::new(DType::Bool, [9], Bytes::from_static(&[1, 0, 1, 0, 1, 0, 1, 0, 2]));
+    let bools = bools.as_mut().unwrap();
+    assert!(!bools.check(8).unwrap());
+    assert_eq!(bools.check(8), Err(TensorError::NotBool { index: 8, value: 2 }));
+}
+
+#[test]
+fn dimensions_are_bounded() {
+    let one = Tensor::new(DType::U8, [1; MAX_RANK], Bytes::from_static(&[7])).unwrap();
+    let error = one.reshape([1; MAX_RANK + 1]).unwrap_err();
+    assert_eq!(error, TensorError::Rank { rank: MAX_RANK + 1 });
+}

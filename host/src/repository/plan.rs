@@ -181,9 +181,7 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
     let snapshot = own.snapshot.or(manifest.snapshot).unwrap_or(false);
     let component = match &folder.component {
         Some(path) => {
-            let mut file = ComponentFile::open(path.clone(), limits.max_component)?;
-            // What gives the snapshot access to the others is one more.
-            file.footprint.core_instances += u32::from(snapshot);
+            let file = ComponentFile::open(path.clone(), limits.max_component)?;
             Some(file)
         }
         None => None,

@@ -20,7 +20,7 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{task::unconstrained, time::sleep_until};
 
-use super::engine::Ticker;
+use super::ticker::Ticker;
 
 /// In place of a moment: the call has not met a tick yet.
 const UNCOUNTED: u64 = u64::MAX;
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn clock() -> CallClock {
-        CallClock::new(Ticker::start(wasmtime::Engine::default()))
+        CallClock::new(Ticker::start(wasmtime::Engine::default()).unwrap())
     }
 
     fn soon() -> Instant {

@@ -1,35 +1,17 @@
-//! One engine a server: how guests are compiled, where their memories come from, and the epoch's
-//! ticker, which interrupts them.
+//! One engine a server: where guests' memories come from, how guests are interrupted, and what they
+//! are linked to.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::sync::Arc;
 
-use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
-    component::{Component, Linker},
-};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::{
-    CodeCache, Footprint, LoadError,
-    host::{bindings::Model, grants, tensors},
-    store::State,
+    cache::CodeCache, compile::Compiler, error::LoadError, host, inspect::Footprint,
+    store::TABLE_ELEMENTS, ticker::Ticker,
 };
 
-/// How long a guest runs before it is asked whether it may go on, and others get their turn.
-const TICK: Duration = Duration::from_millis(1);
-/// The ticker sleeps after so many ticks without a call.
-const IDLE_TICKS: u32 = 1000;
 /// Stack of the host functions that a guest calls, on the same fiber.
 const HOST_STACK: usize = 1 << 20;
-/// Elements of one table: function references, mostly.
-pub const TABLE_ELEMENTS: usize = 100_000;
 /// Memory up to this size is zeroed when its instance ends, and stays: cheaper than to give its pages
 /// back and fault them in again. A larger one has its first pages where nothing was written: Rust puts
 /// a stack of 1 MiB there, and uses its other end.
@@ -68,13 +50,11 @@ impl PoolSize {
     }
 }
 
-/// The engine with all that guests are linked to.
+/// The engine with all that components are loaded with.
 pub struct Sandbox {
     pub(super) engine: Engine,
-    pub(super) linker: Arc<Linker<State>>,
-    pub(super) cache: Option<CodeCache>,
-    /// Components of the models loaded so far, by what they are cached under.
-    compiled: Mutex<HashMap<String, Component>>,
+    pub(super) compiler: Compiler,
+    /// Lives as long as any guest that it interrupts.
     pub(super) ticker: Arc<Ticker>,
     pub(super) interruptible: bool,
 }
@@ -87,10 +67,12 @@ impl Sandbox {
         pooling
             .total_component_instances(slots(pool.instances))
             .total_stacks(slots(pool.instances))
-            .total_core_instances(pool.total.core_instances.max(1))
+            // Only counted, never reserved. wasmtime adds some that are in no file: an adapter
+            // wherever one component calls another. `expand` bounds what they come from.
+            .total_core_instances(u32::MAX)
+            .max_core_instances_per_component(u32::MAX)
             .total_memories(slots(pool.total.memories))
             .total_tables(slots(pool.total.tables))
-            .max_core_instances_per_component(pool.largest.core_instances.max(1))
             .max_memories_per_component(pool.largest.memories.max(1))
             .max_tables_per_component(pool.largest.tables.max(1))
             .max_component_instance_size(4 << 20)
@@ -112,94 +94,12 @@ impl Sandbox {
             // No guests of WASI 0.3 yet: stores are smaller without.
             .concurrency_support(false);
         let engine = Engine::new(&config).map_err(context("the Wasm engine did not start"))?;
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(context("linking WASI"))?;
-        grants::restrict_lookup(&mut linker).map_err(context("linking WASI"))?;
-        Model::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)
-            .and_then(|()| tensors::lend_bytes(&mut linker))
-            .map_err(context("linking tms:model"))?;
-        let ticker = Ticker::start(engine.clone());
+        let linker = host::linker(&engine).map_err(context("the host's functions do not link"))?;
         Ok(Self {
+            compiler: Compiler::new(engine.clone(), linker, cache),
+            ticker: Ticker::start(engine.clone()).map_err(LoadError::Ticker)?,
             engine,
-            linker: Arc::new(linker),
-            cache,
-            compiled: Mutex::default(),
-            ticker,
             interruptible: pool.interruptible,
         })
-    }
-
-    pub(super) fn compiled(&self) -> MutexGuard<'_, HashMap<String, Component>> {
-        // A map is never left half changed.
-        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Increments the engine's epoch while guests run; sleeps while none do.
-pub struct Ticker {
-    /// A guest has run since the last tick, or runs.
-    ran: AtomicBool,
-    asleep: AtomicBool,
-    thread: OnceLock<thread::Thread>,
-}
-
-impl Ticker {
-    pub fn start(engine: Engine) -> Arc<Self> {
-        let ticker = Arc::new(Self {
-            ran: AtomicBool::new(false),
-            asleep: AtomicBool::new(false),
-            thread: OnceLock::new(),
-        });
-        let weak = Arc::downgrade(&ticker);
-        let spawned = thread::Builder::new().name("tms-epoch".into()).spawn(move || {
-            let mut idle = 0;
-            // Ends with the last handle on it.
-            while let Some(ticker) = weak.upgrade() {
-                engine.increment_epoch();
-                idle = match ticker.ran.swap(false, Ordering::SeqCst) {
-                    true => 0,
-                    false => idle + 1,
-                };
-                if idle < IDLE_TICKS {
-                    drop(ticker);
-                    thread::sleep(TICK);
-                    continue;
-                }
-                ticker.asleep.store(true, Ordering::SeqCst);
-                let nobody = !ticker.ran.load(Ordering::SeqCst);
-                drop(ticker);
-                if nobody {
-                    // A guest that runs now sees `asleep` and unparks; the time-out lets this
-                    // thread notice that the server is gone.
-                    thread::park_timeout(Duration::from_secs(1));
-                }
-                if let Some(ticker) = weak.upgrade() {
-                    ticker.asleep.store(false, Ordering::SeqCst);
-                }
-            }
-        });
-        match spawned {
-            Ok(handle) => {
-                let _ = ticker.thread.set(handle.thread().clone());
-            }
-            // Guests could not be interrupted: nothing may run without it.
-            Err(e) => tracing::error!("the epoch's thread did not start: {e}"),
-        }
-        ticker
-    }
-
-    /// To be said before each poll of a guest, and at each tick that it meets. One that runs on and on
-    /// meets the next tick long before the ticker would sleep; one that waits is polled again before
-    /// it runs.
-    pub fn guest_runs(&self) {
-        // Mostly it has been said already: then the workers only read what they share.
-        if !self.ran.load(Ordering::SeqCst) {
-            self.ran.store(true, Ordering::SeqCst);
-        }
-        if self.asleep.load(Ordering::SeqCst)
-            && let Some(thread) = self.thread.get()
-        {
-            thread.unpark();
-        }
     }
 }

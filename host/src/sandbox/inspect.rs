@@ -1,20 +1,21 @@
 //! What a file is, and how many slots of the pool one instance of it takes. Read from the bytes
-//! before an engine exists, since the engine's pool is sized by it.
+//! before an engine exists, since the engine's pool is sized by it, and before wasmtime sees them.
 
-use wasmparser::{ComponentExternalKind, Encoding, Instance, Parser, Payload};
+use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 
-use super::LoadError;
+use super::{
+    error::LoadError,
+    expand::{Counts, Excess, Expansion},
+};
 
 /// The package that this server speaks, as components name it.
 const PACKAGE: &str = "tms:model/";
 const VERSION: &str = "0.1.0";
-/// Bytes of a page of linear memory.
-const PAGE: u64 = 64 << 10;
 
-/// What one instance of a component takes: slots, and memory.
+/// What one instance of a component takes: slots, and memory. Exactly what wasmtime makes: the adapters
+/// that it adds between components define no memories and no tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
-    pub core_instances: u32,
     pub memories: u32,
     pub tables: u32,
     /// Bytes of its linear memories when it starts.
@@ -26,7 +27,6 @@ impl Footprint {
     pub fn plus(self, other: Self, count: u32) -> Self {
         let sum = |a: u32, b: u32| a.saturating_add(b.saturating_mul(count));
         Self {
-            core_instances: sum(self.core_instances, other.core_instances),
             memories: sum(self.memories, other.memories),
             tables: sum(self.tables, other.tables),
             initial: self.initial.saturating_add(other.initial.saturating_mul(count.into())),
@@ -36,7 +36,6 @@ impl Footprint {
     /// The larger of both in every respect.
     pub fn max(self, other: Self) -> Self {
         Self {
-            core_instances: self.core_instances.max(other.core_instances),
             memories: self.memories.max(other.memories),
             tables: self.tables.max(other.tables),
             initial: self.initial.max(other.initial),
@@ -50,7 +49,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
     if !bytes.starts_with(b"\0asm") {
         return refused("model.wasm is not WebAssembly".into());
     }
-    let mut footprint = Footprint::default();
+    let mut expansion = Expansion::default();
+    let mut counts = Counts::default();
     let mut depth = 0u32;
     let mut exports_run = false;
     for payload in Parser::new(0).parse_all(bytes) {
@@ -58,6 +58,12 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
             Ok(payload) => payload,
             Err(e) => return refused(format!("model.wasm is damaged: {e}")),
         };
+        match expansion.read(&payload, bytes) {
+            Ok(Some(all)) => counts = all,
+            Ok(None) => {}
+            Err(Excess::Damaged(e)) => return refused(format!("model.wasm is damaged: {e}")),
+            Err(Excess::TooMuch(reason)) => return refused(reason),
+        }
         match payload {
             Payload::Version { encoding, .. } => {
                 if depth == 0 && encoding == Encoding::Module {
@@ -70,21 +76,6 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
                 depth += 1;
             }
             Payload::End(_) => depth = depth.saturating_sub(1),
-            // Counts are what the file says: nothing has checked them yet.
-            Payload::MemorySection(memories) => {
-                footprint.memories = footprint.memories.saturating_add(memories.count());
-                let pages = memories.into_iter().flatten().map(|memory| memory.initial);
-                let bytes = pages.fold(0, u64::saturating_add).saturating_mul(PAGE);
-                footprint.initial = footprint.initial.saturating_add(bytes);
-            }
-            Payload::TableSection(tables) => {
-                footprint.tables = footprint.tables.saturating_add(tables.count());
-            }
-            Payload::InstanceSection(instances) => {
-                let instantiated =
-                    instances.into_iter().filter(|i| matches!(i, Ok(Instance::Instantiate { .. })));
-                footprint.core_instances += instantiated.count() as u32;
-            }
             Payload::ComponentImportSection(imports) if depth == 1 => {
                 for import in imports.into_iter().flatten() {
                     check_import(import.name.name)?;
@@ -105,7 +96,29 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
              exports no function `run`"
         ));
     }
-    Ok(footprint)
+    // The bounds of what may be made are far below.
+    let slots = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(Footprint {
+        memories: slots(counts.memories),
+        tables: slots(counts.tables),
+        initial: counts.initial,
+    })
+}
+
+/// Whether a component has core instances in nested components: several were composed into one.
+pub fn is_composed(bytes: &[u8]) -> bool {
+    let mut depth = 0u32;
+    for payload in Parser::new(0).parse_all(bytes).flatten() {
+        match payload {
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::InstanceSection(instances) if depth > 1 && instances.count() > 0 => {
+                return true;
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 /// What components may import, by the start of the name. All of WASI 0.2 links; nothing of it is

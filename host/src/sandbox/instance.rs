@@ -1,38 +1,38 @@
 //! One instance of a component: a store of its own, one call at a time.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{slice, sync::Arc, time::Instant};
 
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, component::ResourceTableError};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout_at};
+use wasmtime::Store;
 
 use crate::{
     data::{Description, IMAGE, Input, Kind, Output, check_json},
-    nn::TensorInfo,
+    nn::{DType, MAX_RANK, Tensor, TensorInfo},
 };
 
 use super::{
-    CallError,
     clock::{CallClock, Late},
-    error::one_line,
-    guest::{Maker, OverCpu},
+    error::{CallError, copies_too_much, failure, one_line},
     host::bindings::{
-        Model,
+        self, GuestExports,
         tms::model::types::{self, Fault, Kinds},
     },
-    store::State,
+    store::StoreData,
 };
 
 pub struct Instance {
-    store: Store<State>,
-    model: Model,
+    store: Store<StoreData>,
+    exports: GuestExports,
+    /// The model's name.
     name: Arc<str>,
-    /// The store's own.
+    /// The store's own: calls are timed while the store is lent to them.
     clock: Arc<CallClock>,
     /// It answers one call only.
     fresh: bool,
+    /// Calls that it has answered.
     uses: usize,
+    /// wasmtime ended a call half way: nothing can be called any more.
+    broken: bool,
 }
 
 /// Calls into the guest within a deadline: `guest!(self, deadline, call_run(&input, args))`.
@@ -44,8 +44,10 @@ macro_rules! guest {
         let deadline = $deadline.min(started + longest);
         state.begin(deadline);
         $self.store.set_epoch_deadline(1);
-        let call = $self.model.$call(&mut $self.store $(, $arg)*);
-        match $self.clock.run(deadline, call).await {
+        let call = $self.exports.$call(&mut $self.store $(, $arg)*);
+        let ended = $self.clock.run(deadline, call).await;
+        $self.broken = !matches!(ended, Ok(Ok(_)));
+        match ended {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => Err(failure(&$self.name, error, deadline - started, cpu)),
             Err(Late) => Err(CallError::Timeout(deadline - started)),
@@ -54,14 +56,20 @@ macro_rules! guest {
 }
 
 impl Instance {
-    pub(super) fn new(store: Store<State>, model: Model, maker: &Maker) -> Self {
+    pub(super) fn new(
+        store: Store<StoreData>,
+        exports: GuestExports,
+        name: Arc<str>,
+        fresh: bool,
+    ) -> Self {
         Self {
             clock: store.data().clock.clone(),
             store,
-            model,
-            name: maker.name.clone(),
-            fresh: maker.options.fresh,
+            exports,
+            name,
+            fresh,
             uses: 0,
+            broken: false,
         }
     }
 
@@ -72,7 +80,10 @@ impl Instance {
         self.uses += 1;
         let state = self.store.data_mut();
         let limits = &state.limits;
-        if self.fresh || self.uses >= limits.max_uses || state.account.used() > limits.max_retained
+        if self.broken
+            || self.fresh
+            || self.uses >= limits.max_uses
+            || state.account.used() > limits.max_retained
         {
             return false;
         }
@@ -83,32 +94,40 @@ impl Instance {
     /// What the model takes and gives.
     pub async fn describe(&mut self, deadline: Instant) -> Result<Description, CallError> {
         let description = guest!(self, deadline, call_describe())?;
-        let infos = |list: Vec<_>| list.into_iter().map(TensorInfo::from).collect();
         Ok(Description {
             text: description.accepts.contains(Kinds::TEXT),
             image: description.accepts.contains(Kinds::IMAGE),
             tensors: description.accepts.contains(Kinds::TENSORS),
-            inputs: infos(description.inputs),
-            outputs: infos(description.outputs),
+            inputs: infos("inputs", description.inputs)?,
+            outputs: infos("outputs", description.outputs)?,
         })
     }
 
     /// The image size that suits the model.
     pub async fn input_shape(&mut self, deadline: Instant) -> Result<Option<Vec<u32>>, CallError> {
-        guest!(self, deadline, call_get_input_shape())
+        let shape = guest!(self, deadline, call_get_input_shape())?;
+        match shape {
+            Some(shape) if shape.len() > MAX_RANK => Err(CallError::Model(format!(
+                "its input shape has {} dimensions: there may be at most {MAX_RANK}",
+                shape.len()
+            ))),
+            shape => Ok(shape),
+        }
     }
 
     /// Answers one request. After an error other than `Caller`, `Model` and `Server` the instance
-    /// must be thrown away.
+    /// must be thrown away; [`Self::reusable`] says whether it is of use after one of these.
     pub async fn run(
         &mut self,
         input: Input,
         args: &str,
         deadline: Instant,
     ) -> Result<Output, CallError> {
+        let size = self.check_request(slice::from_ref(&input), args)?;
         let input = self.give(input)?;
-        let output = guest!(self, deadline, call_run(&input, args))??;
-        self.take(output)
+        let output = guest!(self, deadline, call_run(&input, args));
+        let output = output.map_err(|e| self.too_large(e, size))??;
+        self.take(output, deadline).await
     }
 
     /// Answers the requests of one batch call, one output for each.
@@ -119,16 +138,101 @@ impl Instance {
         deadline: Instant,
     ) -> Result<Vec<Output>, CallError> {
         let count = inputs.len();
-        let inputs: Vec<_> =
-            inputs.into_iter().map(|input| self.give(input)).collect::<Result<_, _>>()?;
-        let outputs = guest!(self, deadline, call_run_batch(&inputs, args))??;
+        let size = self.check_request(&inputs, args)?;
+        let inputs = self.give_all(inputs)?;
+        let outputs = guest!(self, deadline, call_run_batch(&inputs, args));
+        let outputs = outputs.map_err(|e| self.too_large(e, size))??;
         if outputs.len() != count {
             return Err(CallError::Model(format!(
                 "the model gave {} results for {count} requests",
                 outputs.len()
             )));
         }
-        outputs.into_iter().map(|output| self.take(output)).collect()
+        let mut taken = Vec::with_capacity(count);
+        for output in outputs {
+            taken.push(self.take(output, deadline).await?);
+        }
+        Ok(taken)
+    }
+
+    /// Refuses a request that the model cannot hold, whoever wrote it: its guest would run out of
+    /// memory or of handles, which is the caller's doing. Gives the bytes that a guest takes which
+    /// reads all of it.
+    fn check_request(&self, inputs: &[Input], args: &str) -> Result<usize, CallError> {
+        let limits = &self.store.data().limits;
+        let mut tensors = 0usize;
+        // What is written into the guest before it runs, and what it reads if it likes.
+        let (mut written, mut read) = (args.len(), 0usize);
+        for input in inputs {
+            written = written.saturating_add(MEMBER);
+            match input {
+                Input::Text(text) => written = written.saturating_add(text.len()),
+                Input::Image(image) => {
+                    tensors += 1;
+                    read = read.saturating_add(size_in_guest(image));
+                }
+                Input::Tensors(named) => {
+                    tensors += named.len();
+                    for (name, tensor) in named {
+                        written = written.saturating_add(NAMED + name.len());
+                        read = read.saturating_add(size_in_guest(tensor));
+                    }
+                }
+            }
+        }
+        if written > limits.memory {
+            return Err(CallError::Caller(format!(
+                "the request is too large: with its results it takes about {written} bytes in the \
+                 model, which has {} (limit `memory`)",
+                limits.memory
+            )));
+        }
+        // The other half is the model's own: see `reusable`.
+        if tensors > limits.handles / 2 {
+            return Err(CallError::Caller(format!(
+                "the request is too large: it has {tensors} tensors, and the model takes at most {} \
+                 at once (half of its limit `handles`)",
+                limits.handles / 2
+            )));
+        }
+        Ok(written.saturating_add(read))
+    }
+
+    /// A guest that ran out of memory over a request which is a good part of it did not fail by
+    /// itself: who sent so much is told so, and nobody else is refused for it.
+    fn too_large(&self, error: CallError, size: usize) -> CallError {
+        /// Of its memory; less is no excuse. JSON, once it is read, takes thirty times its bytes.
+        const SHARE: usize = 32;
+        let data = self.store.data();
+        let large = size >= data.limits.memory / SHARE;
+        match error {
+            CallError::Trap(why) if large && (data.out_of_memory || copies_too_much(&why)) => {
+                CallError::Caller(format!(
+                    "the request is too large: the model ran out of memory over its {size} bytes \
+                     (limit `memory`: {})",
+                    data.limits.memory
+                ))
+            }
+            error => error,
+        }
+    }
+
+    /// The data of a batch call as the guest sees it: all or none.
+    fn give_all(&mut self, inputs: Vec<Input>) -> Result<Vec<types::Input>, CallError> {
+        let mut given: Vec<types::Input> = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            match self.give(input) {
+                Ok(input) => given.push(input),
+                Err(error) => {
+                    // The guest never hears of these, and could not drop them.
+                    for input in given {
+                        let _ = self.store.data_mut().take_tensors(input.tensors);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(given)
     }
 
     /// A request's data as the guest sees it.
@@ -143,75 +247,116 @@ impl Instance {
             Input::Image(image) => (String::new(), vec![(IMAGE.to_owned(), image)]),
             Input::Tensors(tensors) => (String::new(), tensors),
         };
-        let tensors = self
-            .store
-            .data_mut()
-            .give_tensors(tensors)
-            .map_err(|e| CallError::Caller(format!("the request is too large: {e}")))?;
+        let tensors =
+            self.store.data_mut().give_tensors(tensors).map_err(|e| {
+                CallError::Caller(format!("the request is too large: {}", one_line(e)))
+            })?;
         Ok(types::Input { kind, text, tensors })
     }
 
     /// A guest's result, checked against what a result may be.
-    fn take(&mut self, output: types::Output) -> Result<Output, CallError> {
-        let state = self.store.data_mut();
-        let tensors = state
-            .take_tensors(output.tensors)
-            .map_err(|e| CallError::Model(format!("a result's tensor is not there: {e}")))?;
+    async fn take(
+        &mut self,
+        output: types::Output,
+        deadline: Instant,
+    ) -> Result<Output, CallError> {
+        let data = self.store.data_mut();
+        let tensors = data.take_tensors(output.tensors).map_err(|e| {
+            CallError::Model(format!("a result's tensor is not there: {}", one_line(e)))
+        })?;
         let bytes = tensors
             .iter()
-            .map(|(_, tensor)| tensor.data().len())
+            .map(|(name, tensor)| name.len() + tensor.byte_length())
             .chain(output.json.as_ref().map(String::len))
             .fold(0, usize::saturating_add);
-        if bytes > state.limits.max_reply {
+        if bytes > data.limits.max_reply {
             return Err(CallError::Model(format!(
                 "the model's result of {bytes} bytes exceeds the limit of {} (max_reply)",
-                state.limits.max_reply
+                data.limits.max_reply
             )));
         }
-        if let Some(json) = &output.json
-            && let Err(e) = check_json(json)
-        {
-            return Err(CallError::Model(format!("the model's result is not JSON: {e}")));
-        }
-        Ok(Output { json: output.json, tensors, batch: state.batch })
+        let batch = data.batch;
+        let json = match output.json {
+            Some(json) => Some(checked_json(json, deadline).await?),
+            None => None,
+        };
+        Ok(Output { json, tensors, batch })
     }
 }
 
-/// What became of a call that wasmtime ended.
-pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Duration) -> CallError {
-    if error.is::<PoolConcurrencyLimitError>() {
-        return CallError::PoolFull;
+/// What a member of a batch takes besides its text: its record in the guest, and its result's on the way
+/// back, which one call of the host copies out of a quarter of the memory (see `Maker::store`).
+const MEMBER: usize = 4 * (size_of::<types::Output>() + 8);
+
+/// What a named tensor takes besides its name and its data: the record, and what a guest makes of it.
+const NAMED: usize = 64;
+
+/// The memory of a guest that reads a tensor.
+fn size_in_guest(tensor: &Tensor) -> usize {
+    // A string is a pointer and a length there.
+    let strings = if tensor.dtype() == DType::Bytes { tensor.elements() } else { 0 };
+    tensor.byte_length().saturating_add(strings.saturating_mul(8))
+}
+
+/// What a model says of its inputs or outputs, within bounds: it goes to callers and into the log.
+fn infos(
+    what: &str,
+    infos: Vec<bindings::tms::model::tensors::TensorInfo>,
+) -> Result<Vec<TensorInfo>, CallError> {
+    const MOST: usize = 1000;
+    const NAME: usize = 1000;
+    let refused = |why: String| Err(CallError::Model(why));
+    if infos.len() > MOST {
+        return refused(format!("it has {} {what}: there may be at most {MOST}", infos.len()));
     }
-    if let Some(Trap::Interrupt) = error.downcast_ref::<Trap>() {
-        return CallError::Timeout(limit);
+    for info in &infos {
+        let (name, rank) = (info.name.len(), info.shape.len());
+        if name > NAME {
+            return refused(format!(
+                "one of its {what} has a name of {name} bytes: there may be at most {NAME}"
+            ));
+        }
+        if rank > MAX_RANK {
+            return refused(format!(
+                "one of its {what} has {rank} dimensions: there may be at most {MAX_RANK}"
+            ));
+        }
     }
-    if error.is::<OverCpu>() {
-        return CallError::Cpu(cpu);
+    Ok(infos.into_iter().map(TensorInfo::from).collect())
+}
+
+/// Checks that a result is JSON. What takes long is done beside the workers, one at a time: so it takes
+/// the time of one core at most.
+async fn checked_json(json: String, deadline: Instant) -> Result<String, CallError> {
+    /// A fraction of a millisecond.
+    const SHORT: usize = 128 << 10;
+    static LONG: Semaphore = Semaphore::const_new(1);
+    let wrong =
+        |e: String| CallError::Model(format!("the model's result is not JSON: {}", one_line(e)));
+    if json.len() <= SHORT {
+        return check_json(&json).map(|()| json).map_err(wrong);
     }
-    // The log has the guest's backtrace (not the host's, which `:?` would add), the caller only the
-    // reason. On one line, and without control characters: the functions' names are the guest's.
-    let trace = one_line(&format!("{error:#}"));
-    tracing::warn!(target: "model", %model, "trapped: {trace}");
-    let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
-    // The host's table, and wasmtime's own, whose error has no type.
-    if full || error.root_cause().to_string().contains("handle limit exceeded") {
-        let held = "it holds too many handles (limit `handles`): tensors must be dropped";
-        return CallError::Trap(held.into());
+    let started = Instant::now();
+    let check = async {
+        let turn = LONG.acquire().await;
+        // The turn lasts as long as the work, also where nobody waits for it any more.
+        spawn_blocking(move || {
+            let _turn = turn;
+            check_json(&json).map(|()| json)
+        })
+        .await
+    };
+    match timeout_at(deadline.into(), check).await {
+        Ok(Ok(checked)) => checked.map_err(wrong),
+        Ok(Err(_)) => Err(CallError::Server("the check of the model's result broke down".into())),
+        Err(_) => Err(CallError::Timeout(deadline.saturating_duration_since(started))),
     }
-    CallError::Trap(match error.downcast_ref::<Trap>() {
-        // Who reads it knows that it was a trap.
-        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").into(),
-        None => one_line(&error.root_cause().to_string()),
-    })
 }
 
 impl From<types::Error> for CallError {
     fn from(error: types::Error) -> Self {
-        /// More than a caller is shown: what is longer is cut there.
-        const MOST: usize = 2048;
         // It ends in logs and on terminals, and is to be one sentence.
-        let plain = |c: char| if c.is_control() { ' ' } else { c };
-        let message = error.message.chars().take(MOST).map(plain).collect();
+        let message = one_line(error.message);
         match error.fault {
             Fault::Caller => Self::Caller(message),
             Fault::Model => Self::Model(message),

@@ -1,26 +1,41 @@
 //! The sandbox ring: components in wasmtime. The only folder that names wasmtime.
 //!
-//! - [`engine`]: one engine a server: its configuration, the pool's size, the epoch's ticker
-//! - [`inspect`]: what a file is and how many pool slots it needs, before any engine exists
+//! From a file to code:
+//! - [`engine`]: one engine a server: its configuration and the pool's size
+//! - [`inspect`]: what a file is and how much it takes, before wasmtime sees it
+//! - [`expand`]: the same with nested components unrolled
 //! - [`cache`]: compiled code on disk
-//! - [`guest`]: a loaded component, ready to be instantiated
-//! - [`instance`]: one instance: a store of its own, one call at a time
-//! - [`clock`]: CPU time of a call
+//! - [`compile`]: from bytes to code that is linked with the host
 //! - [`snapshot`]: a component that starts after its `init`
-//! - [`store`]: what a store holds: limits, handles, the model's graphs
-//! - [`host`]: the host's side of each imported interface, one a file
+//!
+//! From code to an answer:
+//! - [`guest`]: a loaded component, ready to be instantiated
+//! - [`store`]: what an instance holds: limits, handles, the model's graphs
+//! - [`account`]: what instances use
+//! - [`instance`]: one instance: one call at a time
+//! - [`clock`], [`ticker`]: the time of a call; what interrupts it
+//! - [`error`]: how loading and calling can fail
+//!
+//! [`host`] is the host's side of each interface that components import, one a file.
+//!
+//! No two files import each other.
 
+mod account;
 mod cache;
 mod clock;
+mod compile;
 mod engine;
 mod error;
+mod expand;
 mod guest;
 mod host;
 mod inspect;
 mod instance;
 mod snapshot;
 mod store;
+mod ticker;
 
+pub use account::Usage;
 pub use cache::CodeCache;
 pub use engine::{PoolSize, Sandbox};
 pub use error::{CallError, LoadError};
@@ -28,4 +43,3 @@ pub use guest::{Guest, GuestOptions};
 pub use host::grants::Grants;
 pub use inspect::{Footprint, inspect};
 pub use instance::Instance;
-pub use store::Usage;

@@ -1,94 +1,128 @@
-//! What a store holds: the guest's limits, its handles and the graphs that it may open.
+//! What a store holds: the guest's limits, its handles and the graphs that it may open. How stores are
+//! made and what is started in them.
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    future::Future,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use wasmtime::ResourceLimiter;
+use bytes::Bytes;
+use wasmtime::{Engine, ResourceLimiter, Store, Trap, component::Resource};
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
     config::limits::Limits,
+    data::NamedTensor,
     fair::Flow,
-    nn::{Graph, Tensor},
+    nn::{ComputeRequest, Graph, NnError, Tensor},
 };
 
 use super::{
-    Grants,
-    clock::CallClock,
-    host::bindings::tms::model::log::Level,
-    host::log::{GuestLog, Stdio},
-    host::tensors::HostTensor,
+    account::{Account, Usage},
+    clock::{CallClock, Late},
+    error::{CallError, OverCpu, failure},
+    host::{
+        grants::Grants,
+        lines::{GuestLog, Stdio},
+        resources::HostTensor,
+    },
+    ticker::Ticker,
 };
 
 /// The graphs that a model may open, by name.
 pub type Graphs = Arc<BTreeMap<String, Graph>>;
 
-/// What is worth giving back to the system when it is gone, in bytes.
-const LARGE: usize = 16 << 20;
+/// Handles on tensors, under the names of inputs or outputs.
+pub type NamedHandles = Vec<(String, Resource<HostTensor>)>;
 
-/// What a model's instances use, and what became of them.
-#[derive(Debug, Default)]
-pub struct Usage {
-    /// Host-side bytes of all tensors.
-    pub tensor_bytes: AtomicUsize,
-    /// Bytes of tensors that guests have read: each is a copy into a guest.
-    pub bytes_read: AtomicU64,
-    pub log_lines_dropped: AtomicU64,
-    pub instances_created: AtomicU64,
-    pub instances_discarded: AtomicU64,
-    /// Tensors of more than [`LARGE`] that are gone.
-    pub large_freed: AtomicU64,
+/// Elements of one table: function references, mostly.
+pub const TABLE_ELEMENTS: usize = 100_000;
+
+/// Makes stores for one component, and runs what is to start in them.
+pub struct Maker {
+    /// The model's.
+    pub name: Arc<str>,
+    pub graphs: Graphs,
+    pub limits: Limits,
+    /// The model among those that share graphs.
+    pub flow: Flow,
+    pub grants: Grants,
+    pub usage: Arc<Usage>,
+    pub engine: Engine,
+    pub ticker: Arc<Ticker>,
+    /// Whether guests are interrupted and limited.
+    pub interruptible: bool,
 }
 
-/// What one instance uses.
-#[derive(Debug)]
-pub struct Account {
-    /// Linear memory and host-side tensors, in bytes.
-    used: AtomicUsize,
-    usage: Arc<Usage>,
-}
-
-impl Account {
-    pub fn new(usage: Arc<Usage>) -> Self {
-        usage.instances_created.fetch_add(1, Ordering::Relaxed);
-        Self { used: AtomicUsize::new(0), usage }
-    }
-
-    pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// The guest reads so many bytes of a tensor.
-    pub fn read(&self, bytes: usize) {
-        self.usage.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Adds `bytes` unless that exceeds `limit`.
-    fn add(&self, bytes: usize, limit: usize) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= limit;
-        if !fits {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
+impl Maker {
+    pub fn store(&self) -> Result<Store<StoreData>, CallError> {
+        let limits = &self.limits;
+        let log = GuestLog::new(self.name.clone(), self.usage.clone());
+        log.renew(limits);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles);
+        let mut data = StoreData {
+            table,
+            wasi: None,
+            graphs: self.graphs.clone(),
+            flow: self.flow,
+            grants: self.grants.clone(),
+            log,
+            limits: *limits,
+            account: Arc::new(Account::new(self.usage.clone())),
+            deadline: Instant::now() + limits.init,
+            cpu: limits.init,
+            clock: Arc::new(CallClock::new(self.ticker.clone())),
+            batch: None,
+            out_of_memory: false,
+        };
+        if !self.grants.folders.is_empty() {
+            data.open_folders().map_err(|e| {
+                tracing::warn!(model = %self.name, "a grant cannot be given: {e:#}");
+                CallError::Server("a folder that it was granted cannot be opened".into())
+            })?;
         }
-        fits
+        let mut store = Store::new(&self.engine, data);
+        // Copying does not yield: so much takes a tenth of a second, all of it would take half of one.
+        store.set_hostcall_fuel(limits.memory / 4);
+        store.set_max_component_handles(limits.handles);
+        if !self.interruptible {
+            return Ok(store);
+        }
+        store.limiter(|data| data);
+        store.epoch_deadline_callback(|context| {
+            let data = context.data();
+            data.in_time()?;
+            // Other guests and the connections of this thread get their turn.
+            Ok(wasmtime::UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        store.set_epoch_deadline(1);
+        Ok(store)
+    }
+
+    /// Runs the start of an instance within the time that it may take.
+    pub async fn starting<T>(
+        &self,
+        clock: &CallClock,
+        start: impl Future<Output = wasmtime::Result<T>>,
+    ) -> Result<T, CallError> {
+        let limit = self.limits.init;
+        match clock.run(Instant::now() + limit, start).await {
+            Ok(Ok(started)) => Ok(started),
+            Ok(Err(error)) => Err(match failure(&self.name, error, limit, limit) {
+                CallError::Timeout(_) | CallError::Cpu(_) => CallError::Start(limit),
+                other => other,
+            }),
+            Err(Late) => Err(CallError::Start(limit)),
+        }
     }
 }
 
-/// An instance is gone with the last of what it used: its store, and tensors that a native run still
-/// holds. One that failed to start is counted too.
-impl Drop for Account {
-    fn drop(&mut self) {
-        self.usage.instances_discarded.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-pub struct State {
+/// What the host's functions see of the instance that calls them.
+pub struct StoreData {
+    /// What its handles stand for.
     pub table: ResourceTable,
     /// Made when the guest first asks for it: many never do.
     pub wasi: Option<WasiCtx>,
@@ -98,7 +132,7 @@ pub struct State {
     pub grants: Grants,
     pub log: GuestLog,
     pub limits: Limits,
-    /// Shared with every [`Charge`] that this instance's tensors hold.
+    /// Shared with the charges of this instance's tensors.
     pub account: Arc<Account>,
     /// When the current call must have ended; read where the guest is interrupted.
     pub deadline: Instant,
@@ -107,19 +141,41 @@ pub struct State {
     pub clock: Arc<CallClock>,
     /// The most calls that were in one native run with the current one.
     pub batch: Option<usize>,
+    /// The guest was refused memory in the current call.
+    pub out_of_memory: bool,
 }
 
-impl State {
+impl StoreData {
     /// A new call begins, and must end by `deadline`.
     pub fn begin(&mut self, deadline: Instant) {
         self.deadline = deadline;
         self.cpu = self.limits.cpu;
         self.batch = None;
+        self.out_of_memory = false;
         self.log.renew(&self.limits);
     }
 
+    /// Fails where the current call has had its time. To be asked while the call is polled.
+    fn in_time(&self) -> wasmtime::Result<()> {
+        if Instant::now() >= self.deadline {
+            return Err(Trap::Interrupt.into());
+        }
+        if self.clock.spent() >= self.cpu {
+            return Err(OverCpu.into());
+        }
+        Ok(())
+    }
+
+    /// To be awaited between the steps of what the host does for long on behalf of the guest: others
+    /// get their turn, and the call's time is heeded.
+    pub async fn pause(&mut self) -> wasmtime::Result<()> {
+        self.in_time()?;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
     /// Makes the guest's WASI with the folders that it was granted.
-    pub fn open_folders(&mut self) -> wasmtime::Result<()> {
+    fn open_folders(&mut self) -> wasmtime::Result<()> {
         let mut wasi = wasi(&self.log, &self.limits, &self.grants);
         self.grants.open_folders(&mut wasi)?;
         self.wasi = Some(wasi.build());
@@ -132,47 +188,91 @@ impl State {
         self.cpu = Duration::MAX;
     }
 
-    /// Accounts for `bytes` on the host's side, or says that the limit is reached.
-    pub fn charge(&self, bytes: usize) -> wasmtime::Result<Charge> {
-        if !self.account.add(bytes, self.limits.memory) {
-            return Err(self.over_memory(bytes));
+    /// Makes a tensor this instance's, counted against its memory.
+    pub fn give_tensor(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<HostTensor>> {
+        let (bytes, limit) = (tensor.byte_length(), self.limits.memory);
+        let charge = self.account.charge(bytes, limit);
+        self.out_of_memory |= charge.is_none();
+        let charge = charge.ok_or_else(|| {
+            wasmtime::format_err!(
+                "a tensor of {bytes} bytes exceeds the memory limit of {limit} bytes"
+            )
+        })?;
+        Ok(self.table.push(HostTensor { tensor, charge: Arc::new(charge) })?)
+    }
+
+    /// Makes tensors this instance's, counted against its memory: all of them or none.
+    pub fn give_tensors(&mut self, tensors: Vec<NamedTensor>) -> wasmtime::Result<NamedHandles> {
+        let mut handles = Vec::with_capacity(tensors.len());
+        for (name, tensor) in tensors {
+            match self.give_tensor(tensor) {
+                Ok(handle) => handles.push((name, handle)),
+                Err(error) => {
+                    // The guest never hears of these, and could not drop them.
+                    self.take_tensors(handles)?;
+                    return Err(error);
+                }
+            }
         }
-        self.account.usage.tensor_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Charge { bytes, account: self.account.clone() })
+        Ok(handles)
     }
 
-    /// A handle's content for a tensor that becomes this instance's.
-    pub fn adopt(&self, tensor: Tensor) -> wasmtime::Result<HostTensor> {
-        let charge = self.charge(tensor.data().len())?;
-        Ok(HostTensor::new(tensor, Arc::new(charge)))
-    }
-
-    fn over_memory(&self, bytes: usize) -> wasmtime::Error {
-        wasmtime::format_err!(
-            "a tensor of {bytes} bytes exceeds the memory limit of {} bytes",
-            self.limits.memory
-        )
-    }
-}
-
-/// Bytes of a host-side tensor, counted as the instance's until its last handle is gone.
-#[derive(Debug)]
-pub struct Charge {
-    bytes: usize,
-    account: Arc<Account>,
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.account.usage.tensor_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        if self.bytes > LARGE {
-            self.account.usage.large_freed.fetch_add(1, Ordering::Relaxed);
+    /// A part of a tensor's bytes, for the guest to have.
+    pub fn read_tensor(
+        &self,
+        tensor: &Resource<HostTensor>,
+        offset: u64,
+        length: u64,
+    ) -> wasmtime::Result<Bytes> {
+        let data = self.table.get(tensor)?.tensor.data();
+        let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
+        let range = range.and_then(|(offset, length)| Some(offset..offset.checked_add(length)?));
+        match range.filter(|range| range.end <= data.len()) {
+            Some(range) => {
+                self.account.read(range.len());
+                Ok(data.slice(range))
+            }
+            None => Err(wasmtime::format_err!(
+                "read of {length} bytes at {offset} in a tensor of {} bytes",
+                data.len()
+            )),
         }
     }
+
+    /// Takes the tensors out of their handles: they are given away.
+    pub fn take_tensors(&mut self, handles: NamedHandles) -> wasmtime::Result<Vec<NamedTensor>> {
+        handles
+            .into_iter()
+            .map(|(name, handle)| Ok((name, self.table.delete(handle)?.tensor)))
+            .collect()
+    }
+
+    /// Runs a graph; the inputs are given away, and count as this instance's until the run ends.
+    pub async fn run_graph(
+        &mut self,
+        graph: Graph,
+        inputs: NamedHandles,
+        outputs: &[String],
+    ) -> wasmtime::Result<Result<Vec<NamedTensor>, NnError>> {
+        let mut charges = Vec::with_capacity(inputs.len());
+        let mut tensors = Vec::with_capacity(inputs.len());
+        for (name, handle) in inputs {
+            let HostTensor { tensor, charge } = self.table.delete(handle)?;
+            charges.push(charge);
+            tensors.push((name, tensor));
+        }
+        let request =
+            ComputeRequest { inputs: tensors, outputs, flow: self.flow, deadline: self.deadline };
+        let result = graph.compute(request).await;
+        drop(charges);
+        Ok(result.map(|computed| {
+            self.batch = self.batch.max(computed.batch_size);
+            computed.tensors
+        }))
+    }
 }
 
-impl ResourceLimiter for State {
+impl ResourceLimiter for StoreData {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -180,7 +280,14 @@ impl ResourceLimiter for State {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         // Where not, `memory.grow` returns -1: the guest's allocator decides what that means.
-        Ok(self.account.add(desired.saturating_sub(current), self.limits.memory))
+        let fits = self.account.add(desired.saturating_sub(current), self.limits.memory);
+        self.out_of_memory |= !fits;
+        Ok(fits)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.out_of_memory = true;
+        Ok(())
     }
 
     fn table_growing(
@@ -189,11 +296,11 @@ impl ResourceLimiter for State {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= super::engine::TABLE_ELEMENTS)
+        Ok(desired <= TABLE_ELEMENTS)
     }
 }
 
-impl WasiView for State {
+impl WasiView for StoreData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let make = || wasi(&self.log, &self.limits, &self.grants).build();
         WasiCtxView { ctx: self.wasi.get_or_insert_with(make), table: &mut self.table }
@@ -204,7 +311,7 @@ impl WasiView for State {
 fn wasi(log: &GuestLog, limits: &Limits, grants: &Grants) -> WasiCtxBuilder {
     let stdio = |level| Stdio { log: log.clone(), level };
     let mut wasi = WasiCtxBuilder::new();
-    wasi.stdout(stdio(Level::Info)).stderr(stdio(Level::Warn));
+    wasi.stdout(stdio(tracing::Level::INFO)).stderr(stdio(tracing::Level::WARN));
     wasi.max_random_size(limits.max_random as u64);
     grants.apply(&mut wasi);
     wasi

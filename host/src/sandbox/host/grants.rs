@@ -3,20 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use wasmtime::{
-    StoreContextMut,
-    component::{Linker, Resource},
-};
-use wasmtime_wasi::{
-    FsPerms, WasiCtxBuilder,
-    p2::bindings::sockets::{
-        ip_name_lookup::{Host, ResolveAddressStream},
-        network::{ErrorCode, Network},
-    },
-    sockets::{SocketAddrUse, WasiSocketsView},
-};
-
-use crate::sandbox::store::State;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder, sockets::SocketAddrUse};
 
 /// One model's grants.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +43,8 @@ impl Grants {
         }
     }
 
-    fn names(&self, name: &str) -> bool {
+    /// Whether it is the name of a granted host.
+    pub fn names(&self, name: &str) -> bool {
         self.hosts.iter().any(|(host, _)| host == name)
     }
 }
@@ -80,28 +68,4 @@ async fn allowed(hosts: &[(String, u16)], address: SocketAddr, use_: SocketAddrU
         }
         _ => false,
     }
-}
-
-/// Puts a check in front of WASI's name lookup, which knows only all names or none: through the
-/// names that it looks up, a guest could tell the world what it knows.
-pub fn restrict_lookup(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    type Resolved = (Result<Resource<ResolveAddressStream>, ErrorCode>,);
-    let resolve = |mut store: StoreContextMut<'_, State>,
-                   (network, name): (Resource<Network>, String)|
-     -> wasmtime::Result<Resolved> {
-        let state = store.data_mut();
-        if !state.grants.names(&name) {
-            return Ok((Err(ErrorCode::AccessDenied),));
-        }
-        match state.sockets().resolve_addresses(network, name) {
-            Ok(stream) => Ok((Ok(stream),)),
-            Err(error) => Ok((Err(error.downcast()?),)),
-        }
-    };
-    linker.allow_shadowing(true);
-    linker
-        .instance("wasi:sockets/ip-name-lookup@0.2.12")?
-        .func_wrap("resolve-addresses", resolve)?;
-    linker.allow_shadowing(false);
-    Ok(())
 }

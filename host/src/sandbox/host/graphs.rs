@@ -3,11 +3,12 @@
 use wasmtime::{Result, component::Resource};
 
 use crate::{
-    data::NamedTensor,
-    nn::{ComputeRequest, Graph, NnError as ComputeError},
+    nn::NnError as ComputeError,
+    sandbox::{
+        error::one_line,
+        store::{NamedHandles, StoreData},
+    },
 };
-
-use crate::sandbox::store::State;
 
 use super::{
     bindings::tms::model::{
@@ -15,78 +16,31 @@ use super::{
         tensors::TensorInfo,
         types::{Error, Fault},
     },
-    tensors::HostTensor,
-    wasi_nn::{NnGraph, tensor_type},
+    dtypes::to_nn,
+    resources::{HostTensor, NnGraph},
 };
 
-type Handles = Vec<(String, Resource<HostTensor>)>;
-
-impl State {
-    /// Takes the tensors out of their handles: they are given away.
-    pub fn take_tensors(&mut self, handles: Handles) -> Result<Vec<NamedTensor>> {
-        handles
-            .into_iter()
-            .map(|(name, handle)| Ok((name, self.table.delete(handle)?.tensor)))
-            .collect()
-    }
-
-    /// Runs a graph; the inputs are given away, and count as this instance's until the run ends.
-    pub async fn run(
-        &mut self,
-        graph: Graph,
-        inputs: Handles,
-        outputs: &[String],
-    ) -> Result<Result<Vec<NamedTensor>, ComputeError>> {
-        let mut charges = Vec::with_capacity(inputs.len());
-        let mut tensors = Vec::with_capacity(inputs.len());
-        for (name, handle) in inputs {
-            let HostTensor { tensor, charge } = self.table.delete(handle)?;
-            charges.push(charge);
-            tensors.push((name, tensor));
-        }
-        let (flow, deadline) = (self.flow, self.deadline);
-        let request = ComputeRequest { inputs: tensors, outputs, flow, deadline };
-        let result = graph.compute(request).await;
-        drop(charges);
-        Ok(result.map(|computed| {
-            self.batch = self.batch.max(computed.batch_size);
-            computed.tensors
-        }))
-    }
-
-    /// Makes tensors this instance's, counted against its memory.
-    pub fn give_tensors(&mut self, tensors: Vec<NamedTensor>) -> Result<Handles> {
-        tensors
-            .into_iter()
-            .map(|(name, tensor)| {
-                let tensor = self.adopt(tensor)?;
-                Ok((name, self.table.push(tensor)?))
-            })
-            .collect()
-    }
-}
-
-impl graphs::Host for State {
+impl graphs::Host for StoreData {
     fn inputs(&mut self, graph: Resource<NnGraph>) -> Result<Vec<TensorInfo>> {
-        let NnGraph(graph) = self.table.get(&graph)?;
+        let NnGraph { graph } = self.table.get(&graph)?;
         Ok(graph.inputs().iter().map(Into::into).collect())
     }
 
     fn outputs(&mut self, graph: Resource<NnGraph>) -> Result<Vec<TensorInfo>> {
-        let NnGraph(graph) = self.table.get(&graph)?;
+        let NnGraph { graph } = self.table.get(&graph)?;
         Ok(graph.outputs().iter().map(Into::into).collect())
     }
 
     async fn compute(
         &mut self,
         graph: Resource<NnGraph>,
-        inputs: Handles,
+        inputs: NamedHandles,
         outputs: Vec<String>,
-    ) -> Result<Result<Handles, Error>> {
-        let NnGraph(graph) = self.table.get(&graph)?.clone();
-        match self.run(graph, inputs, &outputs).await? {
+    ) -> Result<Result<NamedHandles, Error>> {
+        let NnGraph { graph } = self.table.get(&graph)?.clone();
+        match self.run_graph(graph, inputs, &outputs).await? {
             Ok(outputs) => Ok(Ok(self.give_tensors(outputs)?)),
-            Err(error) => Ok(Err(Error { fault: fault(&error), message: error.to_string() })),
+            Err(error) => Ok(Err(Error { fault: fault(&error), message: one_line(error) })),
         }
     }
 
@@ -96,7 +50,7 @@ impl graphs::Host for State {
     ) -> Result<Result<Resource<HostTensor>, Error>> {
         let tensor = self.table.get(&tensor)?.clone();
         let inner = &tensor.tensor;
-        let problem = if tensor_type(inner.dtype()).is_none() {
+        let problem = if to_nn(inner.dtype()).is_none() {
             Some(format!("wasi:nn has no type for {}", inner.dtype().name()))
         } else if inner.shape().iter().any(|d| u32::try_from(*d).is_err()) {
             Some("wasi:nn's dimensions are 32-bit".into())

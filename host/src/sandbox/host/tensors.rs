@@ -1,7 +1,5 @@
 //! `tms:model/tensors`: handles on tensors whose bytes stay in the host.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use wasmtime::{
     Result, StoreContextMut,
@@ -9,84 +7,47 @@ use wasmtime::{
     format_err,
 };
 
-use crate::nn::{DType, Tensor, TensorInfo};
+use crate::{
+    nn::{Rows, Unchecked},
+    sandbox::store::StoreData,
+};
 
-use crate::sandbox::store::{Charge, State};
+use super::{
+    bindings::tms::model::{tensors, types},
+    resources::HostTensor,
+};
 
-use super::bindings::tms::model::{tensors, types};
+/// Elements of a large tensor that are looked at before others get their turn: a fraction of a
+/// millisecond.
+const STEP: usize = 64 << 10;
 
-/// A tensor as a guest holds it; the charge is shared by all handles on the same bytes.
-#[derive(Clone, Debug)]
-pub struct HostTensor {
-    pub tensor: Tensor,
-    pub charge: Arc<Charge>,
-}
-
-impl HostTensor {
-    pub fn new(tensor: Tensor, charge: Arc<Charge>) -> Self {
-        Self { tensor, charge }
-    }
-
-    /// Another tensor on the same bytes.
-    fn view(&self, tensor: Tensor) -> Self {
-        Self::new(tensor, self.charge.clone())
-    }
-}
-
-/// Puts functions that lend a tensor's bytes in place of those generated from the WIT, which would
+/// Puts a function that lends a tensor's bytes in place of the one generated from the WIT, which would
 /// copy them to a list first: so they are copied once, into the guest.
-pub fn lend_bytes(linker: &mut Linker<State>) -> Result<()> {
+pub fn lend_bytes(linker: &mut Linker<StoreData>) -> Result<()> {
     type Read = (Resource<HostTensor>, u64, u64);
-    let read = |store: StoreContextMut<'_, State>, (this, offset, length): Read| {
-        Ok((store.data().bytes(&this, offset, length)?,))
+    let read = |store: StoreContextMut<'_, StoreData>, (this, offset, length): Read| {
+        Ok((store.data().read_tensor(&this, offset, length)?,))
     };
-    let data = |store: StoreContextMut<'_, State>, (this,): (Resource<HostTensor>,)| {
-        let length = store.data().table.get(&this)?.tensor.byte_length();
-        Ok((store.data().bytes(&this, 0, length as u64)?,))
-    };
-    linker.allow_shadowing(true);
-    linker.instance("tms:model/tensors@0.1.0")?.func_wrap("[method]tensor.read", read)?;
-    linker
-        .instance("wasi:nn/tensor@0.2.0-rc-2024-10-28")?
-        .func_wrap("[method]tensor.data", data)?;
-    linker.allow_shadowing(false);
-    Ok(())
+    linker.instance("tms:model/tensors@0.1.0")?.func_wrap("[method]tensor.read", read)
 }
 
-impl State {
-    /// A part of a tensor's bytes.
-    fn bytes(&self, this: &Resource<HostTensor>, offset: u64, length: u64) -> Result<Bytes> {
-        let data = self.table.get(this)?.tensor.data();
-        let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
-        let range = range.and_then(|(offset, length)| Some(offset..offset.checked_add(length)?));
-        match range.filter(|range| range.end <= data.len()) {
-            Some(range) => {
-                self.account.read(range.len());
-                Ok(data.slice(range))
-            }
-            None => Err(format_err!(
-                "read of {length} bytes at {offset} in a tensor of {} bytes",
-                data.len()
-            )),
-        }
-    }
-}
+impl types::Host for StoreData {}
 
-impl types::Host for State {}
+impl tensors::Host for StoreData {}
 
-impl tensors::Host for State {}
-
-impl tensors::HostTensor for State {
-    fn new(
+impl tensors::HostTensor for StoreData {
+    async fn new(
         &mut self,
         dtype: tensors::Dtype,
         shape: Vec<u64>,
         data: Vec<u8>,
     ) -> Result<Resource<HostTensor>> {
-        let tensor =
-            Tensor::new(dtype.into(), shape, Bytes::from(data)).map_err(|e| format_err!("{e}"))?;
-        let tensor = self.adopt(tensor)?;
-        Ok(self.table.push(tensor)?)
+        let wrong = |e| format_err!("{e}");
+        let mut data = Unchecked::new(dtype.into(), shape, Bytes::from(data)).map_err(wrong)?;
+        while !data.check(STEP).map_err(wrong)? {
+            self.pause().await?;
+        }
+        self.give_tensor(data.finish().map_err(wrong)?)
     }
 
     fn dtype(&mut self, this: Resource<HostTensor>) -> Result<tensors::Dtype> {
@@ -103,7 +64,7 @@ impl tensors::HostTensor for State {
 
     /// Not called: [`lend_bytes`] is linked in its place.
     fn read(&mut self, this: Resource<HostTensor>, offset: u64, length: u64) -> Result<Vec<u8>> {
-        Ok(self.bytes(&this, offset, length)?.to_vec())
+        Ok(self.read_tensor(&this, offset, length)?.to_vec())
     }
 
     fn share(&mut self, this: Resource<HostTensor>) -> Result<Resource<HostTensor>> {
@@ -122,53 +83,23 @@ impl tensors::HostTensor for State {
         Ok(self.table.push(view)?)
     }
 
-    fn rows(
+    async fn rows(
         &mut self,
         this: Resource<HostTensor>,
         start: u64,
         count: u64,
     ) -> Result<Resource<HostTensor>> {
-        let it = self.table.get(&this)?;
-        let tensor = it.tensor.rows(start, count).map_err(|e| format_err!("{e}"))?;
-        let view = it.view(tensor);
+        let tensor = &self.table.get(&this)?.tensor;
+        let mut rows = Rows::new(tensor, start, count).map_err(|e| format_err!("{e}"))?;
+        while !rows.find(STEP) {
+            self.pause().await?;
+        }
+        let view = self.table.get(&this)?.view(rows.finish());
         Ok(self.table.push(view)?)
     }
 
     fn drop(&mut self, this: Resource<HostTensor>) -> Result<()> {
         self.table.delete(this)?;
         Ok(())
-    }
-}
-
-macro_rules! dtypes {
-    ($($wit:ident $host:ident)*) => {
-        impl From<tensors::Dtype> for DType {
-            fn from(dtype: tensors::Dtype) -> Self {
-                match dtype { $(tensors::Dtype::$wit => DType::$host,)* }
-            }
-        }
-
-        impl From<DType> for tensors::Dtype {
-            fn from(dtype: DType) -> Self {
-                match dtype { $(DType::$host => tensors::Dtype::$wit,)* }
-            }
-        }
-    };
-}
-
-dtypes! {
-    Bool Bool  U8 U8  U16 U16  U32 U32  U64 U64  S8 I8  S16 I16  S32 I32  S64 I64
-    Fp16 F16  Bf16 BF16  Fp32 F32  Fp64 F64  Bytes Bytes
-}
-
-impl From<&TensorInfo> for tensors::TensorInfo {
-    fn from(info: &TensorInfo) -> Self {
-        Self { name: info.name.clone(), dtype: info.dtype.into(), shape: info.shape.clone() }
-    }
-}
-
-impl From<tensors::TensorInfo> for TensorInfo {
-    fn from(info: tensors::TensorInfo) -> Self {
-        Self { name: info.name, dtype: info.dtype.into(), shape: info.shape }
     }
 }

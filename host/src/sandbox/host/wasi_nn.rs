@@ -2,48 +2,51 @@
 //! `compute` that suspends the guest instead of blocking a thread.
 
 use bytes::Bytes;
-use wasmtime::{Result, component::Resource, format_err};
+use wasmtime::{
+    Result, StoreContextMut,
+    component::{Linker, Resource},
+    format_err,
+};
 
-use crate::nn::{DType, Graph, NnError as ComputeError, Tensor};
-
-use crate::sandbox::store::State;
+use crate::{
+    nn::{NnError as ComputeError, Tensor},
+    sandbox::{
+        error::one_line,
+        store::{NamedHandles, StoreData},
+    },
+};
 
 use super::{
     bindings::wasi::nn::{
         errors::{self, ErrorCode},
         graph, inference, tensor,
     },
-    tensors::HostTensor,
+    dtypes::{from_nn, to_nn},
+    resources::{HostTensor, NnContext, NnError, NnErrorKind, NnGraph},
 };
 
-/// A graph as a guest holds it.
-#[derive(Clone)]
-pub struct NnGraph(pub Graph);
-
-/// An execution context: wasi:nn wants one between a graph and `compute`; there is nothing in it.
-pub struct NnContext(Graph);
-
-/// An error as a guest holds it.
-pub struct NnError {
-    code: ErrorCode,
-    message: String,
+/// Puts a function that lends a tensor's bytes in place of the generated one, as for our own tensors.
+pub fn lend_bytes(linker: &mut Linker<StoreData>) -> Result<()> {
+    let data = |store: StoreContextMut<'_, StoreData>, (this,): (Resource<HostTensor>,)| {
+        let length = store.data().table.get(&this)?.tensor.byte_length();
+        Ok((store.data().read_tensor(&this, 0, length as u64)?,))
+    };
+    linker.instance("wasi:nn/tensor@0.2.0-rc-2024-10-28")?.func_wrap("[method]tensor.data", data)
 }
 
-type Handles = Vec<(String, Resource<HostTensor>)>;
-
-impl State {
+impl StoreData {
     fn nn_error<T>(
         &mut self,
-        code: ErrorCode,
+        kind: NnErrorKind,
         message: String,
     ) -> Result<Result<T, Resource<NnError>>> {
-        Ok(Err(self.table.push(NnError { code, message })?))
+        Ok(Err(self.table.push(NnError { kind, message })?))
     }
 }
 
-impl tensor::Host for State {}
+impl tensor::Host for StoreData {}
 
-impl tensor::HostTensor for State {
+impl tensor::HostTensor for StoreData {
     fn new(
         &mut self,
         dimensions: Vec<u32>,
@@ -52,9 +55,8 @@ impl tensor::HostTensor for State {
     ) -> Result<Resource<HostTensor>> {
         let shape: Vec<u64> = dimensions.into_iter().map(u64::from).collect();
         let tensor =
-            Tensor::new(dtype(ty), shape, Bytes::from(data)).map_err(|e| format_err!("{e}"))?;
-        let tensor = self.adopt(tensor)?;
-        Ok(self.table.push(tensor)?)
+            Tensor::new(from_nn(ty), shape, Bytes::from(data)).map_err(|e| format_err!("{e}"))?;
+        self.give_tensor(tensor)
     }
 
     fn dimensions(&mut self, this: Resource<HostTensor>) -> Result<Vec<u32>> {
@@ -64,12 +66,12 @@ impl tensor::HostTensor for State {
 
     fn ty(&mut self, this: Resource<HostTensor>) -> Result<tensor::TensorType> {
         let dtype = self.table.get(&this)?.tensor.dtype();
-        tensor_type(dtype).ok_or_else(|| {
+        to_nn(dtype).ok_or_else(|| {
             format_err!("wasi:nn has no type for {}: use tms:model/graphs", dtype.name())
         })
     }
 
-    /// Not called: `tensors::lend_bytes` is linked in its place.
+    /// Not called: [`lend_bytes`] is linked in its place.
     fn data(&mut self, this: Resource<HostTensor>) -> Result<Vec<u8>> {
         Ok(self.table.get(&this)?.tensor.data().to_vec())
     }
@@ -80,7 +82,7 @@ impl tensor::HostTensor for State {
     }
 }
 
-impl graph::Host for State {
+impl graph::Host for StoreData {
     fn load(
         &mut self,
         _builder: Vec<Vec<u8>>,
@@ -88,7 +90,7 @@ impl graph::Host for State {
         _target: graph::ExecutionTarget,
     ) -> Result<Result<Resource<NnGraph>, Resource<NnError>>> {
         self.nn_error(
-            ErrorCode::UnsupportedOperation,
+            NnErrorKind::Unsupported,
             "graphs are loaded by name: a model's graphs are the files in its folder".into(),
         )
     }
@@ -106,20 +108,20 @@ impl graph::Host for State {
             // A guest's own text comes back to it, shortened and escaped.
             let name: String = name.chars().take(64).flat_map(char::escape_debug).collect();
             let message = format!("no graph named `{name}`: {there}");
-            return self.nn_error(ErrorCode::NotFound, message);
+            return self.nn_error(NnErrorKind::NotFound, message);
         };
-        let graph = NnGraph(graph.clone());
+        let graph = NnGraph { graph: graph.clone() };
         Ok(Ok(self.table.push(graph)?))
     }
 }
 
-impl graph::HostGraph for State {
+impl graph::HostGraph for StoreData {
     fn init_execution_context(
         &mut self,
         this: Resource<NnGraph>,
     ) -> Result<Result<Resource<NnContext>, Resource<NnError>>> {
-        let NnGraph(graph) = self.table.get(&this)?.clone();
-        Ok(Ok(self.table.push(NnContext(graph))?))
+        let NnGraph { graph } = self.table.get(&this)?.clone();
+        Ok(Ok(self.table.push(NnContext { graph })?))
     }
 
     fn drop(&mut self, this: Resource<NnGraph>) -> Result<()> {
@@ -128,23 +130,23 @@ impl graph::HostGraph for State {
     }
 }
 
-impl inference::Host for State {}
+impl inference::Host for StoreData {}
 
-impl inference::HostGraphExecutionContext for State {
+impl inference::HostGraphExecutionContext for StoreData {
     async fn compute(
         &mut self,
         this: Resource<NnContext>,
-        inputs: Handles,
-    ) -> Result<Result<Handles, Resource<NnError>>> {
-        let graph = self.table.get(&this)?.0.clone();
-        match self.run(graph, inputs, &[]).await? {
+        inputs: NamedHandles,
+    ) -> Result<Result<NamedHandles, Resource<NnError>>> {
+        let graph = self.table.get(&this)?.graph.clone();
+        match self.run_graph(graph, inputs, &[]).await? {
             Ok(outputs) => Ok(Ok(self.give_tensors(outputs)?)),
             Err(error) => {
-                let code = match error {
-                    ComputeError::InvalidInput(_) => ErrorCode::InvalidArgument,
-                    _ => ErrorCode::RuntimeError,
+                let kind = match error {
+                    ComputeError::InvalidInput(_) => NnErrorKind::InvalidArgument,
+                    _ => NnErrorKind::Runtime,
                 };
-                self.nn_error(code, error.to_string())
+                self.nn_error(kind, one_line(error))
             }
         }
     }
@@ -155,11 +157,16 @@ impl inference::HostGraphExecutionContext for State {
     }
 }
 
-impl errors::Host for State {}
+impl errors::Host for StoreData {}
 
-impl errors::HostError for State {
+impl errors::HostError for StoreData {
     fn code(&mut self, this: Resource<NnError>) -> Result<ErrorCode> {
-        Ok(self.table.get(&this)?.code)
+        Ok(match self.table.get(&this)?.kind {
+            NnErrorKind::InvalidArgument => ErrorCode::InvalidArgument,
+            NnErrorKind::NotFound => ErrorCode::NotFound,
+            NnErrorKind::Runtime => ErrorCode::RuntimeError,
+            NnErrorKind::Unsupported => ErrorCode::UnsupportedOperation,
+        })
     }
 
     fn data(&mut self, this: Resource<NnError>) -> Result<String> {
@@ -170,30 +177,4 @@ impl errors::HostError for State {
         self.table.delete(this)?;
         Ok(())
     }
-}
-
-fn dtype(ty: tensor::TensorType) -> DType {
-    match ty {
-        tensor::TensorType::Fp16 => DType::F16,
-        tensor::TensorType::Fp32 => DType::F32,
-        tensor::TensorType::Fp64 => DType::F64,
-        tensor::TensorType::Bf16 => DType::BF16,
-        tensor::TensorType::U8 => DType::U8,
-        tensor::TensorType::I32 => DType::I32,
-        tensor::TensorType::I64 => DType::I64,
-    }
-}
-
-/// None for the types that wasi:nn lacks.
-pub fn tensor_type(dtype: DType) -> Option<tensor::TensorType> {
-    Some(match dtype {
-        DType::F16 => tensor::TensorType::Fp16,
-        DType::F32 => tensor::TensorType::Fp32,
-        DType::F64 => tensor::TensorType::Fp64,
-        DType::BF16 => tensor::TensorType::Bf16,
-        DType::U8 => tensor::TensorType::U8,
-        DType::I32 => tensor::TensorType::I32,
-        DType::I64 => tensor::TensorType::I64,
-        _ => return None,
-    })
 }
