@@ -59,7 +59,7 @@ fn as_ordinary_reader(command: Command) -> Command {
 }
 
 fn close(path: &Path) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
 }
 
 #[tokio::test]
