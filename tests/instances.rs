@@ -90,8 +90,9 @@ async fn a_snapshot_is_taken_anew_where_a_graphs_weights_changed() {
     let cache = tempfile::tempdir().unwrap();
     let graphs = repository().join("tests/data/graphs");
     let graph = fs::read(graphs.join("external_weights.onnx")).unwrap();
+    let mut kept = Vec::new();
     // The same weights twice, then others: they lie in a file of their own.
-    for (weights, snapshots) in [([1; 8], 1), ([1; 8], 1), ([2; 8], 2)] {
+    for weights in [[1; 8], [1; 8], [2; 8]] {
         let setup = Setup::new()
             .guest("vocabulary")
             .cache(&cache.path().join("tms"))
@@ -100,9 +101,9 @@ async fn a_snapshot_is_taken_anew_where_a_graphs_weights_changed() {
             .file("vocabulary/model.toml", "snapshot = true");
         let server = start!(setup);
         assert_eq!(look_up(&server, "hello").await, "[7592,1]");
-        let kept = fs::read_dir(cache.path().join("tms")).unwrap().count();
-        assert_eq!(kept, snapshots);
+        kept.push(fs::read_dir(cache.path().join("tms")).unwrap().count());
     }
+    assert_eq!((kept[1], kept[2]), (kept[0], kept[0] + 1));
 }
 
 #[tokio::test]

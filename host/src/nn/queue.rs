@@ -198,7 +198,10 @@ impl Sessions {
 
     /// Whether another one would have something to do while so many jobs wait.
     fn lacking(&self, waiting: usize) -> bool {
-        let idle = usize::from(self.busy == 0) + self.narrow - self.narrow_busy;
+        // Of several jobs that wait, narrow sessions take all as soon as there is one: the wide one does
+        // not run beside them.
+        let wide = usize::from(self.busy == 0 && self.narrow == 0);
+        let idle = wide + self.narrow - self.narrow_busy;
         waiting > idle && !self.growing && self.narrow < self.most_narrow
     }
 }

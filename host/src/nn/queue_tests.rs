@@ -238,6 +238,20 @@ fn runs_whose_callers_have_left_are_counted_until_they_end() {
 }
 
 #[test]
+fn a_narrow_session_that_comes_before_the_wide_one_leaves_no_job_behind() {
+    let queue = Queue::new(8, 2);
+    assert!(!queue.push(job()).unwrap().grow);
+    assert!(queue.push(job()).unwrap().grow);
+    // The wide session has not taken one yet, and will not: both jobs are for narrow ones.
+    assert!(queue.grown(true), "a second one is needed");
+    let first = queue.take(Width::Narrow, &Batching::NONE).unwrap();
+    assert!(!queue.lock().sessions.may(Width::Wide, 1));
+    assert!(!queue.grown(true));
+    let second = queue.take(Width::Narrow, &Batching::NONE).unwrap();
+    assert_ne!(first.run, second.run);
+}
+
+#[test]
 fn a_run_that_is_alone_is_wide_and_runs_beside_each_other_are_narrow() {
     let queue = Queue::new(8, 2);
     let take = |width| {
