@@ -30,8 +30,9 @@ fn composed() -> Vec<u8> {
         (i32.store8 (i32.const 3000) (i32.add (i32.const 48) (call $twice (i32.const 4))))
         i32.const 2048"#;
     let text = Core { run: run.into(), ..Core::default() }.text();
-    let (types, functions) = (text.find("(type $dtype0").unwrap(), r#"(func (export "init")"#);
-    let types = &text[types..text.find(functions).unwrap()];
+    let types = text.find("(type $dtype0").unwrap();
+    let functions = text.find(r#"(func (export "init") (result (result"#).unwrap();
+    let types = &text[types..functions];
     // The types are the outer component's: the inner one takes them.
     let mut taken = types.to_owned();
     let mut given = String::new();

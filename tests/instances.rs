@@ -121,18 +121,19 @@ async fn an_init_that_keeps_handles_is_not_snapshotted() {
 
 #[tokio::test]
 async fn a_snapshot_that_is_too_large_is_refused() {
-    // A quarter of this is less than any component of Rust has.
+    // Its words take 6 MB.
+    let limits = "[model.vocabulary.limits]\nmemory = '16 MiB'";
     let setup = Setup::new()
         .guest("echo")
-        .guest("counter")
-        .file("counter/model.toml", "snapshot = true")
-        .config("[model.counter.limits]\nmemory = '4 MiB'");
+        .guest("vocabulary")
+        .file("vocabulary/model.toml", "snapshot = true")
+        .config(limits);
     let server = start!(setup);
-    server.logged("of which a snapshot takes at most 1048576, a quarter of its limit").await;
-    let answer = server.caller().await.text("counter", "text", "").await;
+    server.logged("of which a snapshot takes at most 4194304, a quarter of its limit").await;
+    let answer = server.caller().await.text("vocabulary", "hello", "").await;
     assert_eq!(answer.unwrap_err().code(), Code::Unavailable);
     assert!(!server.log().contains("panicked"), "{}", server.log());
-    // Its instances may have it all the same.
-    let setup = Setup::new().guest("counter").config("[model.counter.limits]\nmemory = '4 MiB'");
-    assert_eq!(counts(&start!(setup), 1).await, ["1"]);
+    // Without a snapshot it may have them.
+    let server = start!(Setup::new().guest("vocabulary").config(limits));
+    assert_eq!(look_up(&server, "hello").await, "[7592,1]");
 }

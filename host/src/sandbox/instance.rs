@@ -266,9 +266,12 @@ impl Instance {
         })?;
         let bytes = tensors
             .iter()
-            .map(|(name, tensor)| name.len() + tensor.byte_length())
+            .map(|(_, tensor)| tensor.byte_length())
             .chain(output.json.as_ref().map(String::len))
             .fold(0, usize::saturating_add);
+        // Names are no part of what is asked for, but they travel too.
+        let names = tensors.iter().map(|(name, _)| name.len()).fold(0, usize::saturating_add);
+        let bytes = bytes.max(names);
         if bytes > data.limits.max_reply {
             return Err(CallError::Model(format!(
                 "the model's result of {bytes} bytes exceeds the limit of {} (max_reply)",

@@ -100,7 +100,10 @@ impl Backend for Tract {
 }
 
 /// Sizes that open dimensions may want to be: of pictures, texts, sounds.
-const SIZES: [usize; 9] = [16, 32, 64, 128, 224, 256, 512, 1024, 16_000];
+const SIZES: [usize; 20] = [
+    16, 32, 64, 96, 128, 160, 192, 224, 256, 299, 300, 320, 384, 416, 448, 512, 640, 768, 1024,
+    16_000,
+];
 
 /// Compiles the graph for some sizes of its open dimensions, while there is somebody to read the message:
 /// 1 first, the likeliest batch. A graph that cannot be compiled for any of them could answer no call.
