@@ -193,7 +193,8 @@ async fn rows_that_influence_each_other_are_refused() {
         let (code, report, _) = said(&mut check);
         assert_eq!(code, Some(1), "{report}");
         assert!(
-            report.contains("not served: batch = true, but it cannot be batched: "),
+            report
+                .contains("not served: graph model: its calls cannot be batched (batch = true): "),
             "{report}"
         );
         assert!(report.contains(why), "{report}");

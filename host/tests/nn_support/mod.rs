@@ -12,6 +12,7 @@ use std::{
 #[path = "../../../tests/harness/skip.rs"]
 mod skip;
 
+#[allow(unused_imports)] // Each test binary uses its own part.
 pub use skip::{skip, skip_here};
 use tms::nn::{
     BackendChoice, ComputeRequest, DType, Graph, GraphOptions, NnError, Options, Runtime, Tensor,
