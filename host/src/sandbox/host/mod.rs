@@ -1,7 +1,7 @@
 //! The host's side of each imported interface, one a file.
 //!
 //! - [`tensors`], [`graphs`], [`log`]: our own interfaces
-//! - [`wasi_nn`]: wasi:nn
+//! - [`wasi_nn`]: the interface of that name
 //! - [`name_lookup`]: what we put in front of a WASI interface; the rest of WASI is wasmtime-wasi's
 //!
 //! What they share:
