@@ -212,6 +212,55 @@ async fn a_sparse_component_is_not_read() {
     assert_eq!(reason(&server, "sparse"), why);
 }
 
+#[tokio::test]
+async fn a_graph_that_no_protobuf_can_be_is_not_read() {
+    let setup = Setup::new().guest("echo").file("sparse/model.onnx", "");
+    fs::File::create(setup.path("sparse/model.onnx")).unwrap().set_len(3 << 40).unwrap();
+    let server = start!(setup);
+    only_echo(&server).await;
+    let reason = reason(&server, "sparse");
+    assert!(reason.starts_with("model.onnx has 3298534883328 bytes: an ONNX file has"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_a_folder_says_passes_for_no_line_of_the_log() {
+    let forged = "2026-01-01T00:00:00Z ERROR forged";
+    let setup = Setup::new()
+        .guest("echo")
+        .guest_as("echo", "device")
+        .file("device/model.toml", format!("device = \"a\\n{forged}\"\nbatch = 1"))
+        .guest_as("echo", "key")
+        .file("key/model.toml", format!("\"a\\n{forged}\" = 1"));
+    let server = start!(setup);
+    only_echo(&server).await;
+    let log = server.log();
+    assert!(!log.lines().any(|line| line.starts_with(forged)), "{log}");
+}
+
+#[tokio::test]
+async fn limits_of_zero_that_answer_nobody_are_refused() {
+    let setup = Setup::new()
+        .guest("echo")
+        .guest_as("echo", "late")
+        .file("late/model.toml", "[limits]\ntimeout = '0s'")
+        .guest_as("echo", "silent")
+        .file("silent/model.toml", "[limits]\nmax_reply = 0");
+    let server = start!(setup);
+    only_echo(&server).await;
+    assert_eq!(reason(&server, "late"), "timeout = 0 in [limits]: no call could be answered");
+    assert_eq!(reason(&server, "silent"), "max_reply = 0 in [limits]: no call could be answered");
+}
+
+#[test]
+fn a_word_that_is_no_level_is_refused() {
+    let setup = Setup::new().graph("scalar", "mine").env("TMS_LOG", "info,bananas");
+    let refused = setup.refused().unwrap();
+    assert!(
+        refused.starts_with("tms: TMS_LOG=info,bananas: `bananas` is not a level: "),
+        "{refused}"
+    );
+}
+
 #[test]
 fn a_models_own_folder_is_not_a_folder_of_models() {
     let setup = Setup::new().graph("scalar", "mine").arg("--models").arg("models/mine");

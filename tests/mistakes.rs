@@ -15,7 +15,8 @@ use crate::harness::{
 async fn not_served(setup: Setup, model: &str) -> Option<String> {
     let server = setup.start().await?;
     let log = server.log();
-    // A reason may have several lines; the model's name ends it.
+    // A reason may have several lines, indented; the model's name ends it.
+    let log = log.replace("\n    ", "\n");
     let reason = log
         .split_once("ERROR not served: ")
         .and_then(|(_, rest)| rest.split_once(&format!(" model={model}\n")))

@@ -14,7 +14,7 @@ use std::{
 /// The part of a nanosecond that virtual time is counted in, so that division by a weight is exact
 /// enough.
 const SCALE: u128 = 1024;
-/// Flows that may be remembered before it is looked for some to forget.
+/// Flows that may be remembered before some are forgotten.
 const REMEMBERED: usize = 16;
 
 /// One of those that share: a model among the others.
@@ -27,8 +27,8 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// That of who shares with nobody.
-    pub const ALONE: Self = Self { index: 0, weight: 1 };
+    /// Of whoever shares with nobody: tests and benches, which use graphs without a server.
+    pub const ALONE: Self = Self { index: usize::MAX, weight: 1 };
 }
 
 /// Hands out flows.
@@ -55,7 +55,7 @@ pub struct FairQueue<K, T> {
     len: usize,
     /// The virtual time of the flow that was served last: no flow starts further behind.
     virtual_now: u128,
-    /// So many flows are remembered when it is next looked for some to forget.
+    /// How many flows are remembered when some are forgotten next.
     sweep_at: usize,
 }
 

@@ -16,13 +16,12 @@
 //! - [`sandbox`]: components in wasmtime
 //! - [`nn`]: native inference: tensors, graphs, backends
 //!
-//! Used by several rings, importing none of them:
+//! Used by several rings, importing none of them (but that [`data`] is made of nn's tensors):
 //!
 //! - [`edf`]: a queue: earliest deadline first
 //! - [`fair`]: a queue: fair between flows, by weight
 //! - [`breaker`]: refuses what fails again and again
 //! - [`data`]: a request's data and a model's result
-//! - [`text`]: texts for people, bounded
 //! - [`logging`]: the log's format and level
 //! - [`text`]: texts for people, bounded
 

@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +48,7 @@ pub enum ServeError {
     #[error(transparent)]
     Models(#[from] repository::StartError),
     #[error(transparent)]
-    Grpc(#[from] grpc::listener::ServeError),
+    Grpc(#[from] grpc::listener::ListenerError),
 }
 
 /// What a server that is ready tells.
@@ -87,11 +86,11 @@ pub async fn serve(
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
     // First of all: a port that is taken should not cost the time of loading models.
-    let listeners = sockets::bind(&settings.host, settings.port)?;
+    let listeners = sockets::bind(&settings.host, settings.port, "--port")?;
     let addresses = listeners.iter().filter_map(|l| l.local_addr().ok());
     let addresses: Vec<_> = addresses.collect();
     let metrics_sockets =
-        settings.metrics.map(|address| sockets::bind(&[address.ip()], address.port()));
+        settings.metrics.map(|address| sockets::bind(&[address.ip()], address.port(), "--metrics"));
     let metrics_sockets = metrics_sockets.transpose()?.unwrap_or_default();
     let mut shutdown = pin!(shutdown);
     // On a worker: files may be slow, and must not keep a signal waiting.
@@ -115,32 +114,6 @@ pub async fn serve(
         max_message: settings.max_message,
     });
     let metrics_address = metrics_sockets.first().and_then(|listener| listener.local_addr().ok());
-    let registry = Arc::new(admin::metrics::registry(app.catalogue.clone()));
-    let metrics_serving =
-        metrics_sockets.into_iter().map(|socket| admin::listener::serve(socket, registry.clone()));
-    let metrics_serving = async {
-        join_all(metrics_serving).await;
-        // Where nobody wants metrics, the server goes on without.
-        std::future::pending::<()>().await
-    };
-    let sweeping = async {
-        // Loading leaves much behind, too.
-        let (mut discarded, mut swept) = (None, Instant::now());
-        loop {
-            tokio::time::sleep(TIDY).await;
-            if swept.elapsed() >= SWEEP {
-                app.workers.sweep_idle();
-                swept = Instant::now();
-            }
-            if !app.catalogue.is_loaded() {
-                continue;
-            }
-            let before = discarded.replace(app.catalogue.discarded());
-            if discarded != before {
-                give_back();
-            }
-        }
-    };
     let stopping = async {
         shutdown.await;
         tracing::info!("stopping");
@@ -179,9 +152,30 @@ pub async fn serve(
     tokio::select! {
         result = serving => Ok(result?),
         e = loading => Err(e.into()),
-        () = sweeping => Ok(()),
+        () = tidy(&app) => Ok(()),
         () = stopping => Ok(()),
-        () = metrics_serving => Ok(()),
+        () = admin::listener::serve(metrics_sockets, app.catalogue.clone()) => Ok(()),
+    }
+}
+
+/// Drops instances that nobody needs, and gives memory back, without end.
+async fn tidy(app: &App) {
+    // None at first: loading leaves much behind, too.
+    let mut discarded = None;
+    let mut swept = Instant::now();
+    loop {
+        tokio::time::sleep(TIDY).await;
+        if swept.elapsed() >= SWEEP {
+            app.workers.sweep_idle();
+            swept = Instant::now();
+        }
+        if !app.catalogue.is_loaded() {
+            continue;
+        }
+        let before = discarded.replace(app.catalogue.discarded());
+        if discarded != before {
+            give_back();
+        }
     }
 }
 

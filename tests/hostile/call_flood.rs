@@ -1,4 +1,4 @@
-//! Five hundred callers give up as soon as they have called: stopped by their permits' coming back,
+//! Five hundred callers give up as soon as they have called: stopped by leases that are given back,
 //! OK.
 
 use super::*;
@@ -14,8 +14,8 @@ async fn call_flood() {
                     caller.text(HOSTILE, "sleep", r#"{"ms": 600000}"#).await
                 }));
             }
-            // As many as there are permits, on the only worker.
-            until("all permits are taken", async || {
+            // As many as there are leases, on the only worker.
+            until("all leases are taken", async || {
                 let flight = "tms_calls_in_flight";
                 calm::metric(server, flight, &[r#"model="hostile""#]) == 16.0
             })

@@ -18,10 +18,10 @@ async fn short_deadlines() {
             let headers = [("grpc-timeout", "1m")];
             let reply = raw::call(server.port, "/server.Server/RunText", &headers, &call).await;
             assert_eq!(reply.status, "4", "DEADLINE_EXCEEDED: {reply:?}");
-            // The only permit there is, and an instance that is not in the middle of something: its
+            // The only lease there is, and an instance that is not in the middle of something: its
             // own limits would end the loop after ten minutes.
             let next = caller.text(HOSTILE, "nothing", "");
-            let next = tokio::time::timeout(LONG, next).await.expect("the permit is free");
+            let next = tokio::time::timeout(LONG, next).await.expect("the lease is free");
             assert_eq!(next.unwrap(), "done");
         }
     })

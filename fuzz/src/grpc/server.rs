@@ -131,11 +131,11 @@ impl Server {
         })
     }
 
-    /// Whatever became of a call, its permit and its instance come back.
+    /// Whatever became of a call, its lease and its instance come back.
     async fn settled(&self) {
         let began = Instant::now();
         while self.catalogue.busy() > 0 {
-            assert!(began.elapsed() < LONG, "a permit is lost");
+            assert!(began.elapsed() < LONG, "a lease is lost");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

@@ -19,7 +19,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Opens a graph of this model's folder by its file's name without the extension.
+    /// Opens a graph: one of this model's folder by its file's name without the extension, or one of another
+    /// model that the operator shares, as `model/graph`.
     pub fn load(name: &str) -> Result<Self> {
         let raw = RawGraph::load(name)?;
         let (inputs, outputs) = (raw.inputs(), raw.outputs());

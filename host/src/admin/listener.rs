@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::{
@@ -13,6 +14,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
+use crate::repository::Catalogue;
+
 use super::metrics;
 
 /// What is served, as OpenMetrics names it.
@@ -22,12 +25,16 @@ const READERS: usize = 16;
 /// The longest that a reader may take from connecting to its reply.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Says where metrics are read, and answers until it is dropped.
-pub fn serve(listener: TcpListener, registry: Arc<Registry>) -> impl Future<Output = ()> {
-    if let Ok(address) = listener.local_addr() {
+/// Says where the metrics of `catalogue` are read, and answers whoever does, until it is dropped. It has no
+/// end of its own: where nobody wants metrics, there are no listeners.
+pub async fn serve(listeners: Vec<TcpListener>, catalogue: Arc<Catalogue>) {
+    let registry = Arc::new(metrics::registry(catalogue));
+    for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!("metrics on http://{address}/metrics");
     }
-    answers(listener, registry)
+    let answering = listeners.into_iter().map(|listener| answers(listener, registry.clone()));
+    join_all(answering).await;
+    std::future::pending().await
 }
 
 async fn answers(listener: TcpListener, registry: Arc<Registry>) {

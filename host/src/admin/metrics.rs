@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A registry of what goes on in `catalogue`.
-pub fn registry(catalogue: Arc<Catalogue>) -> Registry {
+pub(super) fn registry(catalogue: Arc<Catalogue>) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Now(catalogue)));
     registry

@@ -59,7 +59,7 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
     #[error(transparent)]
-    Native(#[from] nn::StartError),
+    Native(#[from] nn::LibraryError),
     /// What would keep a server from starting.
     #[error(transparent)]
     Start(#[from] StartError),

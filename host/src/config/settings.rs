@@ -176,16 +176,17 @@ settings! {
 impl Settings {
     /// What the arguments and the operator's file come to.
     pub fn resolve(mut args: ServeArgs) -> Result<Self, ConfigError> {
-        let mut file: File = match &args.config {
+        let file: File = match &args.config {
             Some(path) => read(path)?,
             None if is_there(Path::new(DEFAULT_FILE)) => read(Path::new(DEFAULT_FILE))?,
             None => File::default(),
         };
         // The old switch where the new setting says nothing. Off as a flag, it is off in the file.
-        let old = file.allow_remote_stop.filter(|_| args.allow_remote_stop.is_none());
-        file.stop_server = file.stop_server.or(StopServer::of_old_switch(old));
-        let old = args.allow_remote_stop;
-        args.stop_server = args.stop_server.or(StopServer::of_old_switch(old));
+        // The old switch counts only where nobody uses the new setting: it opens what that may close.
+        if args.stop_server.is_none() && file.stop_server.is_none() {
+            let old = args.allow_remote_stop.or(file.allow_remote_stop);
+            args.stop_server = StopServer::of_old_switch(old);
+        }
         Self::merge(args, file)
     }
 }
@@ -303,6 +304,6 @@ mod tests {
         assert_eq!(stop_server(old(None), "stop_server = 'never'"), StopServer::Never);
         let both = "stop_server = 'never'\nallow_remote_stop = true";
         assert_eq!(stop_server(old(None), both), StopServer::Never);
-        assert_eq!(stop_server(old(Some(true)), both), StopServer::Anyone, "a flag beats the file");
+        assert_eq!(stop_server(old(Some(true)), both), StopServer::Never, "the new one wins");
     }
 }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use prost::Message;
 use tonic::{
     Status,
-    codec::{BufferSettings, EncodeBuf},
+    codec::{BufferSettings, DecodeBuf, EncodeBuf},
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
@@ -37,14 +37,32 @@ where
     type Encode = T;
     type Decode = U;
     type Encoder = Encoder<T>;
-    type Decoder = ProstDecoder<U>;
+    type Decoder = Decoder<U>;
 
     fn encoder(&mut self) -> Encoder<T> {
         Encoder(PhantomData)
     }
 
-    fn decoder(&mut self) -> ProstDecoder<U> {
-        ProstCodec::<T, U>::raw_decoder(settings())
+    fn decoder(&mut self) -> Decoder<U> {
+        Decoder(ProstCodec::<T, U>::raw_decoder(settings()))
+    }
+}
+
+/// prost's, but that bytes which are no message are the fault of whoever sent them: tonic says INTERNAL.
+#[derive(Debug)]
+pub struct Decoder<U>(ProstDecoder<U>);
+
+impl<U: Message + Default> tonic::codec::Decoder for Decoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        let decoded = self.0.decode(buffer);
+        decoded.map_err(|e| Status::invalid_argument(e.message()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        settings()
     }
 }
 

@@ -43,7 +43,8 @@ impl Arrived {
     }
 
     /// When a call that has no answer is given up, in whatever state it is, its message still on the
-    /// way included. Who works on an answer was late before that, and says what with. tonic gives up
+    /// way included. Whoever works on an answer has given up by then, with a more precise
+    /// reason. tonic gives up
     /// too, with CANCELLED, but counts from a little later: it is never first.
     pub fn deadline(&self) -> Option<Instant> {
         self.at.checked_add(self.timeout?)
@@ -62,8 +63,8 @@ impl Arrived {
 pub struct CallContext {
     arrived: Arrived,
     ip: Option<IpAddr>,
-    /// When the model that is called was ready: then, or when the call arrived.
-    served: Instant,
+    /// From when the model's limit of time counts: the arrival, or the end of the model's loading.
+    limit_from: Instant,
 }
 
 impl CallContext {
@@ -75,7 +76,7 @@ impl CallContext {
         Self {
             arrived,
             ip: connection.and_then(|c| Some(c.remote_addr()?.ip())),
-            served: arrived.at,
+            limit_from: arrived.at,
         }
     }
 
@@ -85,7 +86,7 @@ impl CallContext {
 
     /// The model that is called was waited for: its own limit is for calls, not for loading.
     pub fn served_from_now(&mut self) {
-        self.served = Instant::now();
+        self.limit_from = Instant::now();
     }
 
     /// From this machine.
@@ -95,7 +96,7 @@ impl CallContext {
 
     /// A call to `model`: it may take as long as the model's limit and the caller's patience.
     pub fn call<'a>(&self, model: &Model, args: &'a str) -> Call<'a> {
-        let deadline = self.served + model.timeout;
+        let deadline = self.limit_from + model.timeout;
         let deadline = self.answer_by().map_or(deadline, |answer_by| deadline.min(answer_by));
         Call { home: self.home(), deadline, args }
     }

@@ -80,7 +80,7 @@ impl HealthService {
     /// follows refusals from then on.
     pub async fn follow(&self, catalogue: &Catalogue, loaded: oneshot::Sender<()>) {
         loop {
-            // Before the look: what changes after it is heard of.
+            // Before the look: so that no later change is missed.
             let changed = catalogue.changed();
             let done = catalogue.is_loaded();
             for model in catalogue.ready() {

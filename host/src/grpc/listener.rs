@@ -42,7 +42,7 @@ const HEADERS: u32 = 128 << 10;
 
 /// Why the server ended by itself, or not well.
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {
+pub enum ListenerError {
     #[error("the gRPC server ended: {0}")]
     Transport(#[from] tonic::transport::Error),
     #[error("a worker ended: {0}")]
@@ -76,7 +76,7 @@ pub async fn serve(
     wire: Wire,
     drain: Duration,
     loaded: oneshot::Sender<()>,
-) -> Result<(), ServeError> {
+) -> Result<(), ListenerError> {
     let health = HealthService::new(app.catalogue.names());
     let calls = Calls::default();
     let mut homes = Vec::new();
@@ -104,13 +104,13 @@ pub async fn serve(
     match calls.in_flight() {
         // Connections whose peers do not let go of them.
         0 => Ok(()),
-        calls => Err(ServeError::Unanswered { calls, drain }),
+        calls => Err(ListenerError::Unanswered { calls, drain }),
     }
 }
 
 type Served = Result<Vec<Result<(), tonic::transport::Error>>, JoinError>;
 
-fn ended(served: Served) -> Result<(), ServeError> {
+fn ended(served: Served) -> Result<(), ListenerError> {
     for result in served? {
         result?;
     }
@@ -125,7 +125,7 @@ fn serve_worker(
     calls: &Calls,
     connections: UnboundedReceiver<std::net::TcpStream>,
     wire: Wire,
-) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, ServeError> {
+) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, ListenerError> {
     let Wire { max_message, window } = wire;
     let layer = CallLayer { calls: calls.clone(), worker, max_message };
     let router = Transport::builder()
@@ -145,7 +145,7 @@ pub fn services(
     app: &Arc<App>,
     health: &HealthService,
     max_message: usize,
-) -> Result<Routes, ServeError> {
+) -> Result<Routes, ListenerError> {
     let original = ServerServer::new(OriginalService(app.clone()));
     let open_inference = GrpcInferenceServiceServer::new(OpenInferenceService(app.clone()));
     let health = HealthServer::new(health.clone());

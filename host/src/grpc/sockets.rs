@@ -21,8 +21,8 @@ const BACKLOG: i32 = 1024;
 pub struct BindError(String);
 
 /// Listens on `hosts`, or on this machine's own addresses of both families where there are none.
-/// Port 0 takes a free port, the same for all.
-pub fn bind(hosts: &[IpAddr], port: u16) -> Result<Vec<TcpListener>, BindError> {
+/// Port 0 takes a free port, the same for all. `setting` is the flag that chooses another one.
+pub fn bind(hosts: &[IpAddr], port: u16, setting: &str) -> Result<Vec<TcpListener>, BindError> {
     const LOCAL: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let chosen = if hosts.is_empty() { &LOCAL } else { hosts };
     let mut port = port;
@@ -41,7 +41,7 @@ pub fn bind(hosts: &[IpAddr], port: u16) -> Result<Vec<TcpListener>, BindError> 
             Err(e) if taken(&e) => {
                 return Err(BindError(format!(
                     "port {port} of {ip} is taken: stop the program that has it, or choose another \
-                     port with --port"
+                     port with {setting}"
                 )));
             }
             Err(e) => {
@@ -95,7 +95,7 @@ async fn accept_on(listener: TcpListener, workers: &Workers, homes: &[UnboundedS
         match accepted {
             Ok(stream) => {
                 // The receiver is there until the listeners are closed.
-                let _ = homes[workers.home().0].send(stream);
+                let _ = homes[workers.next_home().0].send(stream);
             }
             Err(e) => {
                 // Out of file descriptors, mostly: others must close first.

@@ -19,7 +19,7 @@ use std::{
 /// Bytes that may wait. As many again may be on their way out of the thread: 16 MiB in all.
 const MAX_WAITING: usize = 8 << 20;
 /// A line has no more bytes than this: whoever writes one has a lower bound, and where that is
-/// forgotten, this one holds. A guest's line of four bytes a character just fits.
+/// forgotten, this one holds. A guest's line has at most 4 KiB.
 const MAX_LINE: usize = 17 << 10;
 /// What is kept of a buffer that is empty again.
 const KEPT: usize = 64 << 10;

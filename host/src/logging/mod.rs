@@ -42,8 +42,7 @@ pub fn start(default: &str) -> Result<(), String> {
     });
     let log = log.map_err(|e| format!("the log does not start: {e}"))?;
     let filter = match std::env::var(VARIABLE) {
-        Ok(levels) if !levels.is_empty() => EnvFilter::try_new(&levels)
-            .map_err(|e| format!("{VARIABLE}={levels} is not a list of levels: {e}"))?,
+        Ok(levels) if !levels.is_empty() => read_levels(&levels)?,
         _ => EnvFilter::new(default),
     };
     tracing_subscriber::fmt()
@@ -57,6 +56,23 @@ pub fn start(default: &str) -> Result<(), String> {
         .map_err(|e| e.to_string())?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Levels as the variable names them. A word that is no level would be taken for a part of the server, and
+/// everything else switched off.
+fn read_levels(levels: &str) -> Result<EnvFilter, String> {
+    let is_level = |word: &str| {
+        ["off", "error", "warn", "info", "debug", "trace"].contains(&word.to_lowercase().as_str())
+    };
+    let is_filter = |part: &str| part.is_empty() || part.contains(['=', '[']) || is_level(part);
+    if let Some(word) = levels.split(',').map(str::trim).find(|part| !is_filter(part)) {
+        return Err(format!(
+            "{VARIABLE}={levels}: `{word}` is not a level: error, warn, info, debug, trace or off, or one \
+             of them for a part, such as model=debug"
+        ));
+    }
+    EnvFilter::try_new(levels)
+        .map_err(|e| format!("{VARIABLE}={levels} is not a list of levels: {e}"))
 }
 
 /// Prints a line to stdout, after what was logged before it.
@@ -142,7 +158,15 @@ struct Line<'a>(&'a Lossy);
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write(line);
+        // What a model, a file or a caller wrote may be quoted in it: further lines are indented, so that
+        // none passes for an event.
+        match line.strip_suffix(b"\n") {
+            Some(text) if text.contains(&b'\n') => {
+                let lines: Vec<_> = text.split(|byte| *byte == b'\n').collect();
+                self.0.write(&[lines.join(&b"\n    "[..]).as_slice(), b"\n"].concat());
+            }
+            _ => self.0.write(line),
+        }
         Ok(line.len())
     }
 

@@ -1,5 +1,5 @@
 //! Whether a request fits what the model says that it takes: what does not is the caller's fault, and
-//! never reaches the model.
+//! never reaches the model. And the outputs that a caller wants of what the model gives.
 
 use crate::{
     data::{Description, Kind, NamedTensor, Output},

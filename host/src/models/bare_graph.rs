@@ -13,11 +13,13 @@ use super::RunError;
 /// A graph that answers for a model.
 pub struct BareGraph {
     graph: Graph,
+    /// The model among those that share graphs.
+    flow: Flow,
 }
 
 impl BareGraph {
-    pub fn new(graph: Graph) -> Self {
-        Self { graph }
+    pub fn new(graph: Graph, flow: Flow) -> Self {
+        Self { graph, flow }
     }
 
     /// The inference library that runs it.
@@ -30,11 +32,10 @@ impl BareGraph {
         &self,
         inputs: Vec<NamedTensor>,
         wanted: &[String],
-        flow: Flow,
         deadline: Instant,
     ) -> Result<Output, RunError> {
         let began = Instant::now();
-        let request = ComputeRequest { inputs, outputs: wanted, flow, deadline };
+        let request = ComputeRequest { inputs, outputs: wanted, flow: self.flow, deadline };
         let run = self.graph.compute(request);
         match tokio::time::timeout_at(deadline.into(), run).await {
             Ok(Ok(Computed { tensors, batch_size })) => {

@@ -38,11 +38,19 @@ pub enum RunError {
     Pool(#[from] PoolError),
     #[error(transparent)]
     Graph(NnError),
-    #[error("the deadline passed while the graph ran")]
+    #[error("the deadline passed while the call waited for the graph, or while the graph ran")]
     GraphLate {
         /// The time that the call had.
         had: Duration,
     },
+}
+
+/// How a call ended, to a model whose limit of time is `limit`.
+pub fn outcome<T>(answer: &Result<T, RunError>, limit: Duration) -> Outcome {
+    match answer {
+        Ok(_) => Outcome::Ok,
+        Err(error) => error.outcome(limit),
+    }
 }
 
 impl RunError {

@@ -14,11 +14,12 @@ use tokio::sync::Notify;
 use crate::{
     breaker::Breaker,
     data::{Input, Output},
+    fair::Flow,
     sandbox::{CallError, Guest, Instance},
     schedule::{Factory, Lease, Pool},
 };
 
-use super::{Call, Model, RunError, model::call_outcome, outcome::Verdict};
+use super::{Call, RunError, call::outcome, outcome::Verdict};
 
 impl Factory for Guest {
     type Instance = Instance;
@@ -33,21 +34,34 @@ impl Factory for Guest {
     }
 }
 
+/// What a component answers with.
+pub struct ComponentOptions {
+    /// The model's name, for the log.
+    pub name: String,
+    /// The model among those that share workers and graphs.
+    pub flow: Flow,
+    /// The longest that a call may take, waiting included.
+    pub timeout: Duration,
+    /// So many failures in a row, and calls are refused for a while.
+    pub max_failures: usize,
+    /// Told when the model begins to be refused: health follows it.
+    pub refusing: Arc<Notify>,
+}
+
 /// The instances of a component, and whether calls are let through to them.
 pub struct Component {
+    options: ComponentOptions,
     pool: Arc<Pool<Guest>>,
     /// Opened by failures in a row, so that a broken model costs its callers nothing.
     breaker: Breaker,
-    /// Told when the breaker opens: health follows it.
-    opened: Arc<Notify>,
     /// How often it has opened.
     openings: AtomicU64,
 }
 
 impl Component {
-    /// Opens its breaker after `max_failures` in a row, and tells `opened`.
-    pub fn new(pool: Arc<Pool<Guest>>, max_failures: usize, opened: Arc<Notify>) -> Self {
-        Self { pool, breaker: Breaker::new(max_failures), opened, openings: 0.into() }
+    pub fn new(pool: Arc<Pool<Guest>>, options: ComponentOptions) -> Self {
+        let breaker = Breaker::new(options.max_failures);
+        Self { options, pool, breaker, openings: AtomicU64::new(0) }
     }
 
     pub fn pool(&self) -> &Pool<Guest> {
@@ -64,29 +78,22 @@ impl Component {
         self.openings.load(Ordering::Relaxed)
     }
 
-    pub(super) async fn run(
-        &self,
-        model: &Model,
-        input: Input,
-        call: Call<'_>,
-    ) -> Result<Output, RunError> {
-        self.on_instance(model, One(input), call).await
+    pub(super) async fn run(&self, input: Input, call: Call<'_>) -> Result<Output, RunError> {
+        self.on_instance(One(input), call).await
     }
 
     pub(super) async fn run_batch(
         &self,
-        model: &Model,
         inputs: Vec<Input>,
         call: Call<'_>,
     ) -> Result<Vec<Output>, RunError> {
-        self.on_instance(model, Several(inputs), call).await
+        self.on_instance(Several(inputs), call).await
     }
 
     /// Asks an instance as soon as there is one: here if it is on the caller's worker, else on the
     /// worker that it is on.
     async fn on_instance<Q: Question>(
         &self,
-        model: &Model,
         question: Q,
         call: Call<'_>,
     ) -> Result<Q::Answer, RunError> {
@@ -95,21 +102,21 @@ impl Component {
         }
         let args = call.args.to_owned();
         let deadline = call.deadline;
-        let asked = |lease| ask(lease, question, args, deadline);
-        let answer = self.pool.run(call.home, deadline, model.flow, asked).await;
+        let asked = |lease| ask_leased(lease, question, args, deadline);
+        let answer = self.pool.run(call.home, deadline, self.options.flow, asked).await;
         let answer = answer.map_err(RunError::Pool).flatten();
-        self.judge(model, call_outcome(&answer, model.timeout).verdict());
+        self.judge(outcome(&answer, self.options.timeout).verdict());
         answer
     }
 
-    fn judge(&self, model: &Model, verdict: Verdict) {
+    fn judge(&self, verdict: Verdict) {
         match verdict {
             Verdict::Healthy => self.breaker.success(),
             Verdict::Failing if self.breaker.failure(Instant::now()) => {
-                tracing::error!(model = %model.name,
+                tracing::error!(model = %self.options.name,
                     "refused for a while: too many calls failed in a row");
                 self.openings.fetch_add(1, Ordering::Relaxed);
-                self.opened.notify_one();
+                self.options.refusing.notify_one();
             }
             Verdict::Failing | Verdict::Unknown => {}
         }
@@ -161,7 +168,7 @@ impl Question for Several {
 }
 
 /// Asks the leased instance, on its worker.
-async fn ask<Q: Question>(
+async fn ask_leased<Q: Question>(
     mut lease: Lease<Guest>,
     question: Q,
     args: String,
@@ -177,7 +184,7 @@ async fn ask<Q: Question>(
     let answer = question.ask(instance, &args, deadline).await.map_err(RunError::Guest);
     // After an answer, the model's own error included, the instance is kept; a trap or a time-out may
     // have left it half way, so it goes.
-    let answered = call_outcome(&answer, Duration::MAX).verdict() == Verdict::Healthy;
+    let answered = outcome(&answer, Duration::MAX).verdict() == Verdict::Healthy;
     if answered && instance.reusable() {
         lease.keep();
     }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use crate::{
     data::{Description, Input, Kind, NamedTensor, Output},
-    fair::Flow,
     sandbox::Guest,
     schedule::Pool,
 };
 
-use super::{Call, RunError, accepts, bare_graph::BareGraph, component::Component, outcome::*};
+use super::{
+    Call, RunError, accepts, bare_graph::BareGraph, call::outcome, component::Component,
+    outcome::Outcomes,
+};
 
 /// A model that is ready to answer.
 pub struct Model {
@@ -21,8 +23,6 @@ pub struct Model {
     pub input_shape: Option<Vec<u32>>,
     /// The longest that a call may take, waiting included.
     pub timeout: Duration,
-    /// The model among those that share workers and graphs.
-    pub flow: Flow,
     pub body: Body,
     /// How its calls ended, for as long as it is served.
     pub outcomes: Outcomes,
@@ -40,7 +40,7 @@ impl Model {
         self.counted(async {
             accepts::kind(&self.description, input.kind())?;
             match &self.body {
-                Body::Component(component) => component.run(self, input, call).await,
+                Body::Component(component) => component.run(input, call).await,
                 // It accepts no kind of request that comes this way.
                 Body::Graph(_) => Err(accepts::refuse(&self.description, input.kind())),
             }
@@ -60,7 +60,7 @@ impl Model {
             match &self.body {
                 // There is nothing to ask the model.
                 Body::Component(_) if inputs.is_empty() => Ok(Vec::new()),
-                Body::Component(component) => component.run_batch(self, inputs, call).await,
+                Body::Component(component) => component.run_batch(inputs, call).await,
                 Body::Graph(_) => Err(accepts::refuse(&self.description, kind)),
             }
         })
@@ -83,10 +83,10 @@ impl Model {
                     accepts::tensors(&self.description, &tensors)?;
                     let args = args();
                     let call = Call { args: &args, ..call };
-                    let output = component.run(self, Input::Tensors(tensors), call).await?;
+                    let output = component.run(Input::Tensors(tensors), call).await?;
                     accepts::select(output, wanted)
                 }
-                Body::Graph(graph) => graph.run(tensors, wanted, self.flow, call.deadline).await,
+                Body::Graph(graph) => graph.run(tensors, wanted, call.deadline).await,
             }
         })
         .await
@@ -115,12 +115,7 @@ impl Model {
     ) -> Result<T, RunError> {
         let pending = self.outcomes.begin();
         let answer = answer.await;
-        pending.end(call_outcome(&answer, self.timeout));
+        pending.end(outcome(&answer, self.timeout));
         answer
     }
-}
-
-/// How a call ended to a model with this limit of time.
-pub(super) fn call_outcome<T>(answer: &Result<T, RunError>, limit: Duration) -> Outcome {
-    answer.as_ref().map_or_else(|error| error.outcome(limit), |_| Outcome::Ok)
 }

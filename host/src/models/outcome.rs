@@ -37,7 +37,8 @@ macro_rules! outcomes {
 
 outcomes! {
     Ok "ok" Healthy,
-    /// The request does not fit what the model takes; it never reached an instance.
+    /// The request does not fit what the model says that it takes, or asks for an output that it does not
+    /// give.
     Unfit "unfit" Unknown,
     /// The model says that the request is wrong.
     Caller "caller" Healthy,
@@ -48,7 +49,7 @@ outcomes! {
     /// The worker ended before it answered.
     Lost "lost" Unknown,
     Trap "trap" Failing,
-    /// No answer within the model's limit, or within most of it.
+    /// No answer within the model's limit, or within at least half of it.
     Timeout "timeout" Failing,
     /// No answer within the caller's deadline, which left the model less than half of its limit: an
     /// impatient caller is no reason to refuse others.

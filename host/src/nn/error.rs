@@ -29,7 +29,7 @@ pub enum NnError {
 /// Why the server cannot start: native libraries that were asked for and cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct StartError(pub(super) String);
+pub struct LibraryError(pub(super) String);
 
 /// Why a graph cannot be served. For the log; it may name the graph's file.
 #[derive(Debug, thiserror::Error)]

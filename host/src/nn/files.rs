@@ -1,4 +1,4 @@
-//! The files of a graph: its own, and those that it keeps weights in. Others beside it are none of its.
+//! The files of a graph: its own, and those that it keeps weights in. Other files beside it do not belong to it.
 
 use std::{
     io,

@@ -121,7 +121,7 @@ impl Graph {
 
     /// Runs the graph on one of its session threads, when it is the call's turn.
     ///
-    /// Dropping the future takes the call back, and so should its owner do at the deadline: a
+    /// Dropping the future takes the call back, and its owner should do so at the deadline: a
     /// waiting one never runs, a run that is under way is stopped where the backend can, and where no
     /// other call is in it.
     pub async fn compute(&self, request: ComputeRequest<'_>) -> Result<Computed, NnError> {

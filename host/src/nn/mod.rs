@@ -11,8 +11,8 @@
 //! - [`job`]: one call on its way; [`cancel`]: how its caller takes it back.
 //! - [`queue`]: the jobs that wait for a graph; [`session`]: what runs them, on threads of its own.
 //! - [`batch`]: several jobs as one run; [`probe`]: whether a graph allows that, and what it gains.
-//! - [`thread`]: threads fit for native code.
-//! - [`backend`]: one file for each inference library.
+//! - [`thread`]: threads fit for native code; [`error`]: what can go wrong.
+//! - [`backend`]: one file or folder for each inference library.
 
 mod backend;
 mod batch;
@@ -33,7 +33,7 @@ mod tensor;
 mod thread;
 
 pub use dtype::DType;
-pub use error::{LoadError, NnError, StartError};
+pub use error::{LibraryError, LoadError, NnError};
 pub use graph::{ComputeRequest, Computed, Graph};
 pub use options::{BackendChoice, BatchOptions, Device, GraphOptions, Options};
 pub use probe::Gain;

@@ -69,7 +69,7 @@ struct Run {
 /// One job of a run.
 struct Member {
     flow: Flow,
-    /// What it takes of the run's time, in parts of the sum over all members. Time grows with rows.
+    /// What it takes of the run's time, as a share of the rows of all members. Time grows with rows.
     rows: usize,
     /// What its flow has been charged with for it so far.
     charged: Duration,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    BackendChoice, Device, Graph, GraphOptions, LoadError, Options, StartError, TensorInfo,
+    BackendChoice, Device, Graph, GraphOptions, LibraryError, LoadError, Options, TensorInfo,
     backend::{Backend, LoadedGraph, Session, onnxruntime::OnnxRuntime},
     batch::Batching,
     check::{Signature, describe, quoted, unusable},
@@ -32,13 +32,13 @@ pub struct Runtime {
 
 impl Runtime {
     /// Finds the libraries. Fails where one was asked for and cannot be used.
-    pub fn start(options: &Options) -> Result<Runtime, StartError> {
+    pub fn start(options: &Options) -> Result<Runtime, LibraryError> {
         let onnxruntime = match options.backend {
             BackendChoice::Tract => Err("it is switched off".to_string()),
             _ => match OnnxRuntime::start(options)? {
                 Ok(found) => Ok(Arc::new(found) as Arc<dyn Backend>),
                 Err(reason) if options.backend == BackendChoice::OnnxRuntime => {
-                    return Err(StartError(reason));
+                    return Err(LibraryError(reason));
                 }
                 Err(reason) => Err(reason),
             },

@@ -98,7 +98,7 @@ impl Catalogue {
         }
     }
 
-    /// Until one more model is ready, or has failed; those are meant that do so after this call.
+    /// Until one more model is ready, or has failed; counting from this call.
     pub fn changed(&self) -> impl Future<Output = ()> {
         self.models.changed()
     }

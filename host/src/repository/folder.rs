@@ -10,9 +10,26 @@ use std::{
 /// Endings of graph files, without the dot.
 const GRAPH_ENDINGS: [&str; 1] = ["onnx"];
 
+/// Bytes of the largest graph file: a protobuf message, which is what it is, cannot be larger.
+const LARGEST_GRAPH: u64 = i32::MAX as u64;
+
 /// Weights in other formats: nobody serves them, and whoever put them there wants to know.
-const UNSERVED_ENDINGS: [&str; 11] =
-    ["pt", "pth", "pt2", "safetensors", "tflite", "pb", "h5", "keras", "ubj", "joblib", "pkl"];
+const UNSERVED_ENDINGS: [&str; 14] = [
+    "gguf",
+    "engine",
+    "plan",
+    "pt",
+    "pth",
+    "pt2",
+    "safetensors",
+    "tflite",
+    "pb",
+    "h5",
+    "keras",
+    "ubj",
+    "joblib",
+    "pkl",
+];
 
 /// Names that no model may have: the health service knows the server itself by it.
 const RESERVED: [&str; 1] = ["TinyModelServer"];
@@ -77,7 +94,12 @@ pub fn scan(models: &Path) -> io::Result<Scan> {
             continue;
         }
         match fs::metadata(&path) {
-            Ok(metadata) if !metadata.is_dir() => continue,
+            Ok(metadata) if !metadata.is_dir() => {
+                if name == "model.wasm" || name.ends_with(".onnx") {
+                    tracing::warn!("{} is passed over: a model is a folder", path.display());
+                }
+                continue;
+            }
             Ok(_) => {}
             // A link to a folder that is gone was to be a model, like a folder that may not be read.
             Err(e) if is_file_name(name) => {
@@ -141,10 +163,10 @@ pub fn read(path: &Path) -> Contents {
             // Whatever it is: limits that cannot be read are not passed over.
             "model.toml" => folder.manifest = Some(file),
             "model.wasm" => match usable(&file) {
-                Ok(()) => folder.component = Some(file),
+                Ok(_) => folder.component = Some(file),
                 Err(problem) => folder.problem = Some(format!("model.wasm {problem}")),
             },
-            _ if is_graph && !stem.is_empty() => match usable(&file) {
+            _ if is_graph && !stem.is_empty() => match usable_graph(&file) {
                 Ok(()) => drop(folder.graphs.insert(stem.to_owned(), file)),
                 Err(problem) => unusable.push(format!("{name} {problem}")),
             },
@@ -240,10 +262,22 @@ fn is_file_name(name: &str) -> bool {
     name.contains('.')
 }
 
-/// Says why a file cannot be used, if it cannot.
-fn usable(file: &Path) -> Result<(), String> {
+/// Says why a graph's file cannot be used, if it cannot. One that is too large would be read for hours.
+fn usable_graph(file: &Path) -> Result<(), String> {
+    let bytes = usable(file)?;
+    if bytes > LARGEST_GRAPH {
+        return Err(format!(
+            "has {bytes} bytes: an ONNX file has less than 2 GiB, larger weights lie in files beside it \
+             (external data)"
+        ));
+    }
+    Ok(())
+}
+
+/// The length of a file in bytes, or why it cannot be used.
+fn usable(file: &Path) -> Result<u64, String> {
     match fs::metadata(file) {
-        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
         Ok(metadata) if metadata.is_dir() => Err("is a folder, not a file".into()),
         Ok(_) => Err("is not a regular file".into()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err("is a link to nothing".into()),

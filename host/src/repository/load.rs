@@ -21,7 +21,12 @@ use crate::{
     config::{ModelSettings, Reuse, Settings, manifest::Source},
     data::Description,
     fair::Flow,
-    models::{Body, Model, bare_graph::BareGraph, component::Component, outcome::Outcomes},
+    models::{
+        Body, Model,
+        bare_graph::BareGraph,
+        component::{Component, ComponentOptions},
+        outcome::Outcomes,
+    },
     nn::{self, Graph, LoadError},
     sandbox::{CodeCache, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox},
     schedule::{Pool, PoolLimits, WorkerId, Workers},
@@ -37,7 +42,7 @@ use super::{
 /// How long a model may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// With more models than this, most of them wait for their first call: then their instances do not.
+/// With more models than this, most wait long for their first call: first instances are not kept.
 const MANY: usize = 256;
 
 /// Plans every model in the folder of models. The catalogue has all of their names.
@@ -112,7 +117,7 @@ fn fail(catalogue: &Catalogue, name: &str, reason: String) {
     catalogue.fail(name, reason);
 }
 
-/// The engine, with room for every instance that the permits allow.
+/// The engine, with room for every instance that may exist.
 fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
     let mut pool = PoolSize {
         instances: 0,
@@ -305,15 +310,20 @@ impl Loader {
         if reuse == Reuse::Serial && self.keeps {
             pool.stock(worker, instance);
         }
-        let refusing = self.catalogue.refusing.clone();
+        let options = ComponentOptions {
+            name: name.clone(),
+            flow,
+            timeout: limits.timeout,
+            max_failures: limits.max_failures,
+            refusing: self.catalogue.refusing.clone(),
+        };
         Ok(Model {
             name,
             about,
             description,
             input_shape,
             timeout: limits.timeout,
-            flow,
-            body: Body::Component(Component::new(pool, limits.max_failures, refusing)),
+            body: Body::Component(Component::new(pool, options)),
             outcomes: Outcomes::default(),
         })
     }
@@ -365,8 +375,7 @@ fn bare(plan: Plan, graph: Graph, flow: Flow) -> Model {
         },
         input_shape: None,
         timeout: plan.limits.timeout,
-        flow,
-        body: Body::Graph(BareGraph::new(graph)),
+        body: Body::Graph(BareGraph::new(graph, flow)),
         outcomes: Outcomes::default(),
     }
 }

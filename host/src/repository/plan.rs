@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Read},
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
 };
 
@@ -147,9 +148,13 @@ pub fn all(settings: &Settings) -> Result<Vec<Named>, StartError> {
     Ok(named)
 }
 
-/// Plans each folder for itself.
+/// Plans each folder for itself: also one on which a library breaks down fails alone.
 pub fn plan_each(folders: Vec<Folder>, settings: &Settings) -> impl Iterator<Item = Named> {
-    folders.into_iter().map(|folder| (folder.name.clone(), plan(folder, settings)))
+    folders.into_iter().map(|folder| {
+        let name = folder.name.clone();
+        let planned = panic::catch_unwind(AssertUnwindSafe(|| plan(folder, settings)));
+        (name, planned.unwrap_or_else(|_| Err("reading it broke down: the log says where".into())))
+    })
 }
 
 /// Reads what a folder and the settings say. Fails where it cannot be served.
@@ -177,6 +182,9 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
         return Err(format!("weight = {weight} is not between 1 and {MAX_WEIGHT}"));
     }
     let limits = Limits::default().set(&settings.limits).set(&own.limits).lower(&manifest.limits);
+    if let Some(key) = useless(&limits) {
+        return Err(format!("{key} = 0 in [limits]: no call could be answered"));
+    }
     let decided = grants::decide(&manifest.asks, &own.grants)?;
     let snapshot = own.snapshot.or(manifest.snapshot).unwrap_or(false);
     let component = match &folder.component {
@@ -187,6 +195,20 @@ fn plan(folder: Folder, settings: &Settings) -> Result<Plan, String> {
         None => None,
     };
     Ok(Plan { folder, manifest, settings: own, limits, decided, snapshot, component })
+}
+
+/// A limit within which nothing at all can be done.
+fn useless(limits: &Limits) -> Option<&'static str> {
+    let zero = [
+        ("memory", limits.memory == 0),
+        ("timeout", limits.timeout.is_zero()),
+        ("cpu", limits.cpu.is_zero()),
+        ("init", limits.init.is_zero()),
+        ("handles", limits.handles == 0),
+        ("max_reply", limits.max_reply == 0),
+        ("max_elements", limits.max_elements == 0),
+    ];
+    zero.into_iter().find(|(_, is_zero)| *is_zero).map(|(key, _)| key)
 }
 
 /// How a graph is to be loaded.

@@ -26,7 +26,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// None for a name that there is not; then None while it is not settled.
+    /// None for an unknown name; then None while it is not settled.
     pub fn get(&self, name: &str) -> Option<Option<&Settled<T>>> {
         Some(self.slots.get(name)?.get())
     }
@@ -35,7 +35,7 @@ impl<T> Slots<T> {
     pub async fn wait(&self, name: &str) -> Option<&Settled<T>> {
         let slot = self.slots.get(name)?;
         loop {
-            // Before the look: what is set after it is heard of.
+            // Before the look: so that no later change is missed.
             let changed = self.changed();
             match slot.get() {
                 Some(settled) => return Some(settled),

@@ -54,7 +54,7 @@ impl Account {
         Some(Charge { bytes, account: self.clone() })
     }
 
-    /// Adds `bytes` of linear memory unless that exceeds `limit`.
+    /// Adds `bytes` of linear memory or of tensors unless that exceeds `limit`.
     pub fn add(&self, bytes: usize, limit: usize) -> bool {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         let fits = before.saturating_add(bytes) <= limit;

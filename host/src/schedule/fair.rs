@@ -12,7 +12,7 @@ use crate::fair::{FairQueue, Flow};
 /// While two flows have computed on a thread within this time, calls wait for their turns; a flow that
 /// is alone there never does.
 const RECENT: Duration = Duration::from_millis(20);
-/// After one has computed for so long, the thread looks for new messages before the next one does.
+/// After a call has computed for this long, the thread looks for new messages before the next one does.
 const LONG: Duration = Duration::from_micros(200);
 
 /// The fair queue of one thread.

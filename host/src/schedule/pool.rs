@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     WorkerId, Workers,
-    workers::{IdleInstances, Load},
+    workers::{IdleInstances, RunningCall},
 };
 
 /// Makes instances: the sandbox in the server, something simpler in tests.
@@ -60,12 +60,12 @@ pub struct Pool<F: Factory> {
     factory: F,
     limits: PoolLimits,
     workers: Arc<Workers>,
-    state: Mutex<State<F>>,
+    state: Mutex<PoolState<F>>,
     /// Calls whose callers left while they waited.
     left: AtomicU64,
 }
 
-struct State<F: Factory> {
+struct PoolState<F: Factory> {
     /// By the workers' ids.
     by_worker: Vec<WorkerInstances<F::Instance>>,
     /// Calls that found no lease.
@@ -103,7 +103,7 @@ impl<F: Factory> Pool<F> {
             factory,
             limits,
             workers,
-            state: Mutex::new(State { by_worker, queue: Edf::new(limits.queue) }),
+            state: Mutex::new(PoolState { by_worker, queue: Edf::new(limits.queue) }),
             left: AtomicU64::new(0),
         });
         let weak = Arc::downgrade(&pool);
@@ -160,7 +160,7 @@ impl<F: Factory> Pool<F> {
     }
 
     /// A lease on one of the workers, where there is room.
-    fn try_lease(self: &Arc<Self>, state: &mut State<F>, home: WorkerId) -> Option<Lease<F>> {
+    fn try_lease(self: &Arc<Self>, state: &mut PoolState<F>, home: WorkerId) -> Option<Lease<F>> {
         let room = |worker: WorkerId| state.by_worker[worker.0].leased < self.limits.instances;
         let worker = self.workers.choose(home, room)?;
         let instances = &mut state.by_worker[worker.0];
@@ -190,7 +190,7 @@ impl<F: Factory> Pool<F> {
         }
     }
 
-    /// Makes an instance for the next call, where none waits for it: a model that never uses one
+    /// Makes an instance for the next call, unless one is idle already: a model that never uses one
     /// twice has its fresh one ready.
     async fn prepare(&self, worker: WorkerId) {
         let ready =
@@ -238,7 +238,7 @@ impl<F: Factory> Pool<F> {
         self.state().by_worker.iter().map(|instances| instances.idle.len()).sum()
     }
 
-    fn state(&self) -> MutexGuard<'_, State<F>> {
+    fn state(&self) -> MutexGuard<'_, PoolState<F>> {
         // Nothing between lock and unlock can leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -298,7 +298,7 @@ pub struct Lease<F: Factory> {
     /// None until the first use where no idle one was there.
     instance: Option<F::Instance>,
     /// None once it has been given back.
-    load: Option<Load>,
+    load: Option<RunningCall>,
 }
 
 impl<F: Factory> Lease<F> {

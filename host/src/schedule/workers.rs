@@ -145,7 +145,7 @@ impl Workers {
     }
 
     /// The home of a new connection: n connections in a row see n workers.
-    pub fn home(&self) -> WorkerId {
+    pub fn next_home(&self) -> WorkerId {
         WorkerId(self.next.fetch_add(1, Ordering::Relaxed) % self.count())
     }
 
@@ -219,10 +219,10 @@ impl Workers {
     }
 
     /// Counts a call on a worker until the value is dropped.
-    pub fn enter(self: &Arc<Self>, worker: WorkerId) -> Load {
+    pub fn enter(self: &Arc<Self>, worker: WorkerId) -> RunningCall {
         let workers = self.clone();
         workers.workers[worker.0].load.fetch_add(1, Ordering::Relaxed);
-        Load { workers, worker }
+        RunningCall { workers, worker }
     }
 
     /// Ends the workers' threads and every task on them.
@@ -238,10 +238,10 @@ async fn computing<F: Future>(
     flow: Flow,
     most: Duration,
 ) -> Option<F::Output> {
-    let mut turn = QueuedCall::new(queue, flow);
+    let mut queued = QueuedCall::new(queue, flow);
     let mut computed = Duration::ZERO;
     poll_fn(|context| {
-        let (polled, spent) = turn.poll(context, |context| call.as_mut().poll(context));
+        let (polled, spent) = queued.poll(context, |context| call.as_mut().poll(context));
         computed = computed.saturating_add(spent);
         match polled {
             Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -253,12 +253,12 @@ async fn computing<F: Future>(
 }
 
 /// A call on a worker.
-pub struct Load {
+pub struct RunningCall {
     workers: Arc<Workers>,
     worker: WorkerId,
 }
 
-impl Drop for Load {
+impl Drop for RunningCall {
     fn drop(&mut self) {
         self.workers.workers[self.worker.0].load.fetch_sub(1, Ordering::Relaxed);
     }

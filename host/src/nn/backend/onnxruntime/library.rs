@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::nn::StartError;
+use crate::nn::LibraryError;
 
 /// A file that may be the library.
 pub struct Candidate {
@@ -27,7 +27,7 @@ impl Candidate {
 }
 
 /// The libraries to try, best first: only one if the operator names it.
-pub fn candidates(option: Option<&Path>) -> Result<Vec<Candidate>, StartError> {
+pub fn candidates(option: Option<&Path>) -> Result<Vec<Candidate>, LibraryError> {
     let variable =
         |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let (first, second) = (variable("TMS_ONNXRUNTIME"), variable("ORT_DYLIB_PATH"));
@@ -53,9 +53,9 @@ pub fn candidates(option: Option<&Path>) -> Result<Vec<Candidate>, StartError> {
 }
 
 /// The library that the operator names: a file, or the newest in a folder.
-fn named(path: &Path, asked_by: &'static str) -> Result<Candidate, StartError> {
+fn named(path: &Path, asked_by: &'static str) -> Result<Candidate, LibraryError> {
     let refuse = |reason: &str| {
-        Err(StartError(format!(
+        Err(LibraryError(format!(
             "ONNX Runtime cannot be used: `{}` (from {asked_by}) {reason}",
             path.display()
         )))

@@ -27,7 +27,7 @@ use self::{session::OrtGraph, signature::signature};
 use super::{Backend, LoadedGraph};
 use crate::{
     nn::{
-        Device, GraphOptions, LoadError, Options, StartError, error::first_line, files,
+        Device, GraphOptions, LibraryError, LoadError, Options, error::first_line, files,
         thread::LOADING,
     },
     text::bounded,
@@ -46,7 +46,7 @@ pub struct OnnxRuntime {
 
 impl OnnxRuntime {
     /// Loads the library. `Ok(Err(reason))` where there is none and none was asked for.
-    pub fn start(options: &Options) -> Result<Result<OnnxRuntime, String>, StartError> {
+    pub fn start(options: &Options) -> Result<Result<OnnxRuntime, String>, LibraryError> {
         let candidates = library::candidates(options.onnxruntime.as_deref())?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = &*loaded {
@@ -54,7 +54,7 @@ impl OnnxRuntime {
                 .first()
                 .filter(|c| c.asked_by.is_some() && c.path != running.library)
             {
-                Some(other) => Err(StartError(format!(
+                Some(other) => Err(LibraryError(format!(
                     "ONNX Runtime cannot be used: {} is not the library that this process has loaded already",
                     other.describe()
                 ))),
@@ -70,7 +70,7 @@ impl OnnxRuntime {
                     return Ok(Ok(found));
                 }
                 Err(reason) if candidate.asked_by.is_some() => {
-                    return Err(StartError(format!(
+                    return Err(LibraryError(format!(
                         "ONNX Runtime cannot be used: {} {reason}",
                         candidate.describe()
                     )));
