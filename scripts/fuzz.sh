@@ -37,7 +37,7 @@ pack() {
     say "$to: $(tar -tzf "$to" | wc -l) inputs, $(stat -c %s "$to") bytes"
 }
 
-if [ $verb = add ]; then
+if [ "$verb" = add ]; then
     [ $# = 3 ] || die "fuzz.sh add TARGET FILE NAME"
     unpack "$1" "$TARGET/fuzz/$1/kept"
     cp -- "$2" "$TARGET/fuzz/$1/kept/$3"

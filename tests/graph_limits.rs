@@ -21,7 +21,7 @@ async fn a_native_run_ends_with_its_deadline() {
     let server = start!(setup);
     let caller = server.caller().await;
     let late = infer(&caller, raw("slow", vec![work(3000)])).await;
-    let message = "model `slow`: the deadline passed while the graph ran";
+    let message = "model `slow`: the deadline passed while the call waited for the graph, or while the graph ran";
     assert_refused(late, Code::DeadlineExceeded, message);
     // The session was stopped, not only left: a small call gets its turn within its own deadline.
     until("a free session", async || infer(&caller, raw("slow", vec![work(4)])).await.is_ok())

@@ -107,8 +107,9 @@ def test_bf16(client):
         np.array([[b"", b" ", b"a\nb"]], np.object_),
         np.array([["Grüße", "🐈", "שלום"]], np.object_),
         np.array([[b"x" * 100_000]], np.object_),
+        np.array([[b"a\x00b", b"\x00", b""]], np.object_),
     ],
-    ids=["empty", "unicode", "long"],
+    ids=["empty", "unicode", "long", "NUL"],
 )
 def test_bytes(client, strings):
     answer = client.infer("identity_bytes", [tensor("x", strings, "BYTES")]).as_numpy("y")
@@ -117,10 +118,9 @@ def test_bytes(client, strings):
     assert list(answer.ravel()) == expected
 
 
-@pytest.mark.parametrize("string", [b"a\x00b", b"\xff"], ids=["NUL", "not UTF-8"])
-def test_bytes_that_onnx_runtime_cannot_hold_are_refused(client, string):
+def test_bytes_that_onnx_runtime_cannot_hold_are_refused(client):
     with pytest.raises(InferenceServerException, match="UTF-8") as error:
-        strings = np.array([[string]], np.object_)
+        strings = np.array([[b"\xff"]], np.object_)
         client.infer("identity_bytes", [tensor("x", strings, "BYTES")])
     assert error.value.status() == "StatusCode.INVALID_ARGUMENT"
 
