@@ -68,12 +68,7 @@ pub fn select(mut output: Output, wanted: &[String]) -> Result<Output, RunError>
 }
 
 fn fits(info: &TensorInfo, tensor: &Tensor) -> Result<(), RunError> {
-    // An empty shape is a scalar's, or says nothing of the rank.
-    let same_rank = info.shape.is_empty() || info.shape.len() == tensor.shape().len();
-    let fits = |wanted: i64, given: u64| wanted < 0 || u64::try_from(wanted) == Ok(given);
-    let mut dimensions = info.shape.iter().zip(tensor.shape());
-    let same_size = dimensions.all(|(wanted, given)| fits(*wanted, *given));
-    if tensor.dtype() == info.dtype && same_rank && same_size {
+    if tensor.dtype() == info.dtype && info.takes(tensor.shape()) {
         return Ok(());
     }
     Err(RunError::Unfit(format!(

@@ -93,11 +93,7 @@ fn fits(info: &TensorInfo, tensor: &Tensor) -> Result<(), NnError> {
             "input {name} is {given} {given_shape}, but the graph takes {dtype} {wanted}"
         ));
     }
-    // An empty shape is a scalar's, or that of an input whose rank the graph leaves open.
-    let same_rank = shape.is_empty() || shape.len() == tensor.shape().len();
-    let same_size =
-        |(&wanted, &given): (&i64, &u64)| wanted < 0 || u64::try_from(wanted) == Ok(given);
-    if !same_rank || !shape.iter().zip(tensor.shape()).all(same_size) {
+    if !info.takes(tensor.shape()) {
         return invalid(format!(
             "input {name} has shape {given_shape}, but the graph takes {dtype} {wanted}"
         ));

@@ -54,6 +54,16 @@ pub struct TensorInfo {
     pub shape: Vec<i64>,
 }
 
+impl TensorInfo {
+    /// Whether a tensor of these dimensions fits. An empty shape says nothing of the rank.
+    pub fn takes(&self, dimensions: &[u64]) -> bool {
+        let fits = |wanted: i64, given: u64| wanted < 0 || u64::try_from(wanted) == Ok(given);
+        let same_rank = self.shape.is_empty() || self.shape.len() == dimensions.len();
+        let mut pairs = self.shape.iter().zip(dimensions);
+        same_rank && pairs.all(|(wanted, given)| fits(*wanted, *given))
+    }
+}
+
 impl Tensor {
     /// Makes a tensor of `data`, which must hold exactly as many elements as `shape` says.
     pub fn new(
