@@ -229,7 +229,8 @@ fn started(mut command: Command, name: &str) -> io::Result<Child> {
 fn on_runtime(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` gives the same open descriptor for as long as it lives, and it lives in what
     // is made here.
-    unsafe { AsyncFd::register(descriptor) }
+    let watched = unsafe { AsyncFd::register(descriptor) };
+    Ok(watched?)
 }
 
 /// Waits for a child, and ends it with the thread.
