@@ -193,12 +193,12 @@ const RENAMEAT_OF_AARCH64: c_long = 38;
 /// on all processors since Linux 5.1.
 const NEWEST: c_long = 462;
 
-/// Bounds what calls this thread, and all that it starts, can make from now on. Gives what is missing where
-/// the kernel cannot.
+/// Bounds what calls this thread, and all that it starts, can make from now on. Gives what the kernel lacks
+/// for it, if anything.
 pub fn restrict(devices: bool) -> Result<Option<String>> {
     let arch = match TargetArch::try_from(ARCH) {
         Ok(arch) if !REFUSED_HERE.is_empty() => arch,
-        _ => return Ok(Some(format!("no system calls are refused on {ARCH}: {OPEN}"))),
+        _ => return Ok(Some(format!("filters of system calls for {ARCH}, {OPEN}"))),
     };
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     // Calls of another kind of processor (32-bit ones, on x86-64) end the process.
@@ -212,7 +212,7 @@ pub fn restrict(devices: bool) -> Result<Option<String>> {
             Err(seccompiler::Error::Seccomp(e))
                 if [libc::ENOSYS, libc::EINVAL].map(Some).contains(&e.raw_os_error()) =>
             {
-                return Ok(Some(format!("the kernel has no seccomp filters: {OPEN}")));
+                return Ok(Some(format!("filters of system calls (seccomp), {OPEN}")));
             }
             Err(e) => return Err(Error::other(e)),
         }
@@ -220,9 +220,9 @@ pub fn restrict(devices: bool) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// What is open where no calls are refused.
-const OPEN: &str = "a child can start programs, use the network and signal other processes of its user, as \
-                    far as Landlock lets it";
+/// What a child can do where no calls are refused.
+const OPEN: &str = "without which a child can start programs, use the network and signal other processes of \
+                    its user, as far as Landlock lets it";
 
 /// Answers that there is no such call (ENOSYS), where a refusal would not do. Library users cannot write
 /// "larger than" for the call's number itself, so this one is written by hand.
@@ -392,5 +392,167 @@ impl Condition {
     fn compiled(&self) -> std::result::Result<SeccompCondition, seccompiler::BackendError> {
         let operator = self.operator.clone();
         SeccompCondition::new(self.argument, SeccompCmpArgLen::Dword, operator, self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
+    const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    const OWN_ARCH: u32 = match cfg!(target_arch = "x86_64") {
+        true => 0xc000_003e,
+        false => 0xc000_00b7,
+    };
+
+    /// What a call looks like to a filter.
+    struct Call {
+        number: c_long,
+        arch: u32,
+        arguments: Vec<u64>,
+    }
+
+    fn call(number: c_long, arguments: &[u64]) -> Call {
+        Call { number, arch: OWN_ARCH, arguments: arguments.to_vec() }
+    }
+
+    /// What the kernel makes of a call: as it runs a filter, for the few steps that ours have.
+    fn answer(program: &[sock_filter], call: &Call) -> u32 {
+        let mut seen = Vec::new();
+        seen.extend((call.number as u32).to_le_bytes());
+        seen.extend(call.arch.to_le_bytes());
+        seen.extend([0; 8]);
+        for place in 0..6 {
+            seen.extend(call.arguments.get(place).copied().unwrap_or(0).to_le_bytes());
+        }
+        let (mut at, mut value) = (0, 0u32);
+        loop {
+            let step = &program[at];
+            at += 1;
+            let jump = |holds: bool| usize::from(if holds { step.jt } else { step.jf });
+            match step.code {
+                0x20 => {
+                    let (word, _) = seen[step.k as usize..].split_first_chunk().unwrap();
+                    value = u32::from_le_bytes(*word);
+                }
+                0x54 => value &= step.k,
+                0x05 => at += step.k as usize,
+                0x15 => at += jump(value == step.k),
+                0x25 => at += jump(value > step.k),
+                0x35 => at += jump(value >= step.k),
+                0x06 => return step.k,
+                code => panic!("step {code:#x}"),
+            }
+        }
+    }
+
+    /// What both filters together answer.
+    fn decided(devices: bool, call: &Call) -> u32 {
+        let filter = SeccompFilter::new(
+            rules(devices).unwrap(),
+            SeccompAction::Allow,
+            SeccompAction::Errno(libc::EPERM as u32),
+            ARCH.try_into().unwrap(),
+        );
+        let refused = BpfProgram::try_from(filter.unwrap()).unwrap();
+        match [answer(&unknown(), call), answer(&refused, call)] {
+            [ALLOWED, second] => second,
+            [first, ALLOWED] => first,
+            [first, second] => panic!("both refuse {}: {first:#x}, {second:#x}", call.number),
+        }
+    }
+
+    #[test]
+    fn calls_that_reach_out_are_refused() {
+        let own = u64::from(std::process::id());
+        let thread = (libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD) as u64;
+        let namespace = thread | libc::CLONE_NEWNET as u64;
+        for (number, arguments, expected) in [
+            (libc::SYS_socket, vec![1, 1, 0], EPERM),
+            (libc::SYS_execve, vec![], EPERM),
+            (libc::SYS_io_uring_setup, vec![], EPERM),
+            (libc::SYS_clone3, vec![], ENOSYS),
+            (libc::SYS_openat2, vec![], ENOSYS),
+            (NEWEST, vec![], ALLOWED),
+            (NEWEST + 1, vec![], ENOSYS),
+            // x32.
+            (0x4000_0000 | libc::SYS_getpid, vec![], ENOSYS),
+            (0x4000_0000 | 520, vec![], ENOSYS),
+            (libc::SYS_clone, vec![thread], ALLOWED),
+            (libc::SYS_clone, vec![libc::SIGCHLD as u64], EPERM),
+            (libc::SYS_clone, vec![namespace], EPERM),
+            (libc::SYS_kill, vec![own, 6], ALLOWED),
+            (libc::SYS_kill, vec![1, 6], EPERM),
+            (libc::SYS_kill, vec![0, 6], EPERM),
+            // The kernel looks at 32 bits of it.
+            (libc::SYS_kill, vec![1 << 32 | 1, 6], EPERM),
+            (libc::SYS_kill, vec![u64::MAX, 6], EPERM),
+            (libc::SYS_tgkill, vec![own, own, 6], ALLOWED),
+            (libc::SYS_tgkill, vec![1, 1, 6], EPERM),
+            (libc::SYS_prlimit64, vec![0, 7], ALLOWED),
+            (libc::SYS_prlimit64, vec![own, 7], ALLOWED),
+            (libc::SYS_prlimit64, vec![1, 7], EPERM),
+            (libc::SYS_sched_setattr, vec![0], ALLOWED),
+            (libc::SYS_sched_setattr, vec![1], EPERM),
+            (libc::SYS_setpriority, vec![0, 0, 5], ALLOWED),
+            (libc::SYS_setpriority, vec![0, 1, 5], EPERM),
+            (libc::SYS_setpriority, vec![2, 0, 5], EPERM),
+            (libc::SYS_prctl, vec![libc::PR_SET_NAME as u64], ALLOWED),
+            (libc::SYS_prctl, vec![libc::PR_SET_PDEATHSIG as u64], EPERM),
+            (libc::SYS_fcntl, vec![0, libc::F_SETFL as u64], ALLOWED),
+            (libc::SYS_fcntl, vec![0, libc::F_SETOWN as u64, 1], EPERM),
+            // What goes on after a socket was made.
+            (libc::SYS_sendmsg, vec![], ALLOWED),
+            (libc::SYS_recvmsg, vec![], ALLOWED),
+            (libc::SYS_futex, vec![], ALLOWED),
+            (libc::SYS_madvise, vec![], ALLOWED),
+        ] {
+            for devices in [false, true] {
+                let answer = decided(devices, &call(number, &arguments));
+                assert_eq!(answer, expected, "{number} {arguments:?}, devices: {devices}");
+            }
+        }
+    }
+
+    #[test]
+    fn devices_are_used_by_more_calls() {
+        let open = |flags: i32| (libc::SYS_openat, vec![u64::MAX, 0, flags as u64]);
+        let map = |flags: i32| (libc::SYS_mmap, vec![0, 1, 3, flags as u64]);
+        let control = |command: u64| (libc::SYS_ioctl, vec![3, command]);
+        for ((number, arguments), without, with) in [
+            (open(libc::O_RDONLY | libc::O_CLOEXEC), ALLOWED, ALLOWED),
+            (open(libc::O_RDWR), EPERM, ALLOWED),
+            (open(libc::O_WRONLY), EPERM, ALLOWED),
+            (open(libc::O_ACCMODE), EPERM, ALLOWED),
+            (open(libc::O_RDONLY | libc::O_TRUNC), EPERM, EPERM),
+            (open(libc::O_RDWR | libc::O_CREAT), EPERM, EPERM),
+            (map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS), ALLOWED, ALLOWED),
+            (map(libc::MAP_SHARED), ALLOWED, ALLOWED),
+            (map(libc::MAP_SHARED | libc::MAP_ANONYMOUS), EPERM, ALLOWED),
+            (map(libc::MAP_SHARED_VALIDATE | libc::MAP_ANONYMOUS), EPERM, ALLOWED),
+            (map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN), EPERM, ALLOWED),
+            (control(libc::FIONBIO as u64), ALLOWED, ALLOWED),
+            // One of NVIDIA's.
+            (control(0xc0d0_46d6), EPERM, ALLOWED),
+            (control(libc::TIOCSTI as u64), EPERM, EPERM),
+            ((libc::SYS_memfd_create, vec![]), EPERM, ALLOWED),
+            ((libc::SYS_sched_setaffinity, vec![12345]), EPERM, ALLOWED),
+            ((libc::SYS_socket, vec![]), EPERM, EPERM),
+        ] {
+            for (devices, expected) in [(false, without), (true, with)] {
+                let answer = decided(devices, &call(number, &arguments));
+                assert_eq!(answer, expected, "{number} {arguments:x?}, devices: {devices}");
+            }
+        }
+    }
+
+    #[test]
+    fn calls_of_another_processor_end_the_process() {
+        /// 32-bit x86, whose numbers mean other calls.
+        const I386: u32 = 0x4000_0003;
+        let call = Call { arch: I386, ..call(libc::SYS_getpid, &[]) };
+        assert_eq!(decided(false, &call), libc::SECCOMP_RET_KILL_PROCESS);
     }
 }

@@ -83,7 +83,7 @@ pub fn system_files() -> Vec<PathBuf> {
     files
 }
 
-/// Bounds what this process may open from now on. Gives what is missing where the kernel cannot.
+/// Bounds what this process may open from now on. Gives what the kernel lacks for it, if anything.
 pub fn restrict(read: &[PathBuf], devices: &[PathBuf]) -> Result<Option<String>> {
     /// All that this version of the library knows: what the kernel does not know is left out.
     const NEWEST: ABI = ABI::V10;
@@ -116,8 +116,8 @@ pub fn restrict(read: &[PathBuf], devices: &[PathBuf]) -> Result<Option<String>>
     rules.keep();
     Ok(match status.ruleset {
         RulesetStatus::NotEnforced => Some(
-            "the kernel has no Landlock (Linux 5.13 or newer, and switched on): a child can read what \
-             the server can read"
+            "Landlock (Linux 5.13 or newer, and switched on), without which a child can read what the \
+             server can"
                 .into(),
         ),
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => None,

@@ -40,8 +40,8 @@ pub struct Confinement {
     pub devices: Vec<PathBuf>,
 }
 
-/// Confines this process for good. Gives what the kernel lacks for it, in words for the log: empty where
-/// all of it holds.
+/// Confines this process for good. Gives what the kernel lacks for it, in words that go on "this kernel
+/// lacks": empty where all of it holds.
 pub fn confine(confinement: &Confinement) -> io::Result<Vec<String>> {
     alone()?;
     end_with(confinement.parent)?;
@@ -93,8 +93,9 @@ fn prefer_to_be_killed() -> Option<String> {
         // Lowering it takes a privilege.
         if score < SCORE { fs::write(FILE, SCORE.to_string()) } else { Ok(()) }
     };
-    let unmarked = "where memory runs out, the kernel may end the server rather than a child";
-    raise().err().map(|e| format!("{FILE} cannot be written ({e}): {unmarked}"))
+    let without =
+        "without which the server may be ended where memory runs out, rather than a child";
+    raise().err().map(|e| format!("a {FILE} that can be written ({e}), {without}"))
 }
 
 /// Resource limits. Those that the kernel counts for all processes of a user (processes, signals) would
