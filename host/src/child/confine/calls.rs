@@ -221,8 +221,8 @@ pub fn restrict(devices: bool) -> Result<Option<String>> {
 }
 
 /// What a child can do where no calls are refused.
-const OPEN: &str = "without which a child can start programs, use the network and signal other processes of \
-                    its user, as far as Landlock lets it";
+const OPEN: &str = "without which a child can use the network, start processes like itself and disturb those \
+                    of its user";
 
 /// Answers that there is no such call (ENOSYS), where a refusal would not do. Library users cannot write
 /// "larger than" for the call's number itself, so this one is written by hand.
