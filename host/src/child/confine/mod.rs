@@ -15,7 +15,7 @@ use std::{fs, io, path::PathBuf, process};
 use rustix::{
     process::{
         DumpableBehavior, Resource, Rlimit, Signal, getppid, getrlimit, set_dumpable_behavior,
-        set_parent_process_death_signal, setrlimit,
+        set_parent_process_death_signal, setrlimit, setsid,
     },
     thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs},
 };
@@ -45,6 +45,7 @@ pub struct Confinement {
 pub fn confine(confinement: &Confinement) -> io::Result<Vec<String>> {
     alone()?;
     end_with(confinement.parent)?;
+    stand_apart();
     set_no_new_privs(true)?;
     let mut lacking = Vec::new();
     lacking.extend(prefer_to_be_killed());
@@ -80,6 +81,21 @@ fn end_with(server: u32) -> io::Result<()> {
         process::exit(1);
     }
     Ok(())
+}
+
+/// Leaves the server's terminal, and does not listen to signals that ask programs to end: a terminal and a
+/// service manager send them to the server and to all that it has started, and the server wants its
+/// children until it has drained. It ends them by SIGKILL, which cannot be ignored.
+fn stand_apart() {
+    // Where it fails, the process leads a group already, which is as good.
+    let _ = setsid();
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: there are no other threads, and no handler is installed, only what ignores the signal.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+    }
 }
 
 /// Where the machine runs out of memory, the kernel is to end this process, which can be started again,
