@@ -10,7 +10,8 @@ use std::{
 use crate::harness::{
     Setup,
     oip::{floats, infer, raw, to_floats},
-    onnxruntime, repository,
+    repository,
+    setup::onnxruntime,
 };
 
 #[tokio::test]
