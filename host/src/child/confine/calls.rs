@@ -330,7 +330,7 @@ fn rules(devices: bool) -> Result<Rules> {
     if devices {
         // Devices are used by `ioctl`, with numbers of their own: all but those that type into a terminal
         // and those that have signals sent.
-        for command in [libc::TIOCSTI as u64, TIOCLINUX, FIOSETOWN, SIOCSPGRP] {
+        for command in [libc::TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP] {
             refuse(libc::SYS_ioctl, &[argument(1, Eq, command)])?;
         }
     } else {
@@ -342,8 +342,7 @@ fn rules(devices: bool) -> Result<Rules> {
             libc::FIOCLEX,
             libc::FIONCLEX,
         ];
-        let none_of: Vec<_> =
-            allowed.iter().map(|command| argument(1, Ne, *command as u64)).collect();
+        let none_of: Vec<_> = allowed.iter().map(|command| argument(1, Ne, *command)).collect();
         refuse(libc::SYS_ioctl, &none_of)?;
     }
 
@@ -533,10 +532,10 @@ mod tests {
             (map(libc::MAP_SHARED | libc::MAP_ANONYMOUS), EPERM, ALLOWED),
             (map(libc::MAP_SHARED_VALIDATE | libc::MAP_ANONYMOUS), EPERM, ALLOWED),
             (map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN), EPERM, ALLOWED),
-            (control(libc::FIONBIO as u64), ALLOWED, ALLOWED),
+            (control(libc::FIONBIO), ALLOWED, ALLOWED),
             // One of NVIDIA's.
             (control(0xc0d0_46d6), EPERM, ALLOWED),
-            (control(libc::TIOCSTI as u64), EPERM, EPERM),
+            (control(libc::TIOCSTI), EPERM, EPERM),
             ((libc::SYS_memfd_create, vec![]), EPERM, ALLOWED),
             ((libc::SYS_sched_setaffinity, vec![12345]), EPERM, ALLOWED),
             ((libc::SYS_socket, vec![]), EPERM, EPERM),
