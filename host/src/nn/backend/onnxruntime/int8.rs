@@ -4,7 +4,7 @@
 //! avoids that where it is asked to, at a quarter of the speed, but then cannot load a graph whose nodes
 //! share a quantised weight. Where it need not be avoided, asking changes nothing.
 
-use ort::session::builder::{BuilderResult, SessionBuilder};
+use ort::session::builder::SessionBuilder;
 
 /// How the sums of int8 products are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +20,16 @@ impl Int8Sums {
     /// Best first.
     pub const ALL: [Int8Sums; 3] = [Int8Sums::Exact, Int8Sums::InFloat, Int8Sums::MayOverflow];
 
-    pub fn set(self, builder: SessionBuilder) -> BuilderResult {
-        match self {
-            Int8Sums::Exact => builder.with_precise_qmm(),
+    pub fn set(self, builder: SessionBuilder) -> Result<SessionBuilder, String> {
+        let builder = match self {
+            Int8Sums::MayOverflow => return Ok(builder),
             // What is not to be dequantised stays exact.
-            Int8Sums::InFloat => builder.with_precise_qmm()?.with_quant_qdq(false),
-            Int8Sums::MayOverflow => Ok(builder),
+            Int8Sums::Exact | Int8Sums::InFloat => builder.with_precise_qmm(),
+        };
+        let builder = builder.map_err(|e| e.to_string())?;
+        match self {
+            Int8Sums::InFloat => builder.with_quant_qdq(false).map_err(|e| e.to_string()),
+            _ => Ok(builder),
         }
     }
 

@@ -28,7 +28,9 @@ use self::{int8::Int8Sums, session::OrtGraph, signature::signature};
 use super::{Backend, LoadedGraph};
 use crate::{
     nn::{
-        Device, GraphOptions, LibraryError, LoadError, Options, error::first_line, files,
+        Device, GraphOptions, LibraryError, LoadError, Options,
+        error::{first_line, said},
+        files,
         thread::LOADING,
     },
     text::bounded,
@@ -100,7 +102,7 @@ impl OnnxRuntime {
         let builder = ort::session::Session::builder(&self.environment).map_err(|e| graph(&e))?;
         let builder =
             builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|e| graph(&e))?;
-        let builder = int8.set(builder).map_err(|e| graph(&e))?;
+        let builder = int8.set(builder).map_err(Failure::Graph)?;
         let builder = match threads {
             None => builder,
             Some(threads) => {
@@ -120,7 +122,7 @@ impl OnnxRuntime {
             match (self.session(path, device, int8, None), &failed) {
                 (Ok(session), failed) => {
                     if let (Some(reason), Some(meaning)) = (failed, int8.warning()) {
-                        let (path, reason) = (path.display(), first_line(reason));
+                        let (path, reason) = (path.display(), said(reason));
                         tracing::warn!(
                             "`{path}` cannot be loaded with exact int8 sums: {meaning} ({reason})"
                         );
