@@ -1,15 +1,19 @@
 """Writes the tiny graphs that the tests of native inference load, into graphs/ beside this file.
 
-    python3 -m venv venv && venv/bin/pip install onnx
+    python3 -m venv venv && venv/bin/pip install onnx onnxruntime==1.31.1 sympy
     venv/bin/python tests/data/make_graphs.py
 """
 
 import struct
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import TensorProto as T
 from onnx import helper as h
+from onnx import numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 FOLDER = Path(__file__).parent / "graphs"
 
@@ -32,6 +36,32 @@ def save(name, nodes, inputs, outputs, defaults=(), opset=17, ir=8, check=True):
     if check:
         onnx.checker.check_model(model)
     (FOLDER / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+
+def save_quantised(name, form):
+    """Two convolutions that share a weight, quantised by ONNX Runtime's own tools. Ones of all inputs and
+    weights fill 16 bits many times over."""
+
+    class Ones(CalibrationDataReader):
+        left = 2
+
+        def get_next(self):
+            self.left -= 1
+            return {"x": np.full((1, 4, 5, 5), self.left, np.float32)} if self.left >= 0 else None
+
+    weight = np.ones((4, 4, 3, 3), np.float32)
+    weight[0, 0, 0, 0] = 0.5
+    nodes = [h.make_node("Conv", ["x", "w"], ["c"], name="first", pads=[1] * 4),
+             h.make_node("Conv", ["c", "w"], ["y"], name="second", pads=[1] * 4)]
+    shape = (1, 4, 5, 5)
+    graph = h.make_graph(nodes, name, [tensor("x", shape=shape)], [tensor("y", shape=shape)],
+                         [numpy_helper.from_array(weight, "w")])
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.onnx"
+        onnx.save(model, plain)
+        quantize_static(plain, FOLDER / f"{name}.onnx", Ones(), quant_format=form,
+                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
 
 
 def main():
@@ -91,6 +121,15 @@ def main():
          [tensor("x")], [tensor("y")],
          [h.make_tensor("xs", T.FLOAT, [], [0.05]), h.make_tensor("xz", T.UINT8, [], [128]),
           h.make_tensor("ys", T.FLOAT, [], [1 / 255]), h.make_tensor("yz", T.UINT8, [], [0])])
+
+    # Nodes that share an int8 weight, as floats between quantised values and as operators of integers.
+    save_quantised("shared_int8", QuantFormat.QDQ)
+    save_quantised("shared_int8_operators", QuantFormat.QOperator)
+
+    # An operator that reads its input before it looks how much of it there is.
+    save("instance_norm", [node("InstanceNormalization", ["x", "scale", "shift"], ["y"])],
+         [tensor("x", shape=("n", 2, "size"))], [tensor("y", shape=("n", 2, "size"))],
+         [h.make_tensor("scale", T.FLOAT, [2], [1.0, 2.0]), h.make_tensor("shift", T.FLOAT, [2], [0.0, 1.0])])
 
     # As slow as the caller wants: 64 products of a square matrix with itself.
     steps = [node("MatMul", [f"t{i}" if i else "x", "x"], [f"t{i + 1}"]) for i in range(64)]

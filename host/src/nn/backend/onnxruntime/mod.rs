@@ -2,9 +2,10 @@
 //!
 //! - [`library`] finds the library.
 //! - [`signature`] reads what a graph takes and gives.
-//! - [`session`] runs it.
+//! - [`session`] runs it; [`int8`] says how it adds int8 products.
 //! - [`values`] turns tensors into values and back, [`strings`] those of strings.
 
+mod int8;
 mod library;
 mod session;
 mod signature;
@@ -23,12 +24,14 @@ use ort::{
     session::builder::{GraphOptimizationLevel, SessionBuilder},
 };
 
-pub use self::library::places;
-use self::{session::OrtGraph, signature::signature};
+pub use self::library::{Candidate, candidates};
+use self::{int8::Int8Sums, session::OrtGraph, signature::signature};
 use super::{Backend, LoadedGraph};
 use crate::{
     nn::{
-        Device, GraphOptions, LibraryError, LoadError, Options, error::first_line, files,
+        Device, GraphOptions, LibraryError, LoadError, Options,
+        error::{first_line, said},
+        files,
         thread::LOADING,
     },
     text::bounded,
@@ -99,15 +102,14 @@ impl OnnxRuntime {
         &self,
         path: &Path,
         device: Device,
+        int8: Int8Sums,
         threads: Option<usize>,
     ) -> Result<ort::session::Session, Failure> {
         let graph = |e: &dyn std::fmt::Display| Failure::Graph(e.to_string());
         let builder = ort::session::Session::builder(&self.environment).map_err(|e| graph(&e))?;
         let builder =
             builder.with_optimization_level(GraphOptimizationLevel::All).map_err(|e| graph(&e))?;
-        // Without this, int8 sums overflow on processors before VNNI: the same graph would give other
-        // answers there, at 1.3 times the speed.
-        let builder = builder.with_precise_qmm().map_err(|e| graph(&e))?;
+        let builder = int8.set(builder).map_err(Failure::Graph)?;
         let builder = match threads {
             None => builder,
             Some(threads) => {
@@ -118,6 +120,29 @@ impl OnnxRuntime {
         };
         let mut builder = self.on_device(builder, device).map_err(Failure::Device)?;
         builder.commit_from_file(path).map_err(|e| graph(&e))
+    }
+
+    /// The first session of a graph: with exact int8 sums, or as nearly so as it can be loaded.
+    fn first(&self, path: &Path, device: Device) -> Result<First, Failure> {
+        let mut failed: Option<String> = None;
+        for int8 in Int8Sums::ALL {
+            match (self.session(path, device, int8, None), &failed) {
+                (Ok(session), failed) => {
+                    if let (Some(reason), Some(meaning)) = (failed, int8.warning()) {
+                        let (path, reason) = (path.display(), said(reason));
+                        tracing::warn!(
+                            "`{path}` cannot be loaded with exact int8 sums: {meaning} ({reason})"
+                        );
+                    }
+                    return Ok(First { session, device, int8 });
+                }
+                (Err(Failure::Graph(reason)), None) => failed = Some(reason),
+                // What it said first is about the graph itself.
+                (Err(Failure::Graph(_)), Some(_)) => {}
+                (Err(device), _) => return Err(device),
+            }
+        }
+        Err(Failure::Graph(failed.unwrap_or_default()))
     }
 
     fn on_device(&self, builder: SessionBuilder, device: Device) -> Result<SessionBuilder, String> {
@@ -132,6 +157,13 @@ impl OnnxRuntime {
         };
         builder.with_execution_providers(providers).map_err(|e| e.to_string())
     }
+}
+
+/// A graph's first session, and how the later ones are to be made.
+struct First {
+    session: ort::session::Session,
+    device: Device,
+    int8: Int8Sums,
 }
 
 enum Failure {
@@ -187,14 +219,14 @@ impl Backend for OnnxRuntime {
     }
 
     fn load(&self, path: &Path, options: &GraphOptions) -> Result<LoadedGraph, LoadError> {
-        let (device, first) = match (self.session(path, options.device, None), options.device) {
-            (Ok(session), device) => (device, session),
+        let first = match (self.first(path, options.device), options.device) {
+            (Ok(first), _) => first,
             (Err(Failure::Graph(reason)), Device::Cpu) => return Err(unreadable(path, &reason)),
             (Err(Failure::Device(reason) | Failure::Graph(reason)), device) => {
                 let reason = bounded(&reason.replace('\n', " "), 1000).into_owned();
                 // Whose fault it is, the CPU tells: a file that is not a graph is none there either.
-                let cpu = match self.session(path, Device::Cpu, None) {
-                    Ok(session) => session,
+                let cpu = match self.first(path, Device::Cpu) {
+                    Ok(first) => first,
                     Err(Failure::Device(still) | Failure::Graph(still)) => {
                         return Err(unreadable(path, &still));
                     }
@@ -209,20 +241,16 @@ impl Backend for OnnxRuntime {
                     "`{}` runs on the CPU, NOT on {device}, which cannot be used: {reason}",
                     path.display()
                 );
-                (Device::Cpu, cpu)
+                cpu
             }
         };
-        self.loaded(path, device, first)
+        self.loaded(path, first)
     }
 }
 
 impl OnnxRuntime {
-    fn loaded(
-        &self,
-        path: &Path,
-        device: Device,
-        session: ort::session::Session,
-    ) -> Result<LoadedGraph, LoadError> {
+    fn loaded(&self, path: &Path, first: First) -> Result<LoadedGraph, LoadError> {
+        let First { session, device, int8 } = first;
         let signature = signature(&session)?;
         let names = signature
             .inputs
@@ -236,6 +264,7 @@ impl OnnxRuntime {
             path: path.to_path_buf(),
             stamp: files::stamp(path),
             device,
+            int8,
             first: Mutex::new(Some(session)),
             inputs: names,
             outputs,

@@ -10,7 +10,9 @@ use std::{
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions};
 
 use super::{
-    Failure, OnnxRuntime, unreadable,
+    Failure, OnnxRuntime,
+    int8::Int8Sums,
+    unreadable,
     values::{failed, tensor, value},
 };
 use crate::nn::{
@@ -27,6 +29,8 @@ pub struct OrtGraph {
     /// Of the file, when it was first read.
     pub stamp: Option<files::Stamp>,
     pub device: Device,
+    /// As the first session makes them.
+    pub int8: Int8Sums,
     /// Made to read the signature, and given out as the first session.
     pub first: Mutex<Option<ort::session::Session>>,
     /// The names of the inputs, those with a default value last.
@@ -40,7 +44,7 @@ impl SessionFactory for OrtGraph {
         if first.is_none() && files::stamp(&self.path) != self.stamp {
             return Err(LoadError::Graph("the graph's file has changed since the start".into()));
         }
-        let again = || self.runtime.session(&self.path, self.device, threads);
+        let again = || self.runtime.session(&self.path, self.device, self.int8, threads);
         let session = match first.map(Ok).unwrap_or_else(again) {
             Ok(session) => session,
             Err(Failure::Device(reason) | Failure::Graph(reason)) => {

@@ -81,11 +81,17 @@ pub fn value<'v>(
     result.map_err(|e| failed(&e))
 }
 
+/// Where the elements of a tensor without any are. Rust's own address of nothing is a small number, and
+/// some of ONNX Runtime's operators read the first few elements before they look how many there are.
+#[repr(align(64))]
+struct Nowhere([u8; 4096]);
+static NOWHERE: Nowhere = Nowhere([0; 4096]);
+
 /// The bytes of a tensor as elements, copied only if they are not aligned for `T`.
 #[allow(unsafe_code)]
 fn elements<'v, T: PrimitiveTensorElementType>(data: &'v Bytes, copy: &'v mut Vec<u64>) -> &'v [T] {
     let count = data.len() / size_of::<T>();
-    let mut start = data.as_ptr();
+    let mut start = if count == 0 { NOWHERE.0.as_ptr() } else { data.as_ptr() };
     if !start.cast::<T>().is_aligned() {
         copy.resize(data.len().div_ceil(8), 0);
         // SAFETY: `copy` is at least `data.len()` bytes long, and a new allocation overlaps nothing.
@@ -151,5 +157,32 @@ impl AsRef<[u8]> for OutputBytes {
         // bytes by its own shape and type. They live as long as the value, unless they are an
         // input's (`tensor` copies those before the input goes), and nothing changes them.
         unsafe { std::slice::from_raw_parts(self.value.data_ptr().cast(), self.bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_elements_have_an_address_all_the_same() {
+        fn check<T: PrimitiveTensorElementType>() {
+            let (whole, mut copy) = (Bytes::from(vec![0; 64]), Vec::new());
+            for data in
+                [Bytes::new(), whole.slice(1..1), whole.slice(64..), Bytes::from(Vec::new())]
+            {
+                let elements = elements::<T>(&data, &mut copy);
+                let start = elements.as_ptr() as usize;
+                assert!(elements.is_empty() && start > 4096 && start.is_multiple_of(64));
+            }
+        }
+        check::<bool>();
+        check::<u8>();
+        check::<i16>();
+        check::<f16>();
+        check::<bf16>();
+        check::<f32>();
+        check::<i64>();
+        check::<f64>();
     }
 }

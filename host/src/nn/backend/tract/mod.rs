@@ -2,6 +2,15 @@
 //!
 //! It wants to know every shape before it optimises a graph, so a graph is compiled for each
 //! combination of input shapes, and the last few are kept.
+//!
+//! For some values, some of its operators give other numbers than ONNX Runtime does:
+//!
+//! - [`operators`] puts ours in place of them, [`functions`] are those of one number.
+//! - [`exact`] replaces tract's own that lose something of a value.
+
+mod exact;
+mod functions;
+mod operators;
 
 use std::{
     collections::BTreeSet,
@@ -57,8 +66,10 @@ impl Backend for Tract {
         };
         // The shapes that exporters note inside of a graph keep the names of open dimensions, which
         // then clash with the sizes that we put in.
-        let onnx = tract_onnx::onnx().with_ignore_value_info(true);
-        let proto = onnx.proto_model_for_path(path).map_err(unreadable)?;
+        let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+        operators::register(&mut onnx);
+        let mut proto = onnx.proto_model_for_path(path).map_err(unreadable)?;
+        proto.graph.iter_mut().for_each(operators::prepare);
         let proto_graph = proto
             .graph
             .as_ref()
@@ -94,6 +105,13 @@ impl Backend for Tract {
                 one_line(&e)
             ))
         })?;
+        for (operator, values) in operators::EXCEPT {
+            if proto_graph.node.iter().any(|node| node.op_type == operator) {
+                tracing::info!(
+                    "tract does not answer as ONNX Runtime does where its {operator} of `{file}` meets {values}"
+                );
+            }
+        }
         let factory = Arc::new(TractSessions(graph));
         Ok(LoadedGraph { signature, device: Device::Cpu.to_string(), factory })
     }
@@ -175,6 +193,10 @@ fn lacking(onnx: &Onnx, graph: &pb::GraphProto) -> BTreeSet<String> {
     for node in &graph.node {
         if !onnx.op_register.0.contains_key(&node.op_type) {
             lacking.insert(node.op_type.clone());
+        }
+        // It has these too, and gives other numbers than ONNX Runtime for ordinary values.
+        if let Ok(Some(wrong)) = operators::differs(onnx, graph, node) {
+            lacking.insert(wrong.to_string());
         }
         let subgraphs = node.attribute.iter().filter_map(|a| a.g.as_ref());
         lacking.extend(subgraphs.flat_map(|subgraph| self::lacking(onnx, subgraph)));
@@ -280,6 +302,8 @@ impl TractGraph {
             let datum = datum(*dtype).context("an element type that tract lacks")?;
             model.set_input_fact(i, InferenceFact::dt_shape(datum, shape))?;
         }
+        let mut model = model.into_typed()?;
+        exact::keep(&mut model)?;
         model.into_optimized()?.into_runnable()
     }
 
