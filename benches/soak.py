@@ -268,8 +268,8 @@ class Counts:
     twice: int = 0
     """Good calls that met the end of their child twice, which kills from outside can do."""
     kills: int = 0
-    faults: list[str] = field(default_factory=list)
-    """Answers that are wrong, and calls that are lost."""
+    faults: Counter = field(default_factory=Counter)
+    """Answers that are wrong, and calls that are lost, in words."""
     wrong: int = 0
     lost: int = 0
 
@@ -284,8 +284,7 @@ class Counts:
             self.calls[kind.name, "wrong" if wrong else "lost"] += 1
             self.wrong += wrong
             self.lost += not wrong
-            if len(self.faults) < 50:
-                self.faults.append(f"{time.strftime('%H:%M:%S')} {kind.name}: {what}")
+            self.faults[f"{kind.name}: {what}"] += 1
 
     def met_twice(self) -> bool:
         """Whether a call may have met a second kill."""
@@ -470,8 +469,8 @@ def report(counts: Counts) -> None:
         ends = {end: n for (name, end), n in sorted(counts.calls.items()) if name == kind.name}
         print(f"| {kind.name} | {', '.join(f'{end} {n}' for end, n in ends.items())} |")
     print(f"\n{counts.kills} children killed from outside")
-    for line in counts.faults:
-        print(line)
+    for line, times in counts.faults.most_common(50):
+        print(f"{times} times {line}")
 
 
 def unused(counts: Counts) -> list[str]:
