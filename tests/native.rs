@@ -349,11 +349,11 @@ async fn one_member_of_a_batch_fails_alone() {
             (input(name, "INT64", &[many, 1]), bytes)
         };
         let long = call(vec![zeros("x", &[many, 1]), ints("a", 0), ints("b", 0)]);
-        let busy = async || metric(&server, "tms_graph_busy_sessions", &["model=\"rows\""]) == 1.0;
+        let busy = async || metric(&server, "tms_graph_busy_sessions", &["graph=\"rows"]) == 1.0;
         until("a busy session", busy).await;
         let bad = call(rows(1.0, i64::MIN, 1999));
         let good: Vec<_> = (1..6).map(|i| call(rows(i as f32, -2000 * i, 0))).collect();
-        let waiting = async || metric(&server, "tms_graph_waiting", &["model=\"rows\""]) == 6.0;
+        let waiting = async || metric(&server, "tms_graph_waiting", &["graph=\"rows"]) == 6.0;
         until("six calls that wait", waiting).await;
         long.abort();
         assert_ended(bad.await.unwrap());
@@ -732,7 +732,7 @@ async fn no_process_outlives_the_server() {
             }
             until("busy sessions", async || {
                 let busy = |model| metric(&server, "tms_graph_busy_sessions", &[model]) >= 1.0;
-                busy("model=\"conv\"") && busy("model=\"slow\"")
+                busy("graph=\"conv") && busy("graph=\"slow")
             })
             .await;
             let all = server.children();
