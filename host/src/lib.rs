@@ -21,12 +21,14 @@
 //! - [`edf`]: a queue: earliest deadline first
 //! - [`fair`]: a queue: fair between flows, by weight
 //! - [`breaker`]: refuses what fails again and again
+//! - [`child`]: processes of this program that do what may crash
 //! - [`data`]: a request's data and a model's result
 //! - [`logging`]: the log's format and level
 //! - [`text`]: texts for people, bounded
 
 pub mod admin;
 pub mod breaker;
+pub mod child;
 pub mod cli;
 pub mod config;
 pub mod data;

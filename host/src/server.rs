@@ -16,7 +16,7 @@ use crate::{
     admin,
     config::Settings,
     grpc::{self, app::App, sockets},
-    nn, repository,
+    repository,
     schedule::{WorkerId, Workers},
 };
 
@@ -121,11 +121,7 @@ pub async fn serve(
         // The drain ends `serving` below.
         std::future::pending::<()>().await
     };
-    let native = nn::Options {
-        onnxruntime: settings.onnxruntime.clone(),
-        threads: Some(settings.threads),
-        ..nn::Options::default()
-    };
+    let native = repository::load::native(&settings);
     let (healthy, health_tells) = oneshot::channel();
     // Models that are ready are served while others load.
     let loading = async {

@@ -1,10 +1,12 @@
 //! The command line: one verb a file.
 //!
 //! - [`serve`], [`build`], [`check`], [`call`]
+//! - [`child`]: the server's own children
 
 pub mod build;
 pub mod call;
 pub mod check;
+pub mod child;
 pub mod serve;
 
 use std::{env, error::Error, io::Write};
@@ -16,7 +18,7 @@ use clap::{
 
 use crate::config::ServeArgs;
 
-use self::{build::BuildArgs, call::CallArgs, check::CheckArgs};
+use self::{build::BuildArgs, call::CallArgs, check::CheckArgs, child::ChildArgs};
 
 /// Tiny Model Server: serves models whose pre- and post-processing is a WebAssembly component.
 #[derive(Parser)]
@@ -38,6 +40,8 @@ enum Command {
     Check(CheckArgs),
     /// Call a model of a running server and print its answer
     Call(CallArgs),
+    #[command(hide = true)]
+    Child(ChildArgs),
 }
 
 /// What `tms serve --help` ends with.
@@ -55,6 +59,7 @@ impl Cli {
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         match self.command {
             Command::Serve(args) => serve::serve(args),
+            Command::Child(args) => child::work(&args),
             Command::Build(args) => Ok(build::build(&args)?),
             Command::Check(args) => {
                 // The report has the reasons, at the model that they belong to.

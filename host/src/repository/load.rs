@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::future::{try_join, try_join_all};
 use tokio::{
-    runtime,
+    runtime::Handle,
     sync::{OnceCell, Semaphore, oneshot},
 };
 
@@ -74,11 +74,16 @@ pub async fn load(
     native: nn::Options,
     workers: Arc<Workers>,
 ) -> Result<(), StartError> {
+    let graphs = plans.iter().flat_map(|plan| plan.folder.graphs.values());
+    let folders = graphs.flat_map(|path| nn::folders_of(path)).collect();
+    let refusing = Some(catalogue.refusing.clone());
+    let native = nn::Options { folders, refusing, ..native };
     let loader = Arc::new(Loader {
         catalogue,
         sandbox: sandbox(settings, &plans)?,
         options: native,
         native: OnceCell::new(),
+        longest: longest_calls(&plans),
         cores: Semaphore::new(thread::available_parallelism().map_or(1, usize::from)),
         keeps: plans.len() <= MANY,
         workers: workers.clone(),
@@ -108,13 +113,38 @@ pub async fn load(
         })
         .collect();
     // A library that was asked for and is not there is an error even where no graph needs it.
-    try_join(loader.native(), try_join_all(tasks)).await?;
+    let (native, _) = try_join(loader.native(), try_join_all(tasks)).await?;
+    native.settle();
     Ok(())
 }
 
 fn fail(catalogue: &Catalogue, name: &str, reason: String) {
     tracing::error!(target: "tms::not_served", model = %name, "not served: {reason}");
     catalogue.fail(name, reason);
+}
+
+/// The longest that models which are granted a graph of another one may take, by the graph.
+fn longest_calls(plans: &[Plan]) -> BTreeMap<String, Duration> {
+    let mut longest = BTreeMap::<String, Duration>::new();
+    for plan in plans {
+        for graph in &plan.settings.graphs {
+            let longest = longest.entry(graph.clone()).or_default();
+            *longest = plan.limits.timeout.max(*longest);
+        }
+    }
+    longest
+}
+
+/// How native code runs, as the settings say.
+pub fn native(settings: &Settings) -> nn::Options {
+    nn::Options {
+        onnxruntime: settings.onnxruntime.clone(),
+        threads: Some(settings.threads),
+        process: settings.process,
+        program: Some(settings.program.clone()),
+        native_memory: settings.native_memory.map(|size| usize::from(size) as u64),
+        ..nn::Options::default()
+    }
 }
 
 /// The engine, with room for every instance that may exist.
@@ -158,6 +188,9 @@ struct Loader {
     sandbox: Sandbox,
     options: nn::Options,
     native: OnceCell<nn::Runtime>,
+    /// How long calls of graphs may take, by "model/graph", where another model may have more time
+    /// than its owner.
+    longest: BTreeMap<String, Duration>,
     /// Reading a graph takes a core, and so does compiling.
     cores: Semaphore,
     /// The first instance of each model waits for its first call.
@@ -170,7 +203,9 @@ impl Loader {
         let start = async || {
             let options = self.options.clone();
             let started = in_thread(move || nn::Runtime::start(&options)).await;
-            started.map_err(StartError)?.map_err(|e| StartError(e.to_string()))
+            let native = started.map_err(StartError)?.map_err(|e| StartError(e.to_string()))?;
+            self.catalogue.set_native(native.clone());
+            Ok(native)
         };
         self.native.get_or_try_init(start).await
     }
@@ -221,7 +256,10 @@ impl Loader {
     ) -> Result<Result<Graph, String>, StartError> {
         let runtime = self.native().await?.clone();
         let _core = self.cores.acquire().await;
-        let GraphPlan { options, device_from } = graph_plan;
+        let GraphPlan { mut options, device_from } = graph_plan;
+        if let Some(longest) = self.longest.get(name) {
+            options.timeout = options.timeout.max(*longest);
+        }
         let (full, path) = (name.to_owned(), path.to_owned());
         match in_thread(move || runtime.load(&full, &path, &options)).await {
             Ok(Err(e @ LoadError::Device(_))) if device_from == Source::Operator => {
@@ -289,9 +327,11 @@ impl Loader {
         let about = plan.manifest.description.clone();
         let limits = plan.limits;
         let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
+        let own = graphs.values().cloned().collect();
         let loader = self.clone();
         // Not on the worker: compiling takes seconds, and the worker serves others meanwhile.
-        let compile = move || loader.compile(plan, graphs, flow, reuse);
+        let runtime = self.workers.runtime(worker);
+        let compile = move || loader.compile(plan, graphs, flow, reuse, &runtime);
         let core = self.cores.acquire().await;
         let guest = in_thread(compile).await??;
         drop(core);
@@ -324,6 +364,7 @@ impl Loader {
             input_shape,
             timeout: limits.timeout,
             body: Body::Component(Component::new(pool, options)),
+            graphs: own,
             outcomes: Outcomes::default(),
         })
     }
@@ -335,6 +376,7 @@ impl Loader {
         graphs: BTreeMap<String, Graph>,
         flow: Flow,
         reuse: Reuse,
+        worker: &Handle,
     ) -> Result<Guest, String> {
         let bytes = match &plan.component {
             Some(file) => file.read()?,
@@ -355,9 +397,8 @@ impl Loader {
             fresh: reuse == Reuse::Never,
             snapshot: plan.snapshot,
         };
-        let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| format!("a runtime cannot start: {e}"))?;
-        let guest = runtime.block_on(Guest::load(&self.sandbox, &bytes, options));
+        // What its init begins, such as a run of a graph, may go on after it: on the worker.
+        let guest = worker.block_on(Guest::load(&self.sandbox, &bytes, options));
         guest.map_err(|e| e.to_string())
     }
 }
@@ -375,6 +416,7 @@ fn bare(plan: Plan, graph: Graph, flow: Flow) -> Model {
         },
         input_shape: None,
         timeout: plan.limits.timeout,
+        graphs: vec![graph.clone()],
         body: Body::Graph(BareGraph::new(graph, flow)),
         outcomes: Outcomes::default(),
     }
