@@ -41,6 +41,8 @@ MORE_MEMORY, MORE_FILES, MORE_THREADS = 64 << 20, 16, 16
 WARM_UP, SILENCE, LOST, KILLS = 60, 15, 60, 20
 # What the documents say of a call whose tensor ends native code.
 ENDED = "the native library ended while it ran graph"
+# And of a graph whose calls did that again and again.
+REFUSED = "too often"
 LIMITS = [(f"grpc.max_{way}_message_length", 64 << 20) for way in ("send", "receive")]
 SETTINGS = """
 native_memory = "2 GiB"
@@ -184,7 +186,7 @@ def kinds() -> list[Kind]:
     """All of them."""
     infers, texts = "ModelInfer", "RunText"
     picture, same_picture = pictures()
-    refused = {Code.UNAVAILABLE: ""}
+    refused = {Code.UNAVAILABLE: REFUSED}
     ended = {Code.INTERNAL: ENDED}
     late = {Code.DEADLINE_EXCEEDED: ""}
     big = zeros(1500, 1500)
@@ -505,6 +507,8 @@ def main() -> None:
     arguments.add_argument("--warm-up", type=float, default=WARM_UP, help=f"seconds [{WARM_UP}]")
     arguments.add_argument("--process", default="shared", choices=["own", "shared"])
     given = arguments.parse_args()
+    # So that the server ends, too, when this is told to.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     counts, metrics, wrong = Counts(), free_port(), []
     with tempfile.TemporaryDirectory(prefix="tms-soak-") as at:
         folder = Path(at)
