@@ -454,8 +454,8 @@ async fn a_graph_that_ends_its_process_when_it_loads_fails_alone() {
 
 // Children that are ended from outside.
 
-/// Ends children at random moments under load. Every call has the right answer, or is one of those that
-/// were under way twice when a child ended.
+/// Ends children at random moments under load, each when the end of the one before is over: no call was
+/// under way twice in one that ended, so every call has the right answer.
 async fn ended_from_outside(process: &str) {
     let server = start!(setup(process).graph("slow", "slow"));
     let least = server.natives().len();
@@ -480,19 +480,13 @@ async fn ended_from_outside(process: &str) {
         };
         victim.signal(signals[round % signals.len()]);
         replaced(&server, std::slice::from_ref(victim), least).await;
+        load.more(12).await;
         // It was under way in that child once at most.
         let y = slow.await.unwrap().unwrap_or_else(|status| panic!("round {round}: {status}"));
         assert_eq!(to_floats(&y, "y").len(), 40_000);
     }
     load.more(100).await;
-    let (answers, failures) = load.end().await;
-    let named =
-        |status: &Status| status.code() == Code::Internal && status.message().contains(ENDED);
-    assert!(
-        failures.len() <= 4 && failures.iter().all(named),
-        "{answers} answers, but {} failures: {failures:?}",
-        failures.len()
-    );
+    load.unharmed().await;
     server.no_zombies().await;
 }
 
@@ -522,8 +516,8 @@ async fn children_that_end_again_and_again_are_started_again_and_again() {
     .await;
     let (_, failures) = load.end().await;
     for status in failures {
-        let named = [Code::Internal, Code::Unavailable].contains(&status.code());
-        assert!(named, "{status}");
+        let codes = [Code::Internal, Code::Unavailable, Code::DeadlineExceeded];
+        assert!(codes.contains(&status.code()), "{status}");
     }
     until("the neighbour is served again", async || {
         let inputs = vec![zeros("a", &[1, 3]), zeros("b", &[1, 3])];
