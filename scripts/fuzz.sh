@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets, replays the kept inputs, and looks for new ones for FUZZ_SECONDS a target.
-# A finding fails it and lies in target/fuzz/TARGET/. TARGET is grpc or load, and both unless named.
+# A finding fails it and lies in target/fuzz/TARGET/. TARGET is grpc, load or child, and all unless named.
 #
 #   fuzz.sh [TARGET...]            replays and looks for new ones
 #   fuzz.sh add TARGET FILE NAME   keeps an input, such as a finding's, under a name that says what it is
@@ -47,7 +47,7 @@ fi
 
 seconds=${FUZZ_SECONDS:-60}
 targets=("$@")
-if [ $# = 0 ]; then targets=(grpc load); fi
+if [ $# = 0 ]; then targets=(grpc load child); fi
 command -v c++ >/dev/null || die "a C++ compiler is needed for libFuzzer: apt-get install -y g++"
 
 # It says in JSON where its library lies.

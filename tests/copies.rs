@@ -95,10 +95,13 @@ async fn an_image_is_copied_as_often_as_the_document_says() {
         metrics: "127.0.0.1:0".parse().ok(),
         ..ServeArgs::default()
     });
+    let mut settings = settings.unwrap();
+    // This program is the test's.
+    settings.program = env!("CARGO_BIN_EXE_tms").into();
     let (ready, is_ready) = oneshot::channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { drop(stopped.await) };
-    let served = tms::server::serve(settings.unwrap(), shutdown, |r| drop(ready.send(r)));
+    let served = tms::server::serve(settings, shutdown, |r| drop(ready.send(r)));
     let serving = tokio::spawn(served);
     let ready = is_ready.await.unwrap();
 

@@ -45,6 +45,7 @@ impl Network {
         let runtime = nn::Runtime::start(&nn::Options {
             onnxruntime: self.onnxruntime.clone(),
             threads: Some(cores),
+            process: nn::Process::None,
             ..nn::Options::default()
         })?;
         let file = self.model.join("model.onnx");

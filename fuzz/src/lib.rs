@@ -1,6 +1,7 @@
 //! What libFuzzer runs, input by input; scripts/fuzz.sh builds and starts it.
 //!
 //! - [`grpc`]: requests into the services, against real models
+//! - [`child`]: what a process of native code sends
 //! - [`load`]: folders of models and settings into the loader
 //! - [`world`]: the models and temporary folders of both
 //!
@@ -10,6 +11,7 @@
 // An assertion is how a fuzz target speaks.
 #![allow(clippy::panic, clippy::expect_used)]
 
+pub mod child;
 pub mod grpc;
 pub mod load;
 mod world;
@@ -46,7 +48,7 @@ macro_rules! target {
     };
 }
 
-/// What holds for both targets.
+/// What holds for all targets.
 pub fn prepare() {
     // Otherwise the host would catch some panics, and others would end one task.
     let say = std::panic::take_hook();

@@ -6,7 +6,7 @@ use std::{
     process,
 };
 
-use tms::nn::{BackendChoice, Options};
+use tms::nn::{BackendChoice, Options, Process};
 
 /// A folder of this process alone. It stays behind after a finding, which ends the process.
 pub fn folder(target: &str) -> PathBuf {
@@ -19,7 +19,9 @@ pub fn folder(target: &str) -> PathBuf {
 
 /// Native code that is always there, and that fuzzing does not crowd out.
 pub fn native() -> Options {
-    Options { backend: BackendChoice::Tract, threads: Some(1), ..Options::default() }
+    // In this process: what crashes it is a finding.
+    let process = Process::None;
+    Options { backend: BackendChoice::Tract, threads: Some(1), process, ..Options::default() }
 }
 
 /// Copies files of the repository into the folder of a model.

@@ -8,11 +8,12 @@ mod nn_support;
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use nn_support::{compute, floats, load_with, runtime, to_floats};
-use tms::nn::{BackendChoice, GraphOptions, Options, Runtime};
+use nn_support::{compute, floats, load_with, runtime_in, to_floats};
+use tms::nn::{BackendChoice, GraphOptions, Options, Process, Runtime};
 
 fn refused(library: PathBuf) -> String {
-    let options = Options { onnxruntime: Some(library), ..Options::default() };
+    let process = Process::None;
+    let options = Options { onnxruntime: Some(library), process, ..Options::default() };
     Runtime::start(&options).err().map(|e| e.to_string()).unwrap_or_default()
 }
 
@@ -66,10 +67,10 @@ async fn one_library_for_the_process_and_threads_for_a_graph() {
     assert!(refused(libc.into()).ends_with("is a shared library, but not ONNX Runtime"));
 
     // None of that keeps a good library from being used, by any number of runtimes.
-    let Some(first) = runtime(BackendChoice::OnnxRuntime) else {
+    let Some(first) = runtime_in(BackendChoice::OnnxRuntime, Process::None) else {
         return;
     };
-    let second = runtime(BackendChoice::OnnxRuntime).unwrap();
+    let second = runtime_in(BackendChoice::OnnxRuntime, Process::None).unwrap();
     assert!(
         refused(libc.into()).ends_with("is not the library that this process has loaded already")
     );

@@ -154,11 +154,13 @@ impl Now {
 
     /// What goes on in the processes of native code.
     fn native(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let NativeStats { children, memory, deaths, restarts, reruns, regions } = self.0.native();
+        let NativeStats { children, memory, deaths, restarts, reruns, regions, kept } =
+            self.0.native();
         let gauges = [
             ("tms_native_children", "Processes of native code", children as u64),
             ("tms_native_memory_bytes", "Memory that is theirs alone", memory),
             ("tms_native_shared_bytes", "Memory that they share with the server", regions),
+            ("tms_native_kept_bytes", "Outputs that stay with them", kept),
         ];
         for (name, help, value) in gauges {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

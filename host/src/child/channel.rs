@@ -124,12 +124,26 @@ impl Blocking {
         self.socket.write_all(&frame(message)?)
     }
 
+    /// The next message that was read already.
+    pub fn received<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        self.incoming.next()
+    }
+
     /// Waits for the next message. None where the other end is closed.
     pub fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         loop {
-            if let Some(message) = self.incoming.next()? {
+            if let Some(message) = self.received()? {
                 return Ok(Some(message));
             }
+            if self.read()? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits for bytes and reads them; 0 at the end.
+    pub fn read(&mut self) -> io::Result<usize> {
+        loop {
             let mut chunk = [0; CHUNK];
             let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -144,11 +158,13 @@ impl Blocking {
                     self.descriptors.extend(descriptors);
                 }
             }
-            if received == 0 {
-                return Ok(None);
-            }
             self.incoming.push(&chunk[..received]);
+            return Ok(received);
         }
+    }
+
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// The next descriptor: the message just received speaks of it.

@@ -35,7 +35,8 @@ impl BareGraph {
         deadline: Instant,
     ) -> Result<Output, RunError> {
         let began = Instant::now();
-        let request = ComputeRequest { inputs, outputs: wanted, flow: self.flow, deadline };
+        let request =
+            ComputeRequest { inputs, outputs: wanted, flow: self.flow, deadline, may_stay: false };
         let run = self.graph.compute(request);
         match tokio::time::timeout_at(deadline.into(), run).await {
             Ok(Ok(Computed { tensors, batch_size })) => {

@@ -60,7 +60,10 @@ impl Batching {
 
     /// The rows of a call that may go with others.
     fn rows_of(&self, job: &Job) -> Option<usize> {
-        let tried = job.inputs.iter().all(|(position, _)| *position < self.inputs);
+        // What is elsewhere stays there, and is not joined here.
+        let mut inputs = job.inputs.iter();
+        let tried =
+            inputs.all(|(position, tensor)| *position < self.inputs && tensor.away().is_none());
         rows(job).filter(|_| tried)
     }
 }

@@ -20,6 +20,7 @@ fn job(inputs: &[&[u64]], outputs: &[usize], first: u8) -> Job {
         deadline: Instant::now(),
         inputs: inputs.collect(),
         outputs: outputs.to_vec(),
+        may_stay: false,
         reply,
         cancel: Default::default(),
     }

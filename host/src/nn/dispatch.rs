@@ -154,7 +154,8 @@ impl Dispatch {
 
     /// Runs one job and replies.
     pub async fn serve_alone(&self, runner: &mut dyn Runner, job: Job) -> Result<(), RunAlone> {
-        let run = Run { inputs: &job.inputs, outputs: &job.outputs, cancel: &job.cancel };
+        let Job { inputs, outputs, may_stay, cancel, .. } = &job;
+        let run = Run { inputs, outputs, may_stay: *may_stay, cancel };
         let result = match runner.run(run).await {
             Ok(tensors) => {
                 self.source.answered();
@@ -200,7 +201,8 @@ impl Dispatch {
                 Err(_) => stop(),
             }
         }
-        let run = Run { inputs: &inputs, outputs: &outputs, cancel: &whole };
+        // They are split here.
+        let run = Run { inputs: &inputs, outputs: &outputs, may_stay: false, cancel: &whole };
         let outputs = runner.run(run).await?;
         drop(members);
         Ok(batch::split(&outputs, jobs)?)

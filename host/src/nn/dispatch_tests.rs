@@ -1,4 +1,4 @@
-//! Tests of session threads: what happens when native code panics.
+//! Tests of sessions in this process: what happens when native code panics or is stopped.
 
 use std::{
     sync::Mutex,
@@ -8,7 +8,33 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::{fair::Flow, nn::DType};
+use crate::{
+    fair::Flow,
+    nn::{
+        DType, LoadError,
+        backend::{Session, SessionFactory},
+        batch::Batching,
+        local::{LocalGraph, LocalRunner},
+    },
+};
+
+/// There is one session, made beforehand.
+struct NoMore;
+
+impl SessionFactory for NoMore {
+    fn session(&self, _: Option<usize>) -> Result<Box<dyn Session>, LoadError> {
+        Err(LoadError::Graph("there is one".into()))
+    }
+}
+
+fn serve(name: &str, session: Box<dyn Session>, batching: Batching) -> Arc<Dispatch> {
+    let source = LocalGraph { name: name.to_owned(), factory: Arc::new(NoMore) };
+    let (source, queue) = (Arc::new(source), Queue::new(8, 1, batching));
+    let dispatch = Arc::new(Dispatch { name: name.to_owned(), queue, source, threads: 1 });
+    let runner = LocalRunner::new(name, session).unwrap();
+    dispatch.open(Box::new(runner), &Handle::current());
+    dispatch
+}
 
 /// A backend that panics in each run of a call without inputs.
 struct FragileSession;
@@ -29,25 +55,24 @@ type Reply = oneshot::Sender<Result<Answer, NnError>>;
 
 fn job(inputs: Vec<(usize, Tensor)>, reply: Reply, cancel: Arc<Cancel>) -> Job {
     let deadline = Instant::now() + Duration::from_secs(60);
-    Job { flow: Flow::ALONE, deadline, inputs, outputs: vec![], reply, cancel }
+    Job { flow: Flow::ALONE, deadline, inputs, outputs: vec![], may_stay: false, reply, cancel }
 }
 
-async fn call(queue: &Queue, inputs: Vec<(usize, Tensor)>) -> Result<Answer, NnError> {
+async fn call(dispatch: &Arc<Dispatch>, inputs: Vec<(usize, Tensor)>) -> Result<Answer, NnError> {
     let (reply, answer) = oneshot::channel();
-    queue.push(job(inputs, reply, Arc::default()))?;
+    dispatch.push(job(inputs, reply, Arc::default()))?;
     answer.await.unwrap_or(Err(NnError::Cancelled))
 }
 
 #[tokio::test]
 async fn a_panic_fails_the_graph_for_all_callers() {
-    let queue = Arc::new(Queue::new(8, 1));
-    serve("fragile", Box::new(FragileSession), queue.clone(), Batching::NONE).unwrap();
+    let dispatch = serve("fragile", Box::new(FragileSession), Batching::NONE);
     let good = vec![(0, Tensor::new(DType::U8, [1u64], vec![1].into()).unwrap())];
-    assert!(call(&queue, good.clone()).await.is_ok());
+    assert!(call(&dispatch, good.clone()).await.is_ok());
     let failed = "graph `fragile` failed: its native run broke down";
-    assert_eq!(call(&queue, vec![]).await.unwrap_err().to_string(), failed);
-    assert_eq!(call(&queue, good).await.unwrap_err().to_string(), failed);
-    assert_eq!(queue.stats().waiting, 0);
+    assert_eq!(call(&dispatch, vec![]).await.unwrap_err().to_string(), failed);
+    assert_eq!(call(&dispatch, good).await.unwrap_err().to_string(), failed);
+    assert_eq!(dispatch.queue.stats().waiting, 0);
 }
 
 /// A backend whose runs last until they are stopped; it says how many rows each had, and whether it
@@ -85,14 +110,15 @@ async fn until(condition: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_run_of_several_is_stopped_when_the_last_has_left() {
-    let (session, queue) = (EndlessSession::default(), Arc::new(Queue::new(8, 1)));
+    let session = EndlessSession::default();
     let batching = Batching { rows: 8, bytes: 1000, elements: 1000, inputs: 1, powers: false };
-    serve("endless", Box::new(session.clone()), queue.clone(), batching).unwrap();
+    let dispatch = serve("endless", Box::new(session.clone()), batching);
+    let queue = &dispatch.queue;
     let job = || {
         let (reply, answer) = oneshot::channel();
         let cancel = Arc::<Cancel>::default();
         let inputs = vec![(0, Tensor::new(DType::U8, [1u64], vec![1].into()).unwrap())];
-        queue.push(self::job(inputs, reply, cancel.clone())).unwrap();
+        dispatch.push(self::job(inputs, reply, cancel.clone())).unwrap();
         (cancel, answer)
     };
     let began = |runs: usize| {

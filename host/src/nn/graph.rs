@@ -40,6 +40,8 @@ pub struct ComputeRequest<'a> {
     pub flow: Flow,
     /// Orders the calls of one flow; a call whose deadline has passed does not run.
     pub deadline: Instant,
+    /// Large outputs may stay where they were computed, until they are fetched.
+    pub may_stay: bool,
 }
 
 impl ComputeRequest<'_> {
@@ -47,7 +49,13 @@ impl ComputeRequest<'_> {
     pub fn of(inputs: Vec<(String, Tensor)>) -> Self {
         /// Later than anybody waits.
         const FAR: Duration = Duration::from_secs(24 * 3600);
-        Self { inputs, outputs: &[], flow: Flow::ALONE, deadline: Instant::now() + FAR }
+        Self {
+            inputs,
+            outputs: &[],
+            flow: Flow::ALONE,
+            deadline: Instant::now() + FAR,
+            may_stay: false,
+        }
     }
 }
 
@@ -116,7 +124,7 @@ impl Graph {
     pub async fn compute(&self, request: ComputeRequest<'_>) -> Result<Computed, NnError> {
         let Inner { about, max_elements, dispatch, .. } = &*self.0;
         let (signature, queue) = (&about.signature, &dispatch.queue);
-        let ComputeRequest { inputs, outputs, flow, deadline } = request;
+        let ComputeRequest { inputs, outputs, flow, deadline, may_stay } = request;
         let elements = inputs.iter().fold(0usize, |n, (_, t)| n.saturating_add(t.elements()));
         if elements > *max_elements {
             return Err(NnError::InvalidInput(format!(
@@ -132,7 +140,7 @@ impl Graph {
 
         let (reply, answer) = oneshot::channel();
         let cancel = Arc::<Cancel>::default();
-        let job = Job { flow, deadline, inputs, outputs, reply, cancel: cancel.clone() };
+        let job = Job { flow, deadline, inputs, outputs, may_stay, reply, cancel: cancel.clone() };
         let place = dispatch.push(job)?;
         let mut guard = CallGuard { queue, place, cancel, waiting: true };
         let result = answer.await;

@@ -17,6 +17,8 @@ pub struct Job {
     pub inputs: Vec<(usize, Tensor)>,
     /// Those that are wanted, in the order wanted.
     pub outputs: Vec<usize>,
+    /// Large outputs may stay where they are computed.
+    pub may_stay: bool,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Result<Answer, NnError>>,
     /// Whether the caller has left.

@@ -91,15 +91,18 @@ pub fn make(
 
 impl Runner for LocalRunner {
     fn run<'a>(&'a mut self, run: Run<'a>) -> Going<'a, Result<Vec<Tensor>, RunEnd>> {
-        let (reply, answer) = oneshot::channel();
-        let order = Order {
-            inputs: run.inputs.to_vec(),
-            outputs: run.outputs.to_vec(),
-            cancel: run.cancel.clone(),
-            reply,
-        };
-        let sent = self.orders.send(order);
         Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            for (_, tensor) in run.inputs {
+                tensor.fetch().await?;
+            }
+            let order = Order {
+                inputs: run.inputs.to_vec(),
+                outputs: run.outputs.to_vec(),
+                cancel: run.cancel.clone(),
+                reply,
+            };
+            let sent = self.orders.send(order);
             let ended = || NnError::Runtime("the session ended before it replied".into());
             sent.map_err(|_| ended())?;
             Ok(answer.await.map_err(|_| ended())??)

@@ -2,7 +2,7 @@
 //!
 //! This ring knows nothing of gRPC or WebAssembly.
 //!
-//! - [`dtype`], [`tensor`]: the data.
+//! - [`dtype`], [`tensor`]: the data; [`away`]: data that is in another process.
 //! - [`options`]: what the operator can choose.
 //! - [`runtime`]: loads graphs, where the operator wants their sessions.
 //! - [`library`]: finds the inference libraries, and reads graphs with them.
@@ -17,6 +17,7 @@
 //! - [`thread`]: threads fit for native code; [`error`]: what can go wrong.
 //! - [`backend`]: one file or folder for each inference library.
 
+mod away;
 mod backend;
 mod batch;
 mod cancel;

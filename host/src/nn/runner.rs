@@ -23,6 +23,8 @@ pub struct Run<'a> {
     pub inputs: &'a [(usize, Tensor)],
     /// Positions of those that are wanted, in the order wanted.
     pub outputs: &'a [usize],
+    /// Large outputs may stay where they are computed.
+    pub may_stay: bool,
     /// Whether anybody still wants it.
     pub cancel: &'a Arc<Cancel>,
 }

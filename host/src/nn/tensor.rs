@@ -1,11 +1,12 @@
-//! Tensors: a type, a shape and shared bytes. Cloning, reshaping and taking rows copy no data.
+//! Tensors: a type, a shape and shared bytes. Cloning, reshaping and taking rows copy no data. The bytes
+//! may be in another process until they are fetched.
 
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::DType;
+use super::{DType, NnError, away::Away};
 use crate::text::Shape;
 
 /// An immutable, row-major array of any rank. An empty shape is a scalar.
@@ -15,7 +16,36 @@ pub struct Tensor {
     shape: Arc<[u64]>,
     /// The product of `shape`.
     elements: usize,
-    data: Bytes,
+    data: Data,
+}
+
+/// A tensor's bytes.
+#[derive(Clone, Debug)]
+enum Data {
+    Here(Bytes),
+    /// Of numbers only, as all their bytes are valid.
+    Away(Arc<Away>),
+}
+
+/// In place of bytes that are not here.
+static NOTHING: Bytes = Bytes::new();
+
+impl Data {
+    fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Here(bytes) => bytes,
+            Self::Away(away) => away.here().unwrap_or(&NOTHING),
+        }
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Away(a), Self::Away(b)) if Arc::ptr_eq(a, b) => true,
+            _ => self.bytes() == other.bytes(),
+        }
+    }
 }
 
 /// Why bytes and a shape do not make a tensor. Messages are for whoever sent them.
@@ -84,6 +114,22 @@ impl Tensor {
         Ok(Unchecked::new(dtype, shape, data)?.tensor)
     }
 
+    /// Makes a tensor of numbers whose bytes are elsewhere.
+    pub(super) fn elsewhere(
+        dtype: DType,
+        shape: impl Into<Arc<[u64]>>,
+        away: Away,
+    ) -> Result<Tensor, TensorError> {
+        let shape = shape.into();
+        let (elements, got) = (count(&shape)?, away.length());
+        let wanted = dtype.size().and_then(|size| elements.checked_mul(size));
+        if dtype == DType::Bool || wanted != Some(got) {
+            let (shape, wanted) = (shape.to_vec(), wanted.unwrap_or_default());
+            return Err(TensorError::Length { dtype, shape, wanted, got });
+        }
+        Ok(Tensor { dtype, shape, elements, data: Data::Away(Arc::new(away)) })
+    }
+
     /// Makes a tensor of strings.
     pub fn from_bytes_elements<S: AsRef<[u8]>>(
         shape: impl Into<Arc<[u64]>>,
@@ -110,12 +156,33 @@ impl Tensor {
         &self.shape
     }
 
+    /// The bytes; none, where they are still elsewhere: see [`Self::fetch`].
     pub fn data(&self) -> &Bytes {
-        &self.data
+        self.data.bytes()
+    }
+
+    /// Gets the bytes here, if they are elsewhere. Only what was computed on the way of
+    /// [`super::ComputeRequest::may_stay`] can be.
+    pub async fn fetch(&self) -> Result<(), NnError> {
+        match &self.data {
+            Data::Here(_) => Ok(()),
+            Data::Away(away) => away.fetch().await.map(drop),
+        }
+    }
+
+    /// Where the bytes are, if they are not here.
+    pub(super) fn away(&self) -> Option<&Arc<Away>> {
+        match &self.data {
+            Data::Away(away) if away.here().is_none() => Some(away),
+            _ => None,
+        }
     }
 
     pub fn byte_length(&self) -> usize {
-        self.data.len()
+        match &self.data {
+            Data::Here(bytes) => bytes.len(),
+            Data::Away(away) => away.length(),
+        }
     }
 
     /// The number of elements: the product of the shape.
@@ -125,7 +192,7 @@ impl Tensor {
 
     /// The elements of a tensor of strings; nothing for any other type.
     pub fn bytes_elements(&self) -> impl Iterator<Item = &[u8]> {
-        let data: &[u8] = if self.dtype == DType::Bytes { &self.data } else { &[] };
+        let data: &[u8] = if self.dtype == DType::Bytes { self.data() } else { &[] };
         Strings { data }
     }
 
@@ -169,12 +236,13 @@ impl Unchecked {
                 return Err(TensorError::Length { dtype, shape, wanted, got });
             }
         }
+        let data = Data::Here(data);
         Ok(Self { tensor: Tensor { dtype, shape, elements, data }, bytes: 0, elements: 0 })
     }
 
     /// Checks so many elements more. Whether all are checked.
     pub fn check(&mut self, more: usize) -> Result<bool, TensorError> {
-        let data = &self.tensor.data;
+        let data = self.tensor.data.bytes();
         let until = self.elements.saturating_add(more);
         match self.tensor.dtype {
             // Native code reads these bytes as `bool`, where any other value is undefined behaviour.
@@ -249,7 +317,7 @@ impl Rows {
         if self.tensor.dtype != DType::Bytes {
             return true;
         }
-        let data = &self.tensor.data;
+        let data = self.tensor.data.bytes();
         let mut left = more;
         let mut strings = Strings { data: &data[self.bytes..] };
         while left > 0 && self.elements < self.last {
@@ -277,7 +345,8 @@ impl Rows {
             None if first == last => 0..0,
             None => start..bytes,
         };
-        let data = if tensor.elements == 0 { Bytes::new() } else { tensor.data.slice(range) };
+        let data = if tensor.elements == 0 { Bytes::new() } else { tensor.data().slice(range) };
+        let data = Data::Here(data);
         Tensor { dtype: tensor.dtype, shape, elements: last - first, data }
     }
 }

@@ -4,6 +4,7 @@ use std::{fmt::Display, io, time::Duration};
 
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace, component::ResourceTableError};
 
+use crate::nn::NnError;
 use crate::text::{bounded, bounded_display};
 
 /// Why a component was not loaded. The message is for the operator.
@@ -80,6 +81,10 @@ pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Durati
     }
     if error.is::<OverCpu>() {
         return CallError::Cpu(cpu);
+    }
+    // A tensor was in a process that has ended: the guest has done nothing wrong.
+    if let Some(lost) = error.downcast_ref::<NnError>() {
+        return CallError::Server(one_line(lost));
     }
     // The log has the guest's backtrace (not the host's, which `:?` would add), the caller only the
     // reason.

@@ -279,6 +279,10 @@ impl Instance {
             )));
         }
         let batch = data.batch;
+        for (_, tensor) in &tensors {
+            let fetched = tensor.fetch().await;
+            fetched.map_err(|e| CallError::Server(one_line(e)))?;
+        }
         let json = match output.json {
             Some(json) => Some(checked_json(json, deadline).await?),
             None => None,

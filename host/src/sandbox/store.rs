@@ -218,13 +218,15 @@ impl StoreData {
     }
 
     /// A part of a tensor's bytes, for the guest to have.
-    pub fn read_tensor(
-        &self,
+    pub async fn read_tensor(
+        &mut self,
         tensor: &Resource<HostTensor>,
         offset: u64,
         length: u64,
     ) -> wasmtime::Result<Bytes> {
-        let data = self.table.get(tensor)?.tensor.data();
+        let tensor = self.table.get(tensor)?.tensor.clone();
+        tensor.fetch().await?;
+        let data = tensor.data();
         let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
         let range = range.and_then(|(offset, length)| Some(offset..offset.checked_add(length)?));
         match range.filter(|range| range.end <= data.len()) {
@@ -261,8 +263,13 @@ impl StoreData {
             charges.push(charge);
             tensors.push((name, tensor));
         }
-        let request =
-            ComputeRequest { inputs: tensors, outputs, flow: self.flow, deadline: self.deadline };
+        let request = ComputeRequest {
+            inputs: tensors,
+            outputs,
+            flow: self.flow,
+            deadline: self.deadline,
+            may_stay: true,
+        };
         let result = graph.compute(request).await;
         drop(charges);
         Ok(result.map(|computed| {

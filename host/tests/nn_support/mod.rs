@@ -15,11 +15,18 @@ mod skip;
 #[allow(unused_imports)] // Each test binary uses its own part.
 pub use skip::{skip, skip_here};
 use tms::nn::{
-    BackendChoice, ComputeRequest, DType, Graph, GraphOptions, NnError, Options, Runtime, Tensor,
+    BackendChoice, ComputeRequest, DType, Graph, GraphOptions, NnError, Options, Process, Runtime,
+    Tensor,
 };
 
 pub fn runtime(backend: BackendChoice) -> Option<Runtime> {
-    match Runtime::start(&Options { backend, ..Options::default() }) {
+    runtime_in(backend, Process::Shared)
+}
+
+/// A runtime whose sessions are in children of the built program, or in this process.
+pub fn runtime_in(backend: BackendChoice, process: Process) -> Option<Runtime> {
+    let program = Some(env!("CARGO_BIN_EXE_tms").into());
+    match Runtime::start(&Options { backend, process, program, ..Options::default() }) {
         Ok(runtime) => Some(runtime),
         Err(reason) => {
             skip(&format!("{backend:?}: {reason}"));
@@ -28,11 +35,15 @@ pub fn runtime(backend: BackendChoice) -> Option<Runtime> {
     }
 }
 
-/// The runtimes that are there, by name.
+/// The runtimes that are there, by the names of their libraries: each in children and in this process.
 pub fn runtimes() -> Vec<(&'static str, Runtime)> {
     let tract = cfg!(feature = "tract").then_some(("tract", BackendChoice::Tract));
     let all = [("ONNX Runtime", BackendChoice::OnnxRuntime)].into_iter().chain(tract);
-    let there: Vec<_> = all.filter_map(|(name, backend)| Some((name, runtime(backend)?))).collect();
+    let places = [Process::Shared, Process::None];
+    let all = all.flat_map(|(name, backend)| places.map(|process| (name, backend, process)));
+    let there: Vec<_> = all
+        .filter_map(|(name, backend, process)| Some((name, runtime_in(backend, process)?)))
+        .collect();
     // A loop over none would test nothing.
     assert!(!there.is_empty(), "no backend is there");
     there

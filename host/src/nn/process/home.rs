@@ -52,6 +52,8 @@ pub struct Common {
     pub memory: u64,
     /// Children that are there now, or were just before.
     links: Mutex<Vec<Weak<Link>>>,
+    /// A child has begun before.
+    began: AtomicBool,
     /// What the kernel lacks was said.
     lacks_said: AtomicBool,
     /// Graphs that may be in a child of their own at the same time while it is found out which of them
@@ -97,6 +99,7 @@ impl Homes {
             threads: options.threads(),
             memory: options.native_memory.unwrap_or_else(memory::default_limit),
             links: Mutex::default(),
+            began: AtomicBool::new(false),
             lacks_said: AtomicBool::new(false),
             alone: Arc::new(Semaphore::new(cores.max(4))),
             deaths: Mutex::default(),
@@ -245,6 +248,7 @@ impl Common {
             onnxruntime: self.onnxruntime.clone(),
             backend: self.backend,
             threads: self.threads,
+            again: self.began.swap(true, Ordering::Relaxed),
         };
         let launch = Launch { program: &self.program, work: "native", name };
         let link = Link::start(&self.nursery, launch, &begin).await?;
@@ -298,7 +302,8 @@ impl Common {
             deaths: deaths.iter().map(|(cause, count)| (*cause, *count)).collect(),
             restarts: self.restarts.load(Ordering::Relaxed),
             reruns: self.reruns.load(Ordering::Relaxed),
-            regions: self.regions.get(),
+            regions: self.regions.get() + live.iter().map(|l| l.region_bytes()).sum::<u64>(),
+            kept: live.iter().map(|link| link.kept()).sum(),
         }
     }
 }

@@ -192,6 +192,7 @@ impl Kept {
                     if let Some(dispatch) = self.dispatch() {
                         dispatch.queue.rest(TIDY);
                     }
+                    place.link.rest(TIDY);
                     if place.alone.is_some() && quiet_from.elapsed() > QUIET {
                         return Something::Quiet;
                     }
@@ -205,23 +206,27 @@ impl Kept {
         let Some(dispatch) = self.dispatch() else { return };
         *self.place() = None;
         dispatch.queue.hold();
+        let how = ended.map_or_else(|| "the server ends".to_owned(), |ended| ended.to_string());
         if let Some(ended) = &ended
-            && self.tells(&place)
+            && place.link.tells()
         {
             self.common.died(ended);
+            let pid = place.link.child().pid();
+            tracing::warn!(
+                "process {pid} of native code ended ({how}): its graphs are loaded again"
+            );
         }
         // Each of them notices the end by itself, on its own thread.
         dispatch.queue.idle().await;
         let lost = std::mem::take(&mut *self.lost());
         let Place { link, alone, .. } = place;
         drop(link);
-        let how = ended.map_or_else(|| "the server ends".to_owned(), |ended| ended.to_string());
-        match lost.len() {
-            0 => tracing::warn!(graph = self.name, "its process ended ({how}): it is loaded again"),
-            runs => tracing::warn!(
+        if !lost.is_empty() {
+            let runs = lost.len();
+            tracing::warn!(
                 graph = self.name,
                 "its process ended ({how}) during {runs} of its runs, which are run again, alone"
-            ),
+            );
         }
         self.common.reruns.fetch_add(lost.len() as u64, Ordering::Relaxed);
         let mut wants_alone = !lost.is_empty() || alone.is_some();
@@ -376,11 +381,6 @@ impl Kept {
         from.link.unload(from.graph);
         *self.place() = Some(place);
         dispatch.open(wide, self.common.nursery.handle());
-    }
-
-    /// Whether this graph is the one that tells of the end of its child: the first of those there.
-    fn tells(&self, place: &Place) -> bool {
-        place.link.tells()
     }
 
     /// A run or the loading ended a process that had nothing else to do.

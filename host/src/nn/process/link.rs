@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::{
     net::UnixStream as Watched,
     sync::{mpsc, oneshot},
@@ -27,6 +28,7 @@ use crate::{
         Child, Ended, Launch, Nursery,
         channel::{self, Incoming},
         nursery::Killed,
+        region::OutputRegion,
     },
     nn::{Gain, GraphOptions, LibraryError, LoadError, library::About},
 };
@@ -45,12 +47,20 @@ pub struct Link {
     sessions: AtomicU32,
     /// Runs under way.
     running: AtomicUsize,
+    /// Regions that no fetch uses now, for the next one; and how many were made.
+    spare: Mutex<Vec<Spare>>,
+    regions: AtomicU32,
+    /// Bytes of tensors that stay with it.
+    kept: AtomicU64,
     /// Its end was told.
     told: AtomicBool,
     /// What the kernel lacks to confine it.
     pub lacks: Vec<String>,
     pub began: Instant,
 }
+
+/// A region by its number with the child, and when it was used last.
+type Spare = (u32, OutputRegion, Instant);
 
 /// An order as it travels.
 struct Outgoing {
@@ -115,6 +125,9 @@ impl Link {
             graphs: AtomicU32::new(0),
             sessions: AtomicU32::new(0),
             running: AtomicUsize::new(0),
+            spare: Mutex::default(),
+            regions: AtomicU32::new(0),
+            kept: AtomicU64::new(0),
             told: AtomicBool::new(false),
             lacks: Vec::new(),
             began: Instant::now(),
@@ -193,6 +206,77 @@ impl Link {
             Answer::Measured(measured) => Ok(measured),
             _ => Err(self.nonsense()),
         }
+    }
+
+    /// A copy of a kept tensor of so many bytes.
+    pub async fn fetch(&self, kept: u64, length: usize) -> Result<Bytes, Gone> {
+        let (region, mapped) = self.region(length)?;
+        let order = |number| Order::Fetch { number, kept, region };
+        let bytes = match self.ask(order, None).await? {
+            Answer::Fetched(Some(fetched)) if fetched == length as u64 => mapped.copy(0, length),
+            _ => None,
+        };
+        let bytes = bytes.ok_or_else(|| self.nonsense())?;
+        self.spare().push((region, mapped, Instant::now()));
+        Ok(bytes.into())
+    }
+
+    /// A region of at least so many bytes, and its number with the child.
+    fn region(&self, length: usize) -> Result<(u32, OutputRegion), Gone> {
+        {
+            let mut spare = self.spare();
+            if let Some(at) = spare.iter().position(|(_, region, _)| region.length() >= length) {
+                let (number, region, _) = spare.swap_remove(at);
+                return Ok((number, region));
+            }
+        }
+        let (region, descriptor) = OutputRegion::new(length).map_err(|e| {
+            tracing::warn!("no memory can be shared with a process: {e}");
+            Gone
+        })?;
+        let number = self.regions.fetch_add(1, Ordering::Relaxed);
+        let order = channel::frame(&Order::Region { region: number }).map_err(|_| Gone)?;
+        self.send(order, Some(descriptor));
+        Ok((number, region))
+    }
+
+    /// Gives back regions that nobody has used for so long.
+    pub fn rest(&self, since: Duration) {
+        let mut rested = Vec::new();
+        self.spare().retain(|(number, _, used)| {
+            let keep = used.elapsed() < since;
+            if !keep {
+                rested.push(*number);
+            }
+            keep
+        });
+        rested.into_iter().for_each(|region| self.order(&Order::DropRegion { region }));
+    }
+
+    /// Nobody will ask for a kept tensor any more.
+    pub fn forget(&self, kept: u64) {
+        self.order(&Order::Forget { kept });
+    }
+
+    /// Bytes of tensors that stay with it.
+    pub fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    pub fn count_kept(&self, bytes: usize, more: bool) {
+        match more {
+            true => self.kept.fetch_add(bytes as u64, Ordering::Relaxed),
+            false => self.kept.fetch_sub(bytes as u64, Ordering::Relaxed),
+        };
+    }
+
+    /// Bytes of regions for tensors that are fetched.
+    pub fn region_bytes(&self) -> u64 {
+        self.spare().iter().map(|(_, region, _)| region.length() as u64).sum()
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Spare>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn stop(&self, session: u32, run: u64) {

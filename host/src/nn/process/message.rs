@@ -21,6 +21,8 @@ pub struct Begin {
     pub onnxruntime: Option<PathBuf>,
     pub backend: BackendChoice,
     pub threads: usize,
+    /// There was one like it before: it says less.
+    pub again: bool,
 }
 
 /// What a child is to do. Answers come with the order's number, in any sequence.
@@ -56,6 +58,24 @@ pub enum Order {
     Unload {
         graph: u32,
     },
+    /// A region for kept tensors that are fetched comes along, under a number.
+    Region {
+        region: u32,
+    },
+    /// It is not used any more.
+    DropRegion {
+        region: u32,
+    },
+    /// Copies a kept tensor into a region.
+    Fetch {
+        number: u64,
+        kept: u64,
+        region: u32,
+    },
+    /// Nobody will ask for a kept tensor any more.
+    Forget {
+        kept: u64,
+    },
 }
 
 /// What a child reports.
@@ -75,6 +95,8 @@ pub enum Answer {
     Loaded(Result<About, LoadError>),
     Session(Result<(), LoadError>),
     Measured(Result<Result<Vec<Gain>, String>, LoadError>),
+    /// So many bytes, or none where it is not there or has no room.
+    Fetched(Option<u64>),
 }
 
 /// What a session is told. Regions come along as descriptors.
@@ -85,22 +107,40 @@ pub enum ToSession {
     /// Outputs go into this region from now on; into none, where there is none any more.
     Outputs { here: bool },
     /// Computes the outputs at these positions.
-    Run { run: u64, inputs: Vec<Input>, outputs: Vec<u32> },
+    Run {
+        run: u64,
+        inputs: Vec<Input>,
+        outputs: Vec<u32>,
+        /// Large ones may stay with the child.
+        may_stay: bool,
+    },
     /// Puts the outputs of the last run into the region, which is large enough now.
     Again,
     /// Forgets the outputs of the last run.
     Forget,
 }
 
-/// A tensor in a region.
-#[derive(Serialize, Deserialize)]
+/// A tensor that is not in the message.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Placed {
     pub dtype: DType,
     pub shape: Vec<u64>,
-    pub offset: u64,
     /// Bytes.
     pub length: u64,
+    pub place: Place,
 }
+
+/// Where a tensor's bytes are.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub enum Place {
+    /// In the session's region for inputs or outputs.
+    Region { offset: u64 },
+    /// With the child, under a number.
+    Kept { number: u64 },
+}
+
+/// Outputs of fewer bytes never stay with the child: to fetch one takes a message each way.
+pub const STAYS: usize = 64 << 10;
 
 #[derive(Serialize, Deserialize)]
 pub struct Input {
@@ -134,4 +174,6 @@ pub struct NativeStats {
     pub reruns: u64,
     /// Bytes of memory shared with children.
     pub regions: u64,
+    /// Bytes of outputs that stayed with children.
+    pub kept: u64,
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io,
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -16,7 +16,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::message::{Answer, Begin, FromSession, Input, Order, Placed, Report, ToSession};
+use super::crew::{Crew, Member};
+use super::message::{
+    Answer, Begin, FromSession, Input, Order, Place, Placed, Report, STAYS, ToSession,
+};
 use crate::{
     child::{
         channel::{Blocking, Sender},
@@ -25,7 +28,7 @@ use crate::{
         region::{Lent, Target, lay_out},
     },
     nn::{
-        GraphOptions, LoadError, NnError, Options, Tensor,
+        DType, GraphOptions, LoadError, NnError, Options, Tensor, TensorError,
         backend::{Session, SessionFactory},
         cancel::Cancel,
         library::{Libraries, ReadGraph},
@@ -44,7 +47,7 @@ pub fn serve(socket: OwnedFd) -> io::Result<()> {
     // Before anything else: no other thread, no library yet.
     let lacks = confine(&begin.confinement)?;
     let reports = Arc::new(Mutex::new(orders.sender()?));
-    output::start("info,ort=warn").map_err(io::Error::other)?;
+    output::start(if begin.again { "warn" } else { "info,ort=warn" }).map_err(io::Error::other)?;
     keep_little();
     let options = Options {
         onnxruntime: begin.onnxruntime,
@@ -63,7 +66,9 @@ pub fn serve(socket: OwnedFd) -> io::Result<()> {
     };
     report(&reports, &Report::Began(Ok(lacks)))?;
     let (graphs, runs) = (HashMap::new(), Arc::default());
-    let mut child = Child { libraries, reports, graphs, runs, tidy: Tidy::start()? };
+    let (tidy, crew) = (Tidy::start()?, Crew::new()?);
+    let (kept, regions) = (Arc::default(), HashMap::new());
+    let mut child = Child { libraries, reports, graphs, runs, tidy, crew, kept, regions };
     while let Some(order) = orders.receive()? {
         child.obey(order, &mut orders)?;
     }
@@ -94,6 +99,10 @@ struct Child {
     graphs: HashMap<u32, Arc<Graph>>,
     runs: Arc<Runs>,
     tidy: Arc<Tidy>,
+    crew: Arc<Crew<ServedSession>>,
+    kept: Arc<Kept>,
+    /// For kept tensors that are fetched.
+    regions: HashMap<u32, Arc<Mutex<Target>>>,
 }
 
 /// Gives memory back to the system that nobody uses, when nothing has run for a while.
@@ -195,6 +204,23 @@ impl Child {
                 self.graphs.remove(&graph);
                 Ok(())
             }
+            Order::Region { region } => {
+                let target = Target::map(&orders.descriptor()?)?;
+                self.regions.insert(region, Arc::new(Mutex::new(target)));
+                Ok(())
+            }
+            Order::DropRegion { region } => {
+                self.regions.remove(&region);
+                Ok(())
+            }
+            Order::Fetch { number, kept, region } => {
+                let (tensor, region) = (self.kept.get(kept), self.regions.get(&region).cloned());
+                self.beside(number, move || Answer::Fetched(copied(tensor, region)))
+            }
+            Order::Forget { kept } => {
+                self.kept.forget(kept);
+                Ok(())
+            }
         }
     }
 
@@ -216,7 +242,7 @@ impl Child {
         .map(drop)
     }
 
-    /// Makes a session on a thread of its own, which serves it from then on.
+    /// Makes a session, which the crew serves from then on.
     fn session(
         &self,
         number: u64,
@@ -225,32 +251,64 @@ impl Child {
         threads: Option<usize>,
         socket: OwnedFd,
     ) -> io::Result<()> {
-        let (reports, runs, tidy) = (self.reports.clone(), self.runs.clone(), self.tidy.clone());
-        native_thread("nn-session", move || {
-            let (made, answer) = match graph.session(threads) {
-                Ok(made) => (Some(made), Ok(())),
-                Err(e) => (None, Err(e)),
-            };
-            let answer = Answer::Session(answer);
-            if report(&reports, &Report::Answer { number, answer }).is_err() {
-                return;
-            }
-            let Some(made) = made else { return };
-            let cancel = runs.open(session);
-            let mut served = ServedSession {
-                graph: graph.name.clone(),
-                session: made,
-                inputs: None,
-                outputs: None,
-                last: Vec::new(),
-                current: cancel,
-                tidy,
-            };
-            // An error is the server's end, or this session's.
-            let _ = served.serve(Blocking::new(socket));
-            runs.close(session);
+        let (runs, tidy, crew) = (self.runs.clone(), self.tidy.clone(), self.crew.clone());
+        let kept = self.kept.clone();
+        self.beside(number, move || {
+            let made = graph.session(threads).and_then(|made| {
+                let current = runs.open(session);
+                let served = ServedSession {
+                    graph: graph.name.clone(),
+                    session: made,
+                    channel: Blocking::new(socket),
+                    inputs: None,
+                    outputs: None,
+                    last: Vec::new(),
+                    last_may_stay: false,
+                    current: RunsOf { runs, session, current },
+                    tidy,
+                    kept,
+                };
+                crew.serve(session, served)
+                    .map_err(|e| LoadError::Graph(format!("it cannot be served: {e}")))
+            });
+            Answer::Session(made)
         })
-        .map(drop)
+    }
+}
+
+/// Copies a kept tensor into a region, and gives its length.
+fn copied(tensor: Option<Tensor>, region: Option<Arc<Mutex<Target>>>) -> Option<u64> {
+    let (tensor, region) = (tensor?, region?);
+    let mut region = region.lock().unwrap_or_else(PoisonError::into_inner);
+    region.write(0, tensor.data()).then_some(tensor.byte_length() as u64)
+}
+
+/// Outputs that stayed here, by their numbers.
+#[derive(Default)]
+struct Kept {
+    next: AtomicU64,
+    tensors: Mutex<HashMap<u64, Tensor>>,
+}
+
+impl Kept {
+    fn keep(&self, tensor: Tensor) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.tensors().insert(number, tensor);
+        number
+    }
+
+    fn get(&self, number: u64) -> Option<Tensor> {
+        self.tensors().get(&number).cloned()
+    }
+
+    fn forget(&self, number: u64) {
+        let forgotten = self.tensors().remove(&number);
+        // Freeing it may take a moment.
+        drop(forgotten);
+    }
+
+    fn tensors(&self) -> MutexGuard<'_, HashMap<u64, Tensor>> {
+        self.tensors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -327,55 +385,87 @@ impl Runs {
     }
 }
 
+/// A session's runs, which can be stopped as long as it is there.
+struct RunsOf {
+    runs: Arc<Runs>,
+    session: u32,
+    current: Arc<Mutex<Current>>,
+}
+
+impl Drop for RunsOf {
+    fn drop(&mut self) {
+        self.runs.close(self.session);
+    }
+}
+
 /// A session with what it shares with the server.
 struct ServedSession {
     graph: String,
     session: Box<dyn Session>,
+    channel: Blocking,
     inputs: Option<Arc<Lent>>,
     outputs: Option<Target>,
-    /// Outputs that the region is too small for.
+    /// Outputs that the region is too small for, and whether large ones may stay.
     last: Vec<Tensor>,
-    current: Arc<Mutex<Current>>,
+    last_may_stay: bool,
+    current: RunsOf,
     tidy: Arc<Tidy>,
+    kept: Arc<Kept>,
+}
+
+impl Member for ServedSession {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.channel.socket()
+    }
+
+    fn work(&mut self) -> bool {
+        // An error is the server's end, or this session's.
+        self.obey().unwrap_or(false)
+    }
 }
 
 impl ServedSession {
-    fn serve(&mut self, mut channel: Blocking) -> io::Result<()> {
-        while let Some(message) = channel.receive()? {
+    /// Reads what is there, and does what it says.
+    fn obey(&mut self) -> io::Result<bool> {
+        if self.channel.read()? == 0 {
+            return Ok(false);
+        }
+        while let Some(message) = self.channel.received()? {
             match message {
                 ToSession::Inputs { here } => {
                     self.inputs = match here {
-                        true => Some(Arc::new(Lent::map(&channel.descriptor()?)?)),
+                        true => Some(Arc::new(Lent::map(&self.channel.descriptor()?)?)),
                         false => None,
                     };
                 }
                 ToSession::Outputs { here } => {
                     self.outputs = match here {
-                        true => Some(Target::map(&channel.descriptor()?)?),
+                        true => Some(Target::map(&self.channel.descriptor()?)?),
                         false => None,
                     };
                 }
-                ToSession::Run { run, inputs, outputs } => {
+                ToSession::Run { run, inputs, outputs, may_stay } => {
                     let answer = match self.run(run, &inputs, &outputs) {
-                        Ok(outputs) => self.give(outputs),
+                        Ok(outputs) => self.give(outputs, may_stay),
                         Err(e) => FromSession::Failed(e),
                     };
-                    channel.send(&answer)?;
+                    self.channel.send(&answer)?;
                     self.tidy.ran();
                 }
                 ToSession::Again => {
                     let outputs = std::mem::take(&mut self.last);
-                    channel.send(&self.give(outputs))?;
+                    let answer = self.give(outputs, self.last_may_stay);
+                    self.channel.send(&answer)?;
                 }
                 ToSession::Forget => self.last.clear(),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn run(&mut self, run: u64, inputs: &[Input], outputs: &[u32]) -> Result<Vec<Tensor>, NnError> {
         let cancel = {
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.current.current.lock().unwrap_or_else(PoisonError::into_inner);
             if current.run != run {
                 *current = Current { run, cancel: Arc::default() };
             }
@@ -393,49 +483,63 @@ impl ServedSession {
         }
     }
 
-    /// An input over the bytes in the region.
+    /// An input over the bytes in the region, or one that stayed here.
     fn input(&self, placed: &Placed) -> Result<Tensor, NnError> {
         let lost = || NnError::Runtime("an input is not where it was said to be".into());
-        let (offset, length) = (placed.offset as usize, placed.length as usize);
+        let wrong = |e: TensorError| NnError::Runtime(e.to_string());
+        let length = placed.length as usize;
+        let offset = match placed.place {
+            Place::Region { offset } => offset as usize,
+            Place::Kept { number } => {
+                let kept = self.kept.get(number).ok_or_else(lost)?;
+                return kept.reshape(&placed.shape[..]).map_err(wrong);
+            }
+        };
         let data = match (length, &self.inputs) {
             (0, _) => Bytes::new(),
             (_, Some(region)) => {
-                let view = View { region: region.clone(), offset, length };
                 region.bytes(offset, length).ok_or_else(lost)?;
-                Bytes::from_owner(view)
+                Bytes::from_owner(View { region: region.clone(), offset, length })
             }
             (_, None) => return Err(lost()),
         };
-        Tensor::checked_before(placed.dtype, &placed.shape[..], data)
-            .map_err(|e| NnError::Runtime(e.to_string()))
+        Tensor::checked_before(placed.dtype, &placed.shape[..], data).map_err(wrong)
     }
 
-    /// Puts outputs into the region, or keeps them where it is too small.
-    fn give(&mut self, outputs: Vec<Tensor>) -> FromSession {
-        let laid_out = lay_out(outputs.iter().map(Tensor::byte_length));
-        let Some((offsets, bytes)) = laid_out else {
+    /// Puts outputs into the region, or keeps them: until they are asked for, or until the region is large
+    /// enough.
+    fn give(&mut self, outputs: Vec<Tensor>, may_stay: bool) -> FromSession {
+        let stays = |tensor: &Tensor| {
+            may_stay
+                && tensor.byte_length() >= STAYS
+                && !matches!(tensor.dtype(), DType::Bool | DType::Bytes)
+        };
+        let lengths = outputs.iter().map(|t| if stays(t) { 0 } else { t.byte_length() });
+        let Some((offsets, bytes)) = lay_out(lengths) else {
             return FromSession::Failed(NnError::Runtime("its outputs are too large".into()));
         };
         let room = self.outputs.as_ref().map_or(0, Target::length);
         if bytes > room {
-            self.last = outputs;
+            (self.last, self.last_may_stay) = (outputs, may_stay);
             return FromSession::TooLarge { bytes: bytes as u64 };
         }
         let mut placed = Vec::with_capacity(outputs.len());
-        for (tensor, offset) in outputs.iter().zip(offsets) {
-            let written = match &mut self.outputs {
-                Some(region) => region.write(offset, tensor.data()),
-                None => tensor.byte_length() == 0,
+        for (tensor, offset) in outputs.into_iter().zip(offsets) {
+            let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
+            let length = tensor.byte_length() as u64;
+            let place = if stays(&tensor) {
+                Place::Kept { number: self.kept.keep(tensor) }
+            } else {
+                let written = match &mut self.outputs {
+                    Some(region) => region.write(offset, tensor.data()),
+                    None => length == 0,
+                };
+                if !written {
+                    return FromSession::Failed(NnError::Runtime("an output has no room".into()));
+                }
+                Place::Region { offset: offset as u64 }
             };
-            if !written {
-                return FromSession::Failed(NnError::Runtime("an output has no room".into()));
-            }
-            placed.push(Placed {
-                dtype: tensor.dtype(),
-                shape: tensor.shape().to_vec(),
-                offset: offset as u64,
-                length: tensor.byte_length() as u64,
-            });
+            placed.push(Placed { dtype, shape, length, place });
         }
         FromSession::Outputs(placed)
     }

@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::{
     net::UnixStream as Watched,
     runtime::{Handle, Id},
@@ -20,8 +19,10 @@ use tokio::{
 };
 
 use super::{
+    answer::{self, Expected},
+    kept::Kept,
     link::{Link, receive_some, send_all},
-    message::{FromSession, Input, Placed, ToSession},
+    message::{FromSession, Input, Place, Placed, ToSession},
 };
 use crate::{
     child::{
@@ -150,7 +151,7 @@ impl ChildSession {
         let _running = link.running();
         self.runs += 1;
         let (session, number) = (self.session, self.runs);
-        let parcel = self.parcel(&run)?;
+        let parcel = self.parcel(&run).await?;
         let stop: Stop = {
             let link = link.clone();
             Arc::new(move || link.stop(session, number))
@@ -181,10 +182,27 @@ impl ChildSession {
         }
     }
 
-    /// A run, with its inputs in the region.
-    fn parcel(&mut self, run: &Run<'_>) -> Result<Parcel, RunEnd> {
+    /// The number of a tensor that this child has.
+    fn kept(&self, tensor: &Tensor) -> Option<u64> {
+        tensor.away()?.keeper().downcast_ref::<Kept>()?.number_at(&self.link)
+    }
+
+    /// A run, with its inputs in the region, but for those that the child has.
+    async fn parcel(&mut self, run: &Run<'_>) -> Result<Parcel, RunEnd> {
         let mut parcel = Parcel::default();
-        let laid_out = lay_out(run.inputs.iter().map(|(_, tensor)| tensor.byte_length()));
+        let mut kept = Vec::with_capacity(run.inputs.len());
+        for (_, tensor) in run.inputs {
+            let number = self.kept(tensor);
+            if number.is_none() {
+                tensor.fetch().await?;
+            }
+            kept.push(number);
+        }
+        let lengths = run.inputs.iter().zip(&kept).map(|((_, tensor), kept)| match kept {
+            Some(_) => 0,
+            None => tensor.byte_length(),
+        });
+        let laid_out = lay_out(lengths);
         let (offsets, bytes) = laid_out.ok_or_else(|| failed(&"its inputs are too large"))?;
         if self.inputs.region.as_ref().is_none_or(|region| region.length() < bytes) {
             let (region, descriptor) = InputRegion::new(bytes).map_err(|e| failed(&e))?;
@@ -197,21 +215,25 @@ impl ChildSession {
             self.new_outputs(0, &mut parcel)?;
         }
         let mut inputs = Vec::with_capacity(run.inputs.len());
-        for ((position, tensor), offset) in run.inputs.iter().zip(offsets) {
-            let region = self.inputs.region.as_mut();
-            if !region.is_some_and(|region| region.write(offset, tensor.data())) {
-                return Err(failed(&"an input has no room"));
-            }
-            let tensor = Placed {
-                dtype: tensor.dtype(),
-                shape: tensor.shape().to_vec(),
-                offset: offset as u64,
-                length: tensor.byte_length() as u64,
+        for (((position, tensor), offset), kept) in run.inputs.iter().zip(offsets).zip(kept) {
+            let place = match kept {
+                Some(number) => Place::Kept { number },
+                None => {
+                    let region = self.inputs.region.as_mut();
+                    if !region.is_some_and(|region| region.write(offset, tensor.data())) {
+                        return Err(failed(&"an input has no room"));
+                    }
+                    Place::Region { offset: offset as u64 }
+                }
             };
+            let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
+            let length = tensor.byte_length() as u64;
+            let tensor = Placed { dtype, shape, length, place };
             inputs.push(Input { position: *position as u32, tensor });
         }
         let outputs = run.outputs.iter().map(|at| *at as u32).collect();
-        parcel.add(&ToSession::Run { run: self.runs, inputs, outputs })?;
+        let may_stay = run.may_stay;
+        parcel.add(&ToSession::Run { run: self.runs, inputs, outputs, may_stay })?;
         Ok(parcel)
     }
 
@@ -292,26 +314,18 @@ impl ChildSession {
 
     /// Copies outputs out of the region. None where they are not what was asked for.
     fn read(&self, run: &Run<'_>, placed: Vec<Placed>) -> Option<Vec<Tensor>> {
-        if placed.len() != run.outputs.len() {
-            return None;
-        }
-        let mut tensors = Vec::with_capacity(placed.len());
-        let mut total = 0usize;
-        for (Placed { dtype, shape, offset, length }, at) in placed.into_iter().zip(run.outputs) {
-            if self.options.outputs.get(*at) != Some(&dtype) {
-                return None;
-            }
-            let (offset, length) = (usize::try_from(offset).ok()?, usize::try_from(length).ok()?);
-            // Outputs that lie on each other could be many times the region.
-            total = total.checked_add(length)?;
-            let region = self.outputs.region.as_ref()?;
-            if total > region.length() {
-                return None;
-            }
-            let data = region.copy(offset, length)?;
-            tensors.push(Tensor::new(dtype, shape, Bytes::from(data)).ok()?);
-        }
-        Some(tensors)
+        let SessionOptions { outputs, max_output, .. } = &*self.options;
+        let dtypes: Vec<DType> =
+            run.outputs.iter().filter_map(|at| outputs.get(*at).copied()).collect();
+        let expected = Expected {
+            dtypes: &dtypes,
+            region: self.outputs.region.as_ref(),
+            may_stay: run.may_stay,
+            most: *max_output,
+        };
+        answer::outputs(placed, &expected, |number, length| {
+            Arc::new(Kept::new(self.link.clone(), number, length))
+        })
     }
 
     fn nonsense(&self) -> RunEnd {

@@ -7,6 +7,8 @@ mod generated {
         imports: {
             "tms:model/tensors.[constructor]tensor": async | trappable,
             "tms:model/tensors.[method]tensor.rows": async | trappable,
+            "tms:model/tensors.[method]tensor.read": async | trappable,
+            "wasi:nn/tensor.[method]tensor.data": async | trappable,
             "tms:model/graphs.compute": async | trappable,
             "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
             default: trappable,

@@ -25,10 +25,14 @@ const STEP: usize = 64 << 10;
 /// copy them to a list first: so they are copied once, into the guest.
 pub fn lend_bytes(linker: &mut Linker<StoreData>) -> Result<()> {
     type Read = (Resource<HostTensor>, u64, u64);
-    let read = |store: StoreContextMut<'_, StoreData>, (this, offset, length): Read| {
-        Ok((store.data().read_tensor(&this, offset, length)?,))
-    };
-    linker.instance("tms:model/tensors@0.1.0")?.func_wrap("[method]tensor.read", read)
+    linker.instance("tms:model/tensors@0.1.0")?.func_wrap_async(
+        "[method]tensor.read",
+        |mut store: StoreContextMut<'_, StoreData>, (this, offset, length): Read| {
+            Box::new(
+                async move { Ok((store.data_mut().read_tensor(&this, offset, length).await?,)) },
+            )
+        },
+    )
 }
 
 impl types::Host for StoreData {}
@@ -59,12 +63,17 @@ impl tensors::HostTensor for StoreData {
     }
 
     fn byte_length(&mut self, this: Resource<HostTensor>) -> Result<u64> {
-        Ok(self.table.get(&this)?.tensor.data().len() as u64)
+        Ok(self.table.get(&this)?.tensor.byte_length() as u64)
     }
 
     /// Not called: [`lend_bytes`] is linked in its place.
-    fn read(&mut self, this: Resource<HostTensor>, offset: u64, length: u64) -> Result<Vec<u8>> {
-        Ok(self.read_tensor(&this, offset, length)?.to_vec())
+    async fn read(
+        &mut self,
+        this: Resource<HostTensor>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<u8>> {
+        Ok(self.read_tensor(&this, offset, length).await?.to_vec())
     }
 
     fn share(&mut self, this: Resource<HostTensor>) -> Result<Resource<HostTensor>> {
@@ -89,8 +98,9 @@ impl tensors::HostTensor for StoreData {
         start: u64,
         count: u64,
     ) -> Result<Resource<HostTensor>> {
-        let tensor = &self.table.get(&this)?.tensor;
-        let mut rows = Rows::new(tensor, start, count).map_err(|e| format_err!("{e}"))?;
+        let tensor = self.table.get(&this)?.tensor.clone();
+        tensor.fetch().await?;
+        let mut rows = Rows::new(&tensor, start, count).map_err(|e| format_err!("{e}"))?;
         while !rows.find(STEP) {
             self.pause().await?;
         }

@@ -27,11 +27,15 @@ use super::{
 
 /// Puts a function that lends a tensor's bytes in place of the generated one, as for our own tensors.
 pub fn lend_bytes(linker: &mut Linker<StoreData>) -> Result<()> {
-    let data = |store: StoreContextMut<'_, StoreData>, (this,): (Resource<HostTensor>,)| {
-        let length = store.data().table.get(&this)?.tensor.byte_length();
-        Ok((store.data().read_tensor(&this, 0, length as u64)?,))
-    };
-    linker.instance("wasi:nn/tensor@0.2.0-rc-2024-10-28")?.func_wrap("[method]tensor.data", data)
+    linker.instance("wasi:nn/tensor@0.2.0-rc-2024-10-28")?.func_wrap_async(
+        "[method]tensor.data",
+        |mut store: StoreContextMut<'_, StoreData>, (this,): (Resource<HostTensor>,)| {
+            Box::new(async move {
+                let length = store.data().table.get(&this)?.tensor.byte_length();
+                Ok((store.data_mut().read_tensor(&this, 0, length as u64).await?,))
+            })
+        },
+    )
 }
 
 impl StoreData {
@@ -72,8 +76,9 @@ impl tensor::HostTensor for StoreData {
     }
 
     /// Not called: [`lend_bytes`] is linked in its place.
-    fn data(&mut self, this: Resource<HostTensor>) -> Result<Vec<u8>> {
-        Ok(self.table.get(&this)?.tensor.data().to_vec())
+    async fn data(&mut self, this: Resource<HostTensor>) -> Result<Vec<u8>> {
+        let length = self.table.get(&this)?.tensor.byte_length();
+        Ok(self.read_tensor(&this, 0, length as u64).await?.to_vec())
     }
 
     fn drop(&mut self, this: Resource<HostTensor>) -> Result<()> {
