@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run_server setup build test run_tests fuzz bench gpu-test fmt lint \
+.PHONY: help run run_server setup build test run_tests fuzz bench soak gpu-test fmt lint \
         build_docker run_docker_server remove_container clean
 
 ## folder of models that `make run` serves
@@ -11,6 +11,8 @@ MODELS ?= models
 PORT ?= 50000
 ## name of the container image
 IMAGE ?= tiny_model_server/server:latest
+## how long `make soak` takes, without its beginning and end
+SOAK_MINUTES ?= 60
 export MODELS PORT
 
 # In this order: name what is missing before anything is downloaded, and download before compiling.
@@ -49,10 +51,15 @@ run_tests: test
 fuzz:
 	@$(PREPARE) && scripts/build.sh && exec scripts/fuzz.sh
 
-## measure, for 50 minutes; writes benches/runs/
+## measure, for an hour; writes benches/runs/
 bench: build
-	@scripts/python.sh bench && for part in run sandbox footprint pixels; do \
+	@scripts/python.sh bench && for part in run process sandbox footprint pixels; do \
 	    .venv/bin/python benches/$$part.py || exit 1; done
+
+## mix good calls and bad ones for SOAK_MINUTES, and see that nothing is lost or grows
+soak: build
+	@scripts/python.sh && for process in shared own; do .venv/bin/python benches/soak.py \
+	    --minutes $$(($(SOAK_MINUTES) / 2)) --process $$process || exit 1; done
 
 ## compare the classifier on the first GPU with the CPU
 gpu-test:

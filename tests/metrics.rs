@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use crate::harness::{
     Caller, Server, Setup,
     metrics::{metric, names},
-    oip::{floats, infer, raw},
+    oip::{floats, infer, input, raw},
     pixels, repository, until,
 };
 
@@ -64,6 +64,7 @@ async fn every_metric_moves_as_its_help_says() {
         .file("slow/model.toml", "sessions = 1")
         .graph("slow", "unstoppable")
         .file("unstoppable/model.toml", "backend = 'tract'")
+        .graph("div_int64", "fragile")
         .config("[limits]\ntimeout = '10m'\nlog_lines = 3\nmax_instances = 1\nmax_failures = 2")
         .workers(1)
         .arg("--metrics")
@@ -74,6 +75,7 @@ async fn every_metric_moves_as_its_help_says() {
     calls_and_instances(&page, &caller).await;
     data(&page, &caller).await;
     graphs(&page, &caller).await;
+    natives(&page, &caller).await;
     failures(&page, &caller).await;
     // It moves where nobody reads the log, which has tests of its own.
     assert_eq!(page.value("tms_log_lines_lost_total", ""), 0.0);
@@ -150,6 +152,23 @@ async fn graphs(page: &Page<'_>, caller: &Caller) {
     left.abort();
     page.until("tms_graph_abandoned_calls", unstoppable, 1.0).await;
     page.until("tms_graph_abandoned_calls", unstoppable, 0.0).await;
+}
+
+async fn natives(page: &Page<'_>, caller: &Caller) {
+    page.until("tms_native_children", "", 1.0).await;
+    assert!(page.value("tms_native_memory_bytes", "") > 0.0);
+    assert!(page.value("tms_native_shared_bytes", "") > 0.0);
+    for name in ["tms_native_deaths_total", "tms_native_restarts_total", "tms_native_reruns_total"]
+    {
+        assert_eq!(page.value(name, ""), 0.0, "{name}");
+    }
+    // The lowest integer divided by -1 ends its process, and once more when it is alone.
+    let integer = |name, value: i64| (input(name, "INT64", &[1]), value.to_le_bytes().to_vec());
+    let overflow = vec![integer("a", i64::MIN), integer("b", -1)];
+    infer(caller, raw("fragile", overflow)).await.unwrap_err();
+    page.until("tms_native_deaths_total", r#"cause="signal""#, 2.0).await;
+    page.until("tms_native_reruns_total", "", 1.0).await;
+    until("another process", async || page.value("tms_native_restarts_total", "") >= 1.0).await;
 }
 
 async fn failures(page: &Page<'_>, caller: &Caller) {

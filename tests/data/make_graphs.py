@@ -4,6 +4,7 @@
     venv/bin/python tests/data/make_graphs.py
 """
 
+import math
 import struct
 import tempfile
 from pathlib import Path
@@ -32,6 +33,8 @@ def tensor(name, dtype=T.FLOAT, shape=("rows", "columns")):
 def save(name, nodes, inputs, outputs, defaults=(), opset=17, ir=8, check=True):
     graph = h.make_graph(nodes, name, inputs, outputs, list(defaults))
     opsets = [h.make_opsetid("", opset), h.make_opsetid("ai.onnx.ml", 3)]
+    if any(node.domain == "com.microsoft" for node in nodes):
+        opsets.append(h.make_opsetid("com.microsoft", 1))
     model = h.make_model(graph, opset_imports=opsets, ir_version=ir, producer_name="make_graphs.py")
     if check:
         onnx.checker.check_model(model)
@@ -155,6 +158,79 @@ def main():
     save("rows_of_one_scale",
          [node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]), node("DequantizeLinear", ["q", "scale", "zero"], ["y"])],
          [tensor("x", shape=("n", 64))], [tensor("y", shape=("n", 64))])
+
+    faults()
+
+
+def faults():
+    """Honest graphs that some tensors of a caller make ONNX Runtime 1.31.1 end, never end or grow with."""
+    node = h.make_node
+    ones = lambda name, shape: h.make_tensor(name, T.FLOAT, shape, [1.0] * math.prod(shape))
+    whole = lambda name: h.make_tensor_value_info(name, T.INT64, ())
+
+    # SIGABRT: a batch of no sequences, [4, 0, 3]; rows without values, [3, 0].
+    for op, gates in {"LSTM": 4, "GRU": 3}.items():
+        save(op.lower(), [node(op, ["x", "w", "r"], ["y"], hidden_size=2)],
+             [tensor("x", shape=("time", "batch", 3))], [tensor("y", shape=None)],
+             [ones("w", [1, 2 * gates, 3]), ones("r", [1, 2 * gates, 2])], check=False)
+    save("unique", [node("Unique", ["x"], ["y"], axis=0)],
+         [tensor("x", shape=("n", "m"))], [tensor("y", shape=None)], check=False)
+    # SIGFPE: the lowest integer divided by -1; a frame of length 0; attention in heads of no width.
+    for name in ("int32", "int64"):
+        dtype = getattr(T, name.upper())
+        save(f"div_{name}", [node("Div", ["a", "b"], ["y"])],
+             [tensor("a", dtype, ("n",)), tensor("b", dtype, ("n",))], [tensor("y", dtype, ("n",))])
+    save("stft", [node("STFT", ["x", "step", "", "length"], ["y"])],
+         [tensor("x", shape=(1, "n", 1)), whole("step"), whole("length")], [tensor("y", shape=None)], check=False)
+    save("attention", [node("Attention", ["q", "k", "k"], ["y"])],
+         [tensor("q", shape=("batch", "heads", "n", "width")), tensor("k", shape=("batch", "heads", "m", "width"))],
+         [tensor("y", shape=None)], opset=23, ir=10, check=False)
+    # SIGSEGV: the inverse of [0, 100000].
+    save("inverse", [node("Inverse", ["x"], ["y"], domain="com.microsoft")],
+         [tensor("x", shape=("n", "m"))], [tensor("y", shape=None)], check=False)
+    # SIGFPE when it loads, because what is constant is computed then.
+    save("division_at_load", [node("Div", ["lowest", "minus"], ["q"]), node("Add", ["x", "q"], ["y"])],
+         [tensor("x", T.INT64, ("n",))], [tensor("y", T.INT64, ("n",))],
+         [h.make_tensor("lowest", T.INT64, [1], [-2**63]), h.make_tensor("minus", T.INT64, [1], [-1])])
+
+    # Never ends, and heeds no stop: a kernel of [1, 1, 0, 0]. The same with padding and no channels.
+    save("conv_dynamic_kernel", [node("Conv", ["x", "w"], ["y"])],
+         [tensor("x", shape=(1, 1, "h", "w")), tensor("w", shape=(1, 1, "kh", "kw"))], [tensor("y", shape=None)],
+         check=False)
+    save("conv_no_channels", [node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],
+         [tensor("x", shape=(1, "c", "h", "w")), tensor("w", shape=(1, "c", 3, 3))], [tensor("y", shape=None)],
+         check=False)
+    # Heeds a stop, but grows until then: by as many numbers as the caller says.
+    body = h.make_graph(
+        [node("Identity", ["go"], ["on"]), node("Identity", ["x"], ["same"]), node("Identity", ["x"], ["kept"])],
+        "body", [tensor("i", T.INT64, ()), tensor("go", T.BOOL, ()), tensor("x", shape=(1024,))],
+        [tensor("on", T.BOOL, ()), tensor("same", shape=(1024,)), tensor("kept", shape=(1024,))])
+    save("growing_loop",
+         [node("Loop", ["times", "", "start"], ["last", "all"], body=body),
+          node("ReduceSum", ["all"], ["y"], keepdims=0)],
+         [whole("times"), tensor("start", shape=(1024,))], [tensor("y", shape=())])
+
+    # As large as the caller says, as an answer, and on the way to one number.
+    shape = tensor("shape", T.INT64, ("rank",))
+    save("expand", [node("Expand", ["x", "shape"], ["y"])], [tensor("x", shape=(1,)), shape],
+         [tensor("y", shape=None)], check=False)
+    save("expand_max", [node("Expand", ["x", "shape"], ["wide"]), node("ReduceMax", ["wide"], ["y"], keepdims=0)],
+         [tensor("x", shape=(1,)), shape], [tensor("y", shape=())])
+
+    # The rows of `rows`, plus a / (b - 2000): a row of the lowest integer and 1999 ends the process,
+    # and what a probe of the rows is likely to try does not.
+    fill, one = (h.make_tensor(name, T.FLOAT, [1], [value]) for name, value in (("fill", 1 / 512), ("one", 1.0)))
+    steps = [node("ConstantOfShape", ["wide"], ["ones"], value=one), node("MatMul", ["x", "ones"], ["t0"]),
+             node("ConstantOfShape", ["square"], ["matrix"], value=fill)]
+    steps += [node("MatMul", [f"t{i}", "matrix"], [f"t{i + 1}"]) for i in range(64)]
+    steps += [node("ReduceMean", ["t64"], ["mean"], axes=[1], keepdims=1),
+              node("Sub", ["b", "away"], ["divisor"]), node("Div", ["a", "divisor"], ["q"]),
+              node("Cast", ["q"], ["number"], to=T.FLOAT), node("Add", ["mean", "number"], ["y"])]
+    save("fragile_rows", steps,
+         [tensor("x", shape=("n", 1)), tensor("a", T.INT64, ("n", 1)), tensor("b", T.INT64, ("n", 1))],
+         [tensor("y", shape=("n", 1))],
+         [h.make_tensor("wide", T.INT64, [2], [1, 512]), h.make_tensor("square", T.INT64, [2], [512, 512]),
+          h.make_tensor("away", T.INT64, [1], [2000])])
 
 
 if __name__ == "__main__":

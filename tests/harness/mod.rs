@@ -5,6 +5,7 @@
 //! - [`client`]: gRPC clients and the messages they send
 //! - [`oip`]: the messages of the Open Inference Protocol
 //! - [`metrics`]: a server's metrics
+//! - [`processes`]: a server's processes, as the system shows them
 //! - [`raw`]: gRPC without a client library, for what a client would not send
 //! - [`guests`]: builds the guests once
 //! - [`skip`]: says aloud what is not tested
@@ -13,6 +14,7 @@ pub mod client;
 pub mod guests;
 pub mod metrics;
 pub mod oip;
+pub mod processes;
 pub mod raw;
 pub mod server;
 pub mod setup;

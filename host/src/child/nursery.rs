@@ -31,13 +31,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::output;
 
 /// Variables that a child gets. The others are the server's: there may be passwords among them.
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 9] = [
     "LANG",
     "LC_ALL",
     "LC_CTYPE",
     "LD_LIBRARY_PATH",
     "TMS_LOG",
-    "TMS_ONNXRUNTIME",
     "TZ",
     "RUST_BACKTRACE",
     "GLIBC_TUNABLES",

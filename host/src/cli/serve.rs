@@ -1,6 +1,7 @@
 //! `tms serve`: serves a folder of models until a signal ends it.
 
 use crate::{
+    child::confine,
     config::{ServeArgs, Settings},
     logging,
     server::{self, Ready},
@@ -10,6 +11,10 @@ pub fn serve(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
     // ONNX Runtime is talkative about its optimiser.
     logging::start("info,ort=warn")?;
     raise_open_files();
+    // Its children are the same user's, and could otherwise look into it.
+    if let Err(e) = confine::not_dumpable() {
+        tracing::warn!("the server's memory is not closed to its own user: {e}");
+    }
     let settings = Settings::resolve(args)?;
     // Accepts connections and waits for signals; the workers have runtimes of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::backend::onnxruntime::Candidate;
 use crate::{
     child::Nursery,
     config::{Process, limits::Limits},
@@ -15,6 +16,8 @@ use crate::{
 pub struct Options {
     /// ONNX Runtime's library, or a folder that holds it. Without it the library is searched for.
     pub onnxruntime: Option<PathBuf>,
+    /// The libraries of ONNX Runtime to try, best first; None: they are looked for.
+    pub candidates: Option<Vec<Candidate>>,
     /// The library that serves graphs which do not ask for one. `Tract` keeps ONNX Runtime unloaded.
     pub backend: BackendChoice,
     /// Memory that a run does not use any more is for the system, not kept for the next one.

@@ -31,7 +31,7 @@ struct Inner {
     /// Loaded into this process when the first graph wants that.
     here: OnceLock<Result<Arc<Libraries>, LibraryError>>,
     /// Children, where there are any.
-    homes: OnceLock<Homes>,
+    homes: OnceLock<Result<Homes, LibraryError>>,
     /// A child that was started to see whether the libraries are there, until all graphs are loaded.
     first: Mutex<Option<Arc<Link>>>,
 }
@@ -53,7 +53,7 @@ impl Runtime {
             Process::None => drop(runtime.here()?),
             Process::Own | Process::Shared => {
                 let there = runtime.clone();
-                let started = runtime.wait(async move { there.homes().try_libraries().await });
+                let started = runtime.wait(async move { there.homes()?.try_libraries().await });
                 let link =
                     started.unwrap_or_else(|| Err(LibraryError("the server ends".into())))?;
                 *runtime.0.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
@@ -69,7 +69,8 @@ impl Runtime {
 
     /// What goes on in children.
     pub fn native(&self) -> NativeStats {
-        self.0.homes.get().map(Homes::stats).unwrap_or_default()
+        let homes = self.0.homes.get().and_then(|homes| homes.as_ref().ok());
+        homes.map(Homes::stats).unwrap_or_default()
     }
 
     /// Reads a graph and starts its sessions. Blocks; `name` is for logs and messages.
@@ -115,7 +116,8 @@ impl Runtime {
         }
         let (runtime, path, options) = (self.clone(), path.to_owned(), options.clone());
         let measured = self.wait(async move {
-            let home = runtime.homes().home("", &path, &options);
+            let homes = runtime.homes().map_err(|e| LoadError::Graph(e.to_string()))?;
+            let home = homes.home("", &path, &options);
             home.measure(path, &options, rows).await
         });
         measured.unwrap_or_else(|| Err(ends()))
@@ -147,7 +149,7 @@ impl Runtime {
         let (runtime, name, path) = (self.clone(), name.to_owned(), path.to_owned());
         let options = options.clone();
         let loaded = self.wait(async move {
-            let homes = runtime.homes();
+            let homes = runtime.homes().map_err(|e| LoadError::Graph(e.to_string()))?;
             let home = homes.home(&name, &path, &options);
             let loaded = Kept::load(home, homes.common.clone(), &name, path, options.clone()).await;
             let First { kept, about, wide } = loaded?;
@@ -168,8 +170,9 @@ impl Runtime {
         self.0.here.get_or_init(start).clone()
     }
 
-    fn homes(&self) -> &Homes {
-        self.0.homes.get_or_init(|| Homes::new(&self.0.options, self.0.nursery.clone()))
+    fn homes(&self) -> Result<&Homes, LibraryError> {
+        let make = || Homes::new(&self.0.options, self.0.nursery.clone());
+        self.0.homes.get_or_init(make).as_ref().map_err(Clone::clone)
     }
 
     fn handle(&self) -> &Handle {

@@ -75,7 +75,7 @@ pub async fn load(
     workers: Arc<Workers>,
 ) -> Result<(), StartError> {
     let graphs = plans.iter().flat_map(|plan| plan.folder.graphs.values());
-    let folders = graphs.flat_map(|path| nn::folders_of(path)).collect();
+    let folders = graphs.flat_map(|path| nn::places_of(path)).collect();
     let refusing = Some(catalogue.refusing.clone());
     let native = nn::Options { folders, refusing, ..native };
     let loader = Arc::new(Loader {

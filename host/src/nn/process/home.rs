@@ -23,7 +23,7 @@ use crate::{
     child::{Confinement, Ended, Launch, Nursery, confine, nursery::Killed},
     nn::{
         BackendChoice, Device, Gain, GraphOptions, LibraryError, LoadError, Options, Process,
-        backend,
+        backend::onnxruntime::{Candidate, candidates},
     },
 };
 
@@ -45,7 +45,7 @@ pub struct Homes {
 pub struct Common {
     pub nursery: Arc<Nursery>,
     program: PathBuf,
-    onnxruntime: Option<PathBuf>,
+    candidates: Vec<Candidate>,
     backend: BackendChoice,
     threads: usize,
     /// Bytes of memory, of all children together.
@@ -89,12 +89,17 @@ struct Current {
 }
 
 impl Homes {
-    pub fn new(options: &Options, nursery: Arc<Nursery>) -> Self {
+    /// Fails where the operator names a library that is none.
+    pub fn new(options: &Options, nursery: Arc<Nursery>) -> Result<Self, LibraryError> {
+        let candidates = match options.backend {
+            BackendChoice::Tract => Vec::new(),
+            _ => candidates(options.onnxruntime.as_deref())?,
+        };
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let common = Arc::new(Common {
             nursery,
             program: options.program.clone().unwrap_or_else(|| "/proc/self/exe".into()),
-            onnxruntime: options.onnxruntime.clone(),
+            candidates,
             backend: options.backend,
             threads: options.threads(),
             memory: options.native_memory.unwrap_or_else(memory::default_limit),
@@ -112,7 +117,7 @@ impl Homes {
         common.nursery.spawn(watch(watched));
         let shared = Arc::new(Home::new(&common, "native code".into(), None));
         shared.may_read(options.folders.iter().cloned());
-        Self { common, process: options.process, shared, others: Mutex::default() }
+        Ok(Self { common, process: options.process, shared, others: Mutex::default() })
     }
 
     /// Starts the child that most graphs share, to see whether the libraries are there.
@@ -141,7 +146,7 @@ impl Homes {
                 self.other(&format!(" {index}"), format!("native code on {device}"), Some(device))
             }
         };
-        home.may_read(folders_of(path));
+        home.may_read(places_of(path));
         home
     }
 
@@ -163,16 +168,17 @@ impl Homes {
     }
 }
 
-/// The folders that a graph's files lie in, behind all links.
-pub fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
+/// What a process reads to load a graph: the folder that it lies in, and its files where they are links to
+/// elsewhere. Not the folders there.
+pub fn places_of(path: &Path) -> BTreeSet<PathBuf> {
+    let mut places = BTreeSet::new();
+    if let Some(folder) = path.parent() {
+        places.insert(folder.to_owned());
+    }
     let mut files = vec![path.to_owned()];
     files.extend(crate::nn::files::external(path).unwrap_or_default());
-    let folder = |path: PathBuf| {
-        let plain = std::path::absolute(&path).ok();
-        let real = path.canonicalize().ok();
-        [plain, real].into_iter().flatten().filter_map(|path| path.parent().map(Path::to_owned))
-    };
-    files.into_iter().flat_map(folder).collect()
+    places.extend(files.iter().filter_map(|file| file.canonicalize().ok()));
+    places
 }
 
 impl Home {
@@ -185,7 +191,7 @@ impl Home {
     pub fn alone(&self, graph: &str, path: &Path) -> Arc<Home> {
         let name = format!("native code of {graph}, alone");
         let home = Self::new(&self.common, name, self.device);
-        home.may_read(folders_of(path));
+        home.may_read(places_of(path));
         Arc::new(home)
     }
 
@@ -233,7 +239,12 @@ impl Common {
         read: &BTreeSet<PathBuf>,
     ) -> Result<Link, NoLink> {
         let mut readable: Vec<PathBuf> = confine::system_files();
-        readable.extend(backend::onnxruntime::places(self.onnxruntime.as_deref()));
+        readable.extend(self.candidates.iter().flat_map(Candidate::files));
+        if device.is_some() {
+            // The provider's own libraries: where they are, the driver's packages decide.
+            let paths = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+            readable.extend(std::env::split_paths(&paths));
+        }
         readable.extend(read.iter().cloned());
         let begin = Begin {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -245,7 +256,7 @@ impl Common {
                 read: readable,
                 devices: device.map(devices).unwrap_or_default(),
             },
-            onnxruntime: self.onnxruntime.clone(),
+            candidates: self.candidates.clone(),
             backend: self.backend,
             threads: self.threads,
             again: self.began.swap(true, Ordering::Relaxed),

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     child::Confinement,
     nn::{
-        BackendChoice, DType, Gain, GraphOptions, LibraryError, LoadError, NnError, library::About,
+        BackendChoice, DType, Gain, GraphOptions, LibraryError, LoadError, NnError,
+        backend::onnxruntime::Candidate, library::About,
     },
 };
 
@@ -18,7 +19,8 @@ pub struct Begin {
     /// Of the server: a child of another version would not understand it.
     pub version: String,
     pub confinement: Confinement,
-    pub onnxruntime: Option<PathBuf>,
+    /// The libraries of ONNX Runtime to try, best first: a child may not look for them.
+    pub candidates: Vec<Candidate>,
     pub backend: BackendChoice,
     pub threads: usize,
     /// There was one like it before: it says less.

@@ -21,7 +21,7 @@ mod message;
 mod serve;
 mod session;
 
-pub use home::{Homes, folders_of};
+pub use home::{Homes, places_of};
 pub use keeper::{First, Kept};
 pub use link::Link;
 pub use message::NativeStats;

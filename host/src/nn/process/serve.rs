@@ -50,7 +50,7 @@ pub fn serve(socket: OwnedFd) -> io::Result<()> {
     output::start(if begin.again { "warn" } else { "info,ort=warn" }).map_err(io::Error::other)?;
     keep_little();
     let options = Options {
-        onnxruntime: begin.onnxruntime,
+        candidates: Some(begin.candidates),
         backend: begin.backend,
         threads: Some(begin.threads),
         lean: true,

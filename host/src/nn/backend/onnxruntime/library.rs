@@ -7,19 +7,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::nn::LibraryError;
 
 /// A file that may be the library.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Candidate {
     pub path: PathBuf,
     /// The setting that names it. Such a library must work; one that was found need not.
-    pub asked_by: Option<&'static str>,
+    pub asked_by: Option<String>,
 }
 
 impl Candidate {
     /// The path and where it comes from, for messages.
     pub fn describe(&self) -> String {
-        match self.asked_by {
+        match &self.asked_by {
             Some(setting) => format!("`{}` (from {setting})", self.path.display()),
             None => format!("`{}`", self.path.display()),
         }
@@ -52,19 +55,22 @@ pub fn candidates(option: Option<&Path>) -> Result<Vec<Candidate>, LibraryError>
     Ok(paths.map(|path| Candidate { path, asked_by: None }).collect())
 }
 
-/// Where the library may be, with the files beside it: what a process must be able to read.
-pub fn places(option: Option<&Path>) -> Vec<PathBuf> {
-    let mut places = folders();
-    for candidate in candidates(option).unwrap_or_default() {
-        let real = candidate.path.canonicalize().ok();
-        let folder = real.as_deref().and_then(Path::parent).map(Path::to_owned);
-        places.extend(folder);
+impl Candidate {
+    /// The files that it is loaded from: itself, and those of its providers, which lie beside it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Ok(real) = self.path.canonicalize() else { return Vec::new() };
+        let beside = real.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+        let entries = beside.into_iter().flatten().flatten().map(|entry| entry.path());
+        let provider = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("libonnxruntime_providers_")
+        };
+        entries.filter(provider).chain([self.path.clone(), real.clone()]).collect()
     }
-    places
 }
 
 /// The library that the operator names: a file, or the newest in a folder.
-fn named(path: &Path, asked_by: &'static str) -> Result<Candidate, LibraryError> {
+fn named(path: &Path, asked_by: &str) -> Result<Candidate, LibraryError> {
     let refuse = |reason: &str| {
         Err(LibraryError(format!(
             "ONNX Runtime cannot be used: `{}` (from {asked_by}) {reason}",
@@ -90,9 +96,10 @@ fn named(path: &Path, asked_by: &'static str) -> Result<Candidate, LibraryError>
             refuse("is not a shared library")
         }
         // Absolute, because the loader takes a relative path from the binary's folder.
-        Ok(()) => {
-            Ok(Candidate { path: path.canonicalize().unwrap_or(path), asked_by: Some(asked_by) })
-        }
+        Ok(()) => Ok(Candidate {
+            path: path.canonicalize().unwrap_or(path),
+            asked_by: Some(asked_by.to_owned()),
+        }),
     }
 }
 

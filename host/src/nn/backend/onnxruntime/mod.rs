@@ -53,7 +53,10 @@ pub struct OnnxRuntime {
 impl OnnxRuntime {
     /// Loads the library. `Ok(Err(reason))` where there is none and none was asked for.
     pub fn start(options: &Options) -> Result<Result<OnnxRuntime, String>, LibraryError> {
-        let candidates = library::candidates(options.onnxruntime.as_deref())?;
+        let candidates = match &options.candidates {
+            Some(candidates) => candidates.clone(),
+            None => candidates(options.onnxruntime.as_deref())?,
+        };
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = &*loaded {
             return match candidates
