@@ -171,14 +171,13 @@ impl Homes {
 /// What a process reads to load a graph: the folder that it lies in, and its files where they are links to
 /// elsewhere. Not the folders there.
 pub fn places_of(path: &Path) -> BTreeSet<PathBuf> {
-    let mut places = BTreeSet::new();
-    if let Some(folder) = path.parent() {
-        places.insert(folder.to_owned());
-    }
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
     let mut files = vec![path.to_owned()];
     files.extend(crate::nn::files::external(path).unwrap_or_default());
-    places.extend(files.iter().filter_map(|file| file.canonicalize().ok()));
-    places
+    let real = files.iter().filter_map(|file| file.canonicalize().ok());
+    let inside = |file: &PathBuf| folder.as_ref().is_some_and(|folder| file.starts_with(folder));
+    let elsewhere: Vec<PathBuf> = real.filter(|file| !inside(file)).collect();
+    folder.into_iter().chain(elsewhere).collect()
 }
 
 impl Home {
