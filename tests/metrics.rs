@@ -158,6 +158,8 @@ async fn natives(page: &Page<'_>, caller: &Caller) {
     page.until("tms_native_children", "", 1.0).await;
     assert!(page.value("tms_native_memory_bytes", "") > 0.0);
     assert!(page.value("tms_native_shared_bytes", "") > 0.0);
+    // Nothing is kept when no component runs.
+    assert_eq!(page.value("tms_native_kept_bytes", ""), 0.0);
     for name in ["tms_native_deaths_total", "tms_native_restarts_total", "tms_native_reruns_total"]
     {
         assert_eq!(page.value(name, ""), 0.0, "{name}");
