@@ -1,10 +1,11 @@
 //! The command line: one verb a file.
 //!
-//! - [`serve`], [`build`], [`check`], [`call`]
+//! - [`serve`], [`build`], [`check`], [`call`]; [`child`] is for the server itself
 
 pub mod build;
 pub mod call;
 pub mod check;
+pub mod child;
 pub mod serve;
 
 use std::{env, error::Error, io::Write};
@@ -38,6 +39,12 @@ enum Command {
     Check(CheckArgs),
     /// Call a model of a running server and print its answer
     Call(CallArgs),
+    /// Do a part of the server's work, in a process that it starts
+    #[command(hide = true)]
+    Child {
+        #[command(subcommand)]
+        work: child::Work,
+    },
 }
 
 /// What `tms serve --help` ends with.
@@ -66,6 +73,7 @@ impl Cli {
                 let answer = runtime.block_on(call::call(args))?;
                 Ok(writeln!(std::io::stdout(), "{answer}")?)
             }
+            Command::Child { work } => child::run(work),
         }
     }
 }

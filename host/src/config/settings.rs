@@ -89,6 +89,9 @@ macro_rules! settings {
         #[derive(Clone, Debug)]
         pub struct Settings {
             $($(#[doc = $doc])+ pub $key: inside!($written $(, $inside)?),)*
+            /// This program, for processes of its own. Others that run the server in themselves, such as
+            /// tests, name the binary.
+            pub program: PathBuf,
             /// Limits of all models.
             pub limits: LimitSettings,
             /// What the operator says of single models, by name.
@@ -104,7 +107,8 @@ macro_rules! settings {
                         None => default!($written, $shown $(, $default)?),
                     };
                 )*
-                Ok(Self { $($key,)* limits: file.limits, model: file.model })
+                let program = "/proc/self/exe".into();
+                Ok(Self { $($key,)* program, limits: file.limits, model: file.model })
             }
         }
 
