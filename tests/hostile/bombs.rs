@@ -17,18 +17,6 @@ pub fn nested_loops(depth: usize, variables: usize) -> Vec<u8> {
     with(&(body + "local.get 0)"))
 }
 
-/// One branch to very many places, again and again.
-pub fn branch_tables(tables: usize, targets: usize) -> Vec<u8> {
-    let mut body = function(2, "i32");
-    for _ in 0..tables {
-        let depths: Vec<_> = (0..targets).map(|at| (at % 50).to_string()).collect();
-        body += &"block ".repeat(50);
-        let _ = write!(body, "local.get 0 br_table {} 0 ", depths.join(" "));
-        body += &"end local.get 1 i32.const 3 i32.mul local.set 1 ".repeat(50);
-    }
-    with(&(body + "local.get 1)"))
-}
-
 /// Blocks in each other, each of which gives and takes many values.
 pub fn many_results(depth: usize, values: usize) -> Vec<u8> {
     let types = "i32 ".repeat(values);

@@ -157,6 +157,12 @@ impl Place {
         self.threads
     }
 
+    /// Whether other components compile, or wait.
+    pub fn has_others(&self) -> bool {
+        let state = self.places.state();
+        state.taken.first + state.taken.again > 1 || !state.waiting.is_empty()
+    }
+
     /// Whether it has been kept for long enough, and somebody waits for it. Says yes once for each who
     /// waits: then it is to be given up.
     pub fn is_wanted(&self) -> bool {

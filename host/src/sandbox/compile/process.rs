@@ -64,11 +64,23 @@ const WAITING: u32 = 10;
 const LOOK: Duration = Duration::from_millis(10);
 const LATER: Duration = Duration::from_millis(50);
 
-/// How slow a child is made ("nice"), by the CPU time that it has had. A component of a usual size is
-/// nearly through by then; one that takes for ever soon keeps little from others. A tenth of a core's
-/// time stays, so that a large one that is honest comes to its end on a machine that is busy.
-const SLOWER: [(Duration, i32); 2] =
-    [(Duration::from_millis(50), 5), (Duration::from_millis(250), 10)];
+/// A child that has had so much CPU time is slowed down.
+struct Slower {
+    after: Duration,
+    /// By so much ("nice").
+    nice: i32,
+    /// Only while other components compile or wait.
+    beside_others: bool,
+}
+
+/// A component of a usual size is nearly through before it is slowed down; one that takes for ever soon
+/// keeps little from others, and little from the calls that are served. No slower than this: a large one
+/// that is honest is to come to its end on a machine that is busy.
+const SLOWER: [Slower; 3] = [
+    Slower { after: Duration::from_millis(50), nice: 5, beside_others: true },
+    Slower { after: Duration::from_secs(1), nice: 5, beside_others: false },
+    Slower { after: Duration::from_secs(5), nice: 10, beside_others: true },
+];
 
 /// The longest answer of a child: a reason in words.
 const LONGEST_ANSWER: usize = 1 << 20;
@@ -257,9 +269,13 @@ impl Watch<'_> {
             if cpu > self.bounds.time || began.elapsed() > self.bounds.wall() {
                 self.child.kill(Killed::Overrun);
             }
-            let slower = SLOWER.iter().rev().find(|(after, _)| cpu > *after);
-            if let Some((_, slower)) = slower.filter(|(_, slower)| *slower > nice) {
-                nice = *slower;
+            let beside_others = self.place.has_others();
+            let due = SLOWER
+                .iter()
+                .filter(|slower| cpu > slower.after && (beside_others || !slower.beside_others));
+            let due = due.map(|slower| slower.nice).max().unwrap_or_default();
+            if due > nice {
+                nice = due;
                 slow_down(self.child.pid(), nice);
             }
         }
