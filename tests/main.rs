@@ -31,6 +31,7 @@ mod graph_limits; // a graph's queue and deadlines
 mod hostile; // attacks, one a file, each beside a neighbour who must not notice
 mod instances; // how long an instance lives; snapshots
 mod limits; // each limit, exceeded
+mod native_hostile; // a library that attacks as soon as it is loaded
 mod sessions; // how many runs of a graph go on at once
 mod shared_graph; // a graph that several models use
 mod stop; // signals, StopServer, the drain

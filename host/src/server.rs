@@ -125,12 +125,10 @@ pub async fn serve(
         // The drain ends `serving` below.
         std::future::pending::<()>().await
     };
-    let native = nn::Options {
-        onnxruntime: settings.onnxruntime.clone(),
-        threads: Some(settings.threads),
-        ..nn::Options::default()
-    };
+    // All children are its.
     let nursery = Arc::new(Nursery::start().map_err(ServeError::Nursery)?);
+    let native =
+        nn::Options { nursery: Some(nursery.clone()), ..repository::load::native(&settings) };
     let compiling = Compiling::Child(Children { nursery, program: settings.program.clone() });
     let (healthy, health_tells) = oneshot::channel();
     // Models that are ready are served while others load.

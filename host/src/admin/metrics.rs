@@ -15,7 +15,7 @@ use prometheus_client::{
 use crate::{
     logging,
     models::{Body, Model, outcome::Outcome},
-    nn::QueueStats,
+    nn::{NativeStats, QueueStats},
     repository::Catalogue,
     sandbox::{Guest, Usage},
     schedule::Pool,
@@ -130,6 +130,7 @@ impl Collector for Now {
             family(&mut encoder, (name, help, kind), "graph", values)?;
         }
         self.batches(&mut encoder)?;
+        self.native(&mut encoder)?;
         let (name, help) = ("tms_log_lines_lost", "Lines of the log that nobody read in time");
         let log = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(logging::lines_lost()).encode(log)
@@ -149,6 +150,31 @@ impl Now {
             }
         }
         Ok(())
+    }
+
+    /// What goes on in the processes of native code.
+    fn native(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let NativeStats { children, memory, deaths, restarts, reruns, regions } = self.0.native();
+        let gauges = [
+            ("tms_native_children", "Processes of native code", children as u64),
+            ("tms_native_memory_bytes", "Memory that is theirs alone", memory),
+            ("tms_native_shared_bytes", "Memory that they share with the server", regions),
+        ];
+        for (name, help, value) in gauges {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value as i64).encode(metric)?;
+        }
+        let counters = [
+            ("tms_native_restarts", "Processes started in place of one that ended", restarts),
+            ("tms_native_reruns", "Runs that were run again, as their process ended", reruns),
+        ];
+        for (name, help, value) in counters {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(metric)?;
+        }
+        let (name, help) = ("tms_native_deaths", "Processes that ended though they were needed");
+        let kind = MetricType::Counter;
+        family(encoder, (name, help, kind), "cause", deaths.into_iter())
     }
 
     /// How many calls there were in each run.

@@ -31,12 +31,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::output;
 
 /// Variables that a child gets. The others are the server's: there may be passwords among them.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "LANG",
     "LC_ALL",
     "LC_CTYPE",
     "LD_LIBRARY_PATH",
     "TMS_LOG",
+    "TMS_ONNXRUNTIME",
     "TZ",
     "RUST_BACKTRACE",
     "GLIBC_TUNABLES",
@@ -179,7 +180,6 @@ impl Nursery {
                 "ORT_DISABLE_TELEMETRY",
                 env::var_os("ORT_DISABLE_TELEMETRY").unwrap_or("1".into()),
             )
-            .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

@@ -75,11 +75,7 @@ pub fn check(args: &CheckArgs) -> Result<(), Error> {
     // Each worker has instances of its own; one is enough to try a model.
     let one_worker = ServeArgs { workers: Threads::new(1), ..args.serve.clone() };
     let settings = Settings::resolve(one_worker)?;
-    let native = nn::Options {
-        onnxruntime: settings.onnxruntime.clone(),
-        threads: Some(settings.threads),
-        ..nn::Options::default()
-    };
+    let native = load::native(&settings);
     let runtime = nn::Runtime::start(&native)?;
     let mut problems = 0;
     let chosen = match args.folders.as_slice() {

@@ -1,19 +1,31 @@
-//! `tms child`: a part of the server's work, in a process that the server starts. Nobody types it.
+//! `tms child`: what the server starts for itself. Nobody else does.
 
-use std::error::Error;
+use std::os::fd::AsFd;
 
-use clap::Subcommand;
+use clap::{Args, ValueEnum};
 
-use crate::sandbox::compile;
+use crate::{nn, sandbox::compile};
 
-#[derive(Subcommand, Clone, Copy, Debug)]
-pub enum Work {
-    /// Compile one component
+#[derive(Args)]
+pub struct ChildArgs {
+    /// What it is to do
+    #[arg(value_enum)]
+    work: Work,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Work {
+    /// Runs graphs
+    Native,
+    /// Compiles a component
     Compile,
 }
 
-pub fn run(work: Work) -> Result<(), Box<dyn Error>> {
-    match work {
-        Work::Compile => compile::child::run(),
+/// Works until the server closes the socket, which is the standard input.
+pub fn work(args: &ChildArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+    match args.work {
+        Work::Native => Ok(nn::process::serve(socket)?),
+        Work::Compile => compile::child::run(socket),
     }
 }

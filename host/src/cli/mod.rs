@@ -1,6 +1,7 @@
 //! The command line: one verb a file.
 //!
-//! - [`serve`], [`build`], [`check`], [`call`]; [`child`] is for the server itself
+//! - [`serve`], [`build`], [`check`], [`call`]
+//! - [`child`]: the server's own children
 
 pub mod build;
 pub mod call;
@@ -17,7 +18,7 @@ use clap::{
 
 use crate::config::ServeArgs;
 
-use self::{build::BuildArgs, call::CallArgs, check::CheckArgs};
+use self::{build::BuildArgs, call::CallArgs, check::CheckArgs, child::ChildArgs};
 
 /// Tiny Model Server: serves models whose pre- and post-processing is a WebAssembly component.
 #[derive(Parser)]
@@ -39,12 +40,8 @@ enum Command {
     Check(CheckArgs),
     /// Call a model of a running server and print its answer
     Call(CallArgs),
-    /// Do a part of the server's work, in a process that it starts
     #[command(hide = true)]
-    Child {
-        #[command(subcommand)]
-        work: child::Work,
-    },
+    Child(ChildArgs),
 }
 
 /// What `tms serve --help` ends with.
@@ -62,6 +59,7 @@ impl Cli {
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         match self.command {
             Command::Serve(args) => serve::serve(args),
+            Command::Child(args) => child::work(&args),
             Command::Build(args) => Ok(build::build(&args)?),
             Command::Check(args) => {
                 // The report has the reasons, at the model that they belong to.
@@ -73,7 +71,6 @@ impl Cli {
                 let answer = runtime.block_on(call::call(args))?;
                 Ok(writeln!(std::io::stdout(), "{answer}")?)
             }
-            Command::Child { work } => child::run(work),
         }
     }
 }

@@ -10,10 +10,12 @@
 //! - [`values`]: how sizes, times, counts and addresses are written
 //! - [`read`](mod@read): files, whatever somebody wrote there
 //! - [`stop_server`]: who may stop the server
+//! - [`process`]: where graphs run
 
 pub mod limits;
 pub mod manifest;
 pub mod model;
+pub mod process;
 mod read;
 pub mod settings;
 pub mod stop_server;
@@ -24,6 +26,7 @@ mod tests;
 
 pub use manifest::{GraphSettings, Manifest, Reuse};
 pub use model::{Grants, ModelSettings};
+pub use process::Process;
 pub use read::{ConfigError, read, read_text};
 pub use settings::{ServeArgs, Settings, Threads};
 pub use stop_server::StopServer;

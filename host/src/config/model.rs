@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::{GraphSettings, Reuse, limits::LimitSettings};
+use super::{GraphSettings, Process, Reuse, limits::LimitSettings};
 
 /// `[model.NAME]`. What it says overrides the model's own model.toml.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,6 +22,8 @@ pub struct ModelSettings {
     pub graphs: Vec<String>,
     /// Its share of the CPU beside other models, when there is not enough; 1 where nothing is said.
     pub weight: Option<u32>,
+    /// Where its own graphs run; where the server's do, if nothing is said.
+    pub process: Option<Process>,
     /// How its own graphs are served.
     pub graph: GraphSettings,
 }

@@ -15,7 +15,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::{
-    ConfigError, ModelSettings, StopServer,
+    ConfigError, ModelSettings, Process, StopServer,
     limits::LimitSettings,
     read,
     values::{self, Count, Listener, Named, Size, Time},
@@ -89,13 +89,13 @@ macro_rules! settings {
         #[derive(Clone, Debug)]
         pub struct Settings {
             $($(#[doc = $doc])+ pub $key: inside!($written $(, $inside)?),)*
-            /// This program, for processes of its own. Others that run the server in themselves, such as
-            /// tests, name the binary.
-            pub program: PathBuf,
             /// Limits of all models.
             pub limits: LimitSettings,
             /// What the operator says of single models, by name.
             pub model: BTreeMap<String, ModelSettings>,
+            /// What the server starts as its children: this very program. Whoever runs the server inside
+            /// of another one says where it is.
+            pub program: PathBuf,
         }
 
         impl Settings {
@@ -107,8 +107,8 @@ macro_rules! settings {
                         None => default!($written, $shown $(, $default)?),
                     };
                 )*
-                let program = "/proc/self/exe".into();
-                Ok(Self { $($key,)* program, limits: file.limits, model: file.model })
+                let program = PathBuf::from("/proc/self/exe");
+                Ok(Self { $($key,)* limits: file.limits, model: file.model, program })
             }
         }
 
@@ -171,6 +171,12 @@ settings! {
     onnxruntime ("TMS_ONNXRUNTIME"): PathBuf as Option<PathBuf> = "searched for" => None,
     /// Threads of native inference, shared by all graphs
     threads ("TMS_THREADS"): Threads as usize = "one for each core" => cores(),
+    /// Where graphs run: in a process of each model's own, in one that all share, or in the server
+    #[arg(value_enum)]
+    process ("TMS_PROCESS"): Process = "shared" => Process::default(),
+    /// Memory that native code may take, all its processes together
+    native_memory ("TMS_NATIVE_MEMORY"): Size as Option<Size>
+        = "three quarters of the machine's or the container's" => None,
     /// Stack of a component's code
     stack ("TMS_STACK"): Stack as usize = "1 MiB",
     /// Address and port of the metrics page, such as 127.0.0.1:9090; port 0 takes a free one

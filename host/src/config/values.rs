@@ -16,7 +16,7 @@ use serde::{
     de::{Error, SeqAccess, Unexpected, Visitor},
 };
 
-use super::StopServer;
+use super::{Process, StopServer};
 
 /// Bytes between two bounds: a number, or a text such as "64 MiB".
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,7 @@ names! {
     "ADDRESS": () Vec<IpAddr>;
     "PATH": () PathBuf;
     "WHO": () StopServer;
+    "WHERE": () Process;
 }
 
 /// A value that people write.

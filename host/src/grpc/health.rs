@@ -108,7 +108,7 @@ impl HealthService {
             }
             for model in catalogue.ready() {
                 let name = model.name.as_str();
-                if model.refuses().is_some() {
+                if !model.is_serving() {
                     refused.insert(name);
                     self.set(name, ServingStatus::NotServing);
                 } else if refused.remove(name) {

@@ -44,14 +44,16 @@ pub fn run(model: &Model, error: &RunError) -> Status {
     let code = match error.outcome(model.timeout) {
         Outcome::Ok => Code::Ok,
         Outcome::Unfit | Outcome::Caller => Code::InvalidArgument,
-        Outcome::Model | Outcome::Trap | Outcome::Start | Outcome::Graph => Code::Internal,
+        Outcome::Model | Outcome::Trap | Outcome::Start | Outcome::Graph | Outcome::GraphEnded => {
+            Code::Internal
+        }
         Outcome::Server | Outcome::Lost | Outcome::Unavailable => Code::Unavailable,
         Outcome::Timeout
         | Outcome::Deadline
         | Outcome::Cpu
         | Outcome::StartLate
         | Outcome::Late => Code::DeadlineExceeded,
-        Outcome::Full => Code::ResourceExhausted,
+        Outcome::Full | Outcome::GraphMemory => Code::ResourceExhausted,
         Outcome::Cancelled => Code::Cancelled,
     };
     Status::new(code, fit(format_args!("model `{}`: {error}", model.name)))

@@ -91,6 +91,9 @@ impl RunError {
                 NnError::Busy(_) => Outcome::Full,
                 NnError::Cancelled => Outcome::Cancelled,
                 NnError::Runtime(_) | NnError::Broken(_) => Outcome::Graph,
+                NnError::Ended(_) => Outcome::GraphEnded,
+                NnError::Memory(_) => Outcome::GraphMemory,
+                NnError::Refused(_) => Outcome::Unavailable,
             },
             Self::GraphLate { had } => late(*had),
         }

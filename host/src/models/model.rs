@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     data::{Description, Input, Kind, NamedTensor, Output},
+    nn::Graph,
     sandbox::Guest,
     schedule::Pool,
 };
@@ -24,6 +25,8 @@ pub struct Model {
     /// The longest that a call may take, waiting included.
     pub timeout: Duration,
     pub body: Body,
+    /// Those that it uses.
+    pub graphs: Vec<Graph>,
     /// How its calls ended, for as long as it is served.
     pub outcomes: Outcomes,
 }
@@ -106,6 +109,12 @@ impl Model {
             Body::Component(component) => component.refuses(),
             Body::Graph(_) => None,
         }
+    }
+
+    /// Whether its calls are answered now, as far as that is known beforehand: neither it nor a graph that
+    /// it uses is refused for a while.
+    pub fn is_serving(&self) -> bool {
+        self.refuses().is_none() && !self.graphs.iter().any(Graph::is_refusing)
     }
 
     /// Waits for an answer and counts what became of the call, also where nobody waits any more.

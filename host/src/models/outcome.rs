@@ -70,6 +70,11 @@ outcomes! {
     Unavailable "unavailable" Unknown,
     /// The native run failed.
     Graph "graph" Unknown,
+    /// The native run ended its process, also when it was alone there; or it went on after the model's
+    /// time.
+    GraphEnded "graph_ended" Unknown,
+    /// The native run needed more memory than it may take.
+    GraphMemory "graph_memory" Unknown,
 }
 
 /// How many of one model's calls ended in each way.

@@ -1,12 +1,13 @@
 //! Several calls as one native run: which calls go together, their inputs joined, the outputs split.
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::{NnError, Tensor, job::Job};
 use crate::text::Shape;
 
 /// How calls of a graph are put together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Batching {
     /// Rows of one run, over all calls in it.
     pub rows: usize,

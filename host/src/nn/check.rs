@@ -1,5 +1,7 @@
 //! What a graph takes and gives, and whether a call fits it. Native code sees only calls that fit.
 
+use serde::{Deserialize, Serialize};
+
 use super::{NnError, Tensor, TensorInfo};
 use crate::text::{Shape, bounded};
 
@@ -9,7 +11,7 @@ const NAME: usize = 100;
 const LIST: usize = 500;
 
 /// The names, types and shapes of a graph.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Signature {
     pub inputs: Vec<TensorInfo>,
     /// Inputs with a default value. Positions continue after `inputs`.

@@ -1,13 +1,15 @@
 //! What can go wrong in this ring: at start, while a graph loads, and in a call. Messages are bounded,
 //! whatever graphs, callers and native libraries put into them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::text::bounded;
 
 /// Bytes of what a native library says.
 const SAID: usize = 500;
 
 /// A failed call. The message is one sentence for the caller, without paths of the host.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum NnError {
     /// A name, type or shape that the graph does not take.
     #[error("{0}")]
@@ -18,6 +20,16 @@ pub enum NnError {
     /// The native code broke down, in this run or one before: the graph is closed.
     #[error("{0}")]
     Broken(String),
+    /// The process ended in which the run was, and again when it was run alone; or the run went on
+    /// after its time, and the process was ended for that.
+    #[error("{0}")]
+    Ended(String),
+    /// The run needed more memory than native code may take.
+    #[error("{0}")]
+    Memory(String),
+    /// The graph ended its process too often just before.
+    #[error("{0}")]
+    Refused(String),
     /// The graph's queue is full.
     #[error("{0}")]
     Busy(String),
@@ -27,12 +39,12 @@ pub enum NnError {
 }
 
 /// Why the server cannot start: native libraries that were asked for and cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{0}")]
 pub struct LibraryError(pub(super) String);
 
 /// Why a graph cannot be served. For the log; it may name the graph's file.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum LoadError {
     /// The graph's own fault, or its settings'.
     #[error("{0}")]

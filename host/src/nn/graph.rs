@@ -6,16 +6,15 @@ use std::{
 };
 
 use tokio::sync::oneshot;
+use tokio_util::sync::DropGuard;
 
 use super::{
     NnError, Tensor, TensorInfo,
-    backend::{LoadedGraph, SessionFactory},
-    batch::Batching,
     cancel::Cancel,
-    check::Signature,
+    dispatch::Dispatch,
     job::{Answer, Job},
-    queue::{Place, Pushed, Queue, QueueStats},
-    session,
+    library::About,
+    queue::{Place, Queue, QueueStats},
 };
 use crate::fair::Flow;
 
@@ -24,18 +23,12 @@ use crate::fair::Flow;
 pub struct Graph(Arc<Inner>);
 
 struct Inner {
-    name: String,
-    signature: Signature,
-    backend: &'static str,
-    device: String,
+    about: About,
     /// Elements of all inputs of one run.
     max_elements: usize,
-    batching: Batching,
-    queue: Arc<Queue>,
-    /// Makes further sessions.
-    factory: Arc<dyn SessionFactory>,
-    /// Threads of each of them.
-    threads: usize,
+    dispatch: Arc<Dispatch>,
+    /// Ends what keeps it in a child.
+    _keeper: Option<DropGuard>,
 }
 
 /// What a call asks a graph for.
@@ -68,64 +61,61 @@ pub struct Computed {
 
 impl Graph {
     pub(super) fn new(
-        name: &str,
-        loaded: LoadedGraph,
-        backend: &'static str,
+        about: About,
         max_elements: usize,
-        batching: Batching,
-        (queue, threads): (Arc<Queue>, usize),
+        dispatch: Arc<Dispatch>,
+        keeper: Option<DropGuard>,
     ) -> Graph {
-        let LoadedGraph { signature, device, factory } = loaded;
-        Graph(Arc::new(Inner {
-            name: name.to_string(),
-            signature,
-            backend,
-            device,
-            max_elements,
-            batching,
-            queue,
-            factory,
-            threads,
-        }))
+        Graph(Arc::new(Inner { about, max_elements, dispatch, _keeper: keeper }))
+    }
+
+    pub(super) fn about(&self) -> &About {
+        &self.0.about
     }
 
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.0.dispatch.name
     }
 
     /// The inputs that a call must give, in the graph's order. Those with a default value are not
     /// listed; a call may give them too.
     pub fn inputs(&self) -> &[TensorInfo] {
-        &self.0.signature.inputs
+        &self.0.about.signature.inputs
     }
 
     /// The outputs in the graph's order, without those that are no tensors.
     pub fn outputs(&self) -> &[TensorInfo] {
-        &self.0.signature.outputs
+        &self.0.about.signature.outputs
     }
 
     /// The inference library that serves the graph.
     pub fn backend(&self) -> &str {
-        self.0.backend
+        &self.0.about.backend
     }
 
     /// What goes on now, for metrics.
     pub fn stats(&self) -> QueueStats {
-        self.0.queue.stats()
+        self.0.dispatch.queue.stats()
+    }
+
+    /// Whether calls are refused for a while, as runs ended its process too often.
+    pub fn is_refusing(&self) -> bool {
+        self.0.dispatch.source.refuses().is_some()
     }
 
     /// The device it runs on, such as `cpu` or `cuda:0`.
     pub fn device(&self) -> &str {
-        &self.0.device
+        &self.0.about.device
     }
 
-    /// Runs the graph on one of its session threads, when it is the call's turn.
+    /// Runs the graph on one of its sessions, when it is the call's turn.
     ///
     /// Dropping the future takes the call back, and its owner should do so at the deadline: a
     /// waiting one never runs, a run that is under way is stopped where the backend can, and where no
     /// other call is in it.
     pub async fn compute(&self, request: ComputeRequest<'_>) -> Result<Computed, NnError> {
-        let Inner { signature, queue, max_elements, batching, .. } = &*self.0;
+        let Inner { about, max_elements, dispatch, .. } = &*self.0;
+        let (signature, queue) = (&about.signature, &dispatch.queue);
         let ComputeRequest { inputs, outputs, flow, deadline } = request;
         let elements = inputs.iter().fold(0usize, |n, (_, t)| n.saturating_add(t.elements()));
         if elements > *max_elements {
@@ -143,11 +133,7 @@ impl Graph {
         let (reply, answer) = oneshot::channel();
         let cancel = Arc::<Cancel>::default();
         let job = Job { flow, deadline, inputs, outputs, reply, cancel: cancel.clone() };
-        let Pushed { place, grow } = queue.push(job)?;
-        if grow {
-            let Inner { factory, threads, .. } = &*self.0;
-            session::grow(self.name(), factory.clone(), *threads, queue.clone(), *batching);
-        }
+        let place = dispatch.push(job)?;
         let mut guard = CallGuard { queue, place, cancel, waiting: true };
         let result = answer.await;
         guard.waiting = false;
@@ -155,14 +141,14 @@ impl Graph {
             let name = self.name();
             Err(NnError::Runtime(format!("the session of graph `{name}` ended before it replied")))
         })?;
-        let batch_size = (batching.rows > 1).then_some(batch_size);
+        let batch_size = (queue.batching().rows > 1).then_some(batch_size);
         Ok(Computed { tensors: names.into_iter().zip(tensors).collect(), batch_size })
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.queue.close(NnError::Cancelled);
+        self.dispatch.queue.close(NnError::Cancelled);
     }
 }
 

@@ -1,22 +1,51 @@
 //! What the operator can choose: for the server as a whole, and for each graph.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
-use crate::config::limits::Limits;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::{
+    child::Nursery,
+    config::{Process, limits::Limits},
+};
 
 /// Choices for the whole server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// ONNX Runtime's library, or a folder that holds it. Without it the library is searched for.
     pub onnxruntime: Option<PathBuf>,
     /// The library that serves graphs which do not ask for one. `Tract` keeps ONNX Runtime unloaded.
     pub backend: BackendChoice,
+    /// Memory that a run does not use any more is for the system, not kept for the next one.
+    pub lean: bool,
     /// Threads that share the work inside of runs, over all graphs. Default: one for each core.
     pub threads: Option<usize>,
+    /// Where sessions are, for graphs of which nothing else is said.
+    pub process: Process,
+    /// The program of children, which must be this very one. None: `/proc/self/exe`.
+    pub program: Option<PathBuf>,
+    /// What starts children. None: one of its own.
+    pub nursery: Option<Arc<Nursery>>,
+    /// Bytes of memory that native code may take, all children together. None: as much as leaves the
+    /// server room.
+    pub native_memory: Option<u64>,
+    /// Folders with graphs that will be loaded: a child's rights are fixed when it is started.
+    pub folders: Vec<PathBuf>,
+    /// Told when a graph begins to refuse calls.
+    pub refusing: Option<Arc<Notify>>,
+}
+
+impl Options {
+    /// Threads that share the work of all runs of a process.
+    pub fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        self.threads.unwrap_or_else(cores)
+    }
 }
 
 /// Choices for one graph.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GraphOptions {
     pub backend: BackendChoice,
     pub device: Device,
@@ -33,10 +62,19 @@ pub struct GraphOptions {
     pub max_elements: usize,
     /// Several calls as one run, where they can be.
     pub batch: Option<BatchOptions>,
+    /// Where its sessions are. None: where the server's are.
+    pub process: Option<Process>,
+    /// How long a run may take, and some more, before its process is ended: the limit of the models
+    /// that use it.
+    pub timeout: Duration,
+    /// Bytes of all outputs of one run.
+    pub max_output: usize,
+    /// Ends of its process in a row after which calls are refused for a while.
+    pub max_failures: usize,
 }
 
 /// How far calls are put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchOptions {
     /// Rows of one run: calls, where each has one.
     pub rows: usize,
@@ -64,12 +102,16 @@ impl Default for GraphOptions {
             queue,
             max_elements,
             batch: None,
+            process: None,
+            timeout: limits.timeout,
+            max_output: limits.memory,
+            max_failures: limits.max_failures,
         }
     }
 }
 
 /// Which inference library serves a graph.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BackendChoice {
     /// ONNX Runtime where its library is there, else tract.
     #[default]
@@ -92,7 +134,7 @@ impl FromStr for BackendChoice {
 }
 
 /// Where a graph runs. The number is the device's index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Device {
     Cpu,
     Cuda(u16),

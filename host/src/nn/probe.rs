@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
 
 use super::{
     DType, NnError, Tensor, TensorInfo,
@@ -37,7 +38,7 @@ pub struct Batchable {
 }
 
 /// Native runs of a number of rows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Gain {
     pub rows: usize,
     /// The median.

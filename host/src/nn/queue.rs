@@ -2,15 +2,18 @@
 //! them; and which session runs them.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use tokio::sync::Notify;
 
 use super::{
     NnError,
     batch::{self, Batching},
     cancel::Cancel,
     job::Job,
+    runner::Runner,
 };
 use crate::{
     edf::Ticket,
@@ -27,15 +30,15 @@ pub enum Width {
     Narrow,
 }
 
-/// A bounded queue between callers and the session threads of one graph.
+/// A bounded queue between the callers of one graph and its sessions. Nobody waits in it: whoever changes
+/// it is given the runs that can begin now, each with the session that is to run it.
 pub struct Queue {
     state: Mutex<QueueState>,
-    /// Signalled when there may be work for the wide session, or for a narrow one, and when the
-    /// queue closes.
-    wide: Condvar,
-    narrow: Condvar,
+    /// Tells when the last run has ended.
+    idle: Notify,
     /// Jobs of one flow that may wait: a flow that fills its own part leaves the others theirs.
     capacity: usize,
+    batching: Batching,
 }
 
 struct QueueState {
@@ -44,7 +47,7 @@ struct QueueState {
     jobs: FairQueue<Ticket, Job>,
     /// Jobs that have come so far.
     arrivals: u64,
-    /// What session threads run now.
+    /// What sessions run now.
     running: Vec<Run>,
     sessions: Sessions,
     /// Native runs begun so far, and the jobs in them.
@@ -62,6 +65,8 @@ struct QueueState {
 struct Run {
     id: RunId,
     width: Width,
+    /// Of its session: see [`Sessions::generation`].
+    generation: u64,
     began: Instant,
     members: Vec<Member>,
 }
@@ -80,10 +85,28 @@ struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunId(u64);
 
-/// Jobs that a session has taken, to be run as one.
-pub struct Taken {
+/// A run that is to begin now.
+pub struct Start {
     pub run: RunId,
+    /// Goes back to the queue with [`Queue::finished`].
+    pub runner: Box<dyn Runner>,
+    /// They are run as one.
     pub jobs: Vec<Job>,
+}
+
+/// What has become possible.
+#[must_use]
+#[derive(Default)]
+pub struct Next {
+    pub starts: Vec<Start>,
+    /// A further session is to be made, which is then expected: see [`Queue::grown`].
+    pub grow: Option<Grow>,
+}
+
+/// A session that is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grow {
+    generation: u64,
 }
 
 /// Where a job waits.
@@ -91,14 +114,6 @@ pub struct Taken {
 pub struct Place {
     flow: usize,
     ticket: Ticket,
-}
-
-/// A job that waits now.
-#[derive(Debug)]
-pub struct Pushed {
-    pub place: Place,
-    /// A further session is to be made, which is then expected: see [`Queue::grown`].
-    pub grow: bool,
 }
 
 impl Run {
@@ -114,8 +129,25 @@ impl Run {
 }
 
 impl QueueState {
-    /// Takes the next jobs that run together, if there are some, for a session of this width.
-    fn take(&mut self, width: Width, batching: &Batching) -> Option<Taken> {
+    /// The runs that can begin now, and whether a further session would have something to do.
+    fn next(&mut self, batching: &Batching) -> Next {
+        let mut next = Next::default();
+        if self.closed.is_some() {
+            return next;
+        }
+        while let Some(start) = self.start(batching) {
+            next.starts.push(start);
+        }
+        if self.sessions.lacking(self.jobs.len()) {
+            self.sessions.growing = true;
+            next.grow = Some(Grow { generation: self.sessions.generation });
+        }
+        next
+    }
+
+    /// The next run, if a session is idle that may run it.
+    fn start(&mut self, batching: &Batching) -> Option<Start> {
+        let width = self.sessions.idle_for(self.jobs.len())?;
         let now = Instant::now();
         self.charge_running(now);
         // What is too late is taken back by its caller.
@@ -125,7 +157,9 @@ impl QueueState {
         let chosen = batching.choose(candidates);
         let taken = chosen.iter().filter_map(|place| self.jobs.remove(place.flow, &place.ticket));
         let jobs: Vec<Job> = taken.collect();
-        self.jobs.serve(jobs.first()?.flow);
+        let first = jobs.first()?.flow;
+        let runner = self.sessions.take(width)?;
+        self.jobs.serve(first);
         let mut members = Vec::with_capacity(jobs.len());
         for job in &jobs {
             // Now, so that another session that is free does not take the same flow's next call as well.
@@ -134,16 +168,13 @@ impl QueueState {
             let (flow, cancel) = (job.flow, job.cancel.clone());
             members.push(Member { flow, rows: batch::rows(job).unwrap_or(1), charged, cancel });
         }
-        let run = Run { id: RunId(self.runs), width, began: now, members };
-        let id = run.id;
-        self.running.push(run);
+        let (id, generation) = (RunId(self.runs), self.sessions.generation);
+        self.running.push(Run { id, width, generation, began: now, members });
         self.runs += 1;
         self.taken += jobs.len() as u64;
         let size = jobs.len().next_power_of_two().ilog2() as usize;
         self.batch_sizes[size.min(BATCH_SIZES - 1)] += 1;
-        self.sessions.busy += 1;
-        self.sessions.narrow_busy += usize::from(width == Width::Narrow);
-        Some(Taken { run: id, jobs })
+        Some(Start { run: id, runner, jobs })
     }
 
     /// Charges what runs take beyond what was expected while they go on: a flow whose run does not end
@@ -172,7 +203,7 @@ impl QueueState {
     }
 }
 
-/// A graph's sessions, by number.
+/// A graph's sessions.
 #[derive(Default)]
 struct Sessions {
     /// Runs at the same time.
@@ -185,14 +216,47 @@ struct Sessions {
     /// Those that run, and the narrow ones among them.
     busy: usize,
     narrow_busy: usize,
+    /// Those that have nothing to do.
+    idle_wide: Option<Box<dyn Runner>>,
+    idle_narrow: Vec<Box<dyn Runner>>,
+    /// Counts how often all sessions were replaced, as their process was: one of an earlier generation
+    /// does not come back.
+    generation: u64,
+    /// No run begins: the sessions are being replaced.
+    held: bool,
 }
 
 impl Sessions {
-    /// Whether a session of this width is to run one of so many jobs that wait.
-    fn may(&self, width: Width, waiting: usize) -> bool {
+    /// Which idle session is to run one of so many jobs that wait.
+    fn idle_for(&self, waiting: usize) -> Option<Width> {
+        if self.held || waiting == 0 || self.busy >= self.most {
+            return None;
+        }
+        let wide = self.idle_wide.is_some() && self.narrow_busy == 0;
+        let narrow = !self.idle_narrow.is_empty() && (self.busy > 0 || waiting > 1);
+        // Of several jobs that wait, narrow sessions take all.
+        match (narrow, wide) {
+            (true, _) => Some(Width::Narrow),
+            (false, true) => Some(Width::Wide),
+            (false, false) => None,
+        }
+    }
+
+    fn take(&mut self, width: Width) -> Option<Box<dyn Runner>> {
+        let runner = match width {
+            Width::Wide => self.idle_wide.take(),
+            Width::Narrow => self.idle_narrow.pop(),
+        }?;
+        self.busy += 1;
+        self.narrow_busy += usize::from(width == Width::Narrow);
+        Some(runner)
+    }
+
+    /// A session that may run again.
+    fn give_back(&mut self, width: Width, runner: Box<dyn Runner>) {
         match width {
-            Width::Wide => self.narrow_busy == 0,
-            Width::Narrow => self.busy < self.most && (self.busy > 0 || waiting > 1),
+            Width::Wide => self.idle_wide = Some(runner),
+            Width::Narrow => self.idle_narrow.push(runner),
         }
     }
 
@@ -201,8 +265,8 @@ impl Sessions {
         // Of several jobs that wait, narrow sessions take all as soon as there is one: the wide one does
         // not run beside them.
         let wide = usize::from(self.busy == 0 && self.narrow == 0);
-        let idle = wide + self.narrow - self.narrow_busy;
-        waiting > idle && !self.growing && self.narrow < self.most_narrow
+        let idle = wide + self.narrow - self.narrow_busy.min(self.narrow);
+        !self.held && waiting > idle && !self.growing && self.narrow < self.most_narrow
     }
 }
 
@@ -227,8 +291,9 @@ pub struct QueueStats {
 pub const BATCH_SIZES: usize = 11;
 
 impl Queue {
-    /// For so many waiting calls of each flow, and so many runs at the same time.
-    pub fn new(capacity: usize, sessions: usize) -> Queue {
+    /// For so many waiting calls of each flow, and so many runs at the same time. No run begins before
+    /// it is opened.
+    pub fn new(capacity: usize, sessions: usize, batching: Batching) -> Queue {
         let state = QueueState {
             jobs: FairQueue::new(),
             arrivals: 0,
@@ -236,6 +301,7 @@ impl Queue {
             sessions: Sessions {
                 most: sessions,
                 most_narrow: if sessions > 1 { sessions } else { 0 },
+                held: true,
                 ..Sessions::default()
             },
             runs: 0,
@@ -244,12 +310,16 @@ impl Queue {
             batch_sizes: [0; BATCH_SIZES],
             closed: None,
         };
-        let (wide, narrow) = (Condvar::new(), Condvar::new());
-        Queue { state: Mutex::new(state), wide, narrow, capacity: capacity.max(1) }
+        let (state, idle) = (Mutex::new(state), Notify::new());
+        Queue { state, idle, capacity: capacity.max(1), batching }
+    }
+
+    pub fn batching(&self) -> &Batching {
+        &self.batching
     }
 
     /// Adds a job, or says why not.
-    pub fn push(&self, job: Job) -> Result<Pushed, NnError> {
+    pub fn push(&self, job: Job) -> Result<(Place, Next), NnError> {
         let mut state = self.lock();
         if let Some(reason) = &state.closed {
             return Err(reason.clone());
@@ -264,36 +334,53 @@ impl Queue {
         let place = Place { flow: job.flow.index, ticket };
         state.arrivals += 1;
         state.jobs.push(job.flow, ticket, job);
-        let alone = state.sessions.busy == 0 && state.jobs.len() == 1;
-        let wide = alone || state.sessions.narrow == 0;
-        let grow = state.sessions.lacking(state.jobs.len());
-        state.sessions.growing |= grow;
-        drop(state);
-        if wide { &self.wide } else { &self.narrow }.notify_one();
-        Ok(Pushed { place, grow })
+        Ok((place, state.next(&self.batching)))
     }
 
-    /// Waits for the jobs of the next native run. None once the queue is closed.
-    pub fn take(&self, width: Width, batching: &Batching) -> Option<Taken> {
+    /// A fresh wide session, after all earlier ones were put aside: runs begin again.
+    pub fn open(&self, wide: Box<dyn Runner>) -> Next {
         let mut state = self.lock();
-        loop {
-            let may = state.sessions.may(width, state.jobs.len());
-            if may && let Some(taken) = state.take(width, batching) {
-                return Some(taken);
-            }
-            if state.closed.is_some() {
-                return None;
-            }
-            let (own, other) = match width {
-                Width::Wide => (&self.wide, &self.narrow),
-                Width::Narrow => (&self.narrow, &self.wide),
-            };
-            if !may && !state.jobs.is_empty() {
-                // Not for this session, but perhaps for another one that was not told.
-                other.notify_one();
-            }
-            state = own.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.sessions.held = false;
+        state.sessions.idle_wide = Some(wide);
+        state.next(&self.batching)
+    }
+
+    /// Puts all sessions aside: no run begins until the queue is opened again. Those under way go on.
+    pub fn hold(&self) {
+        let mut state = self.lock();
+        let sessions = &mut state.sessions;
+        sessions.held = true;
+        sessions.generation += 1;
+        sessions.growing = false;
+        sessions.narrow = 0;
+        let put_aside = (sessions.idle_wide.take(), std::mem::take(&mut sessions.idle_narrow));
+        drop(state); // Closing their connections takes a moment.
+        drop(put_aside);
+    }
+
+    /// Sessions that have had nothing to do for so long give back what they keep.
+    pub fn rest(&self, since: Duration) {
+        let sessions = &mut self.lock().sessions;
+        for runner in sessions.idle_wide.iter_mut().chain(&mut sessions.idle_narrow) {
+            runner.rest(since);
         }
+    }
+
+    /// Waits until no run is under way.
+    pub async fn idle(&self) {
+        loop {
+            let mut told = std::pin::pin!(self.idle.notified());
+            told.as_mut().enable();
+            if self.lock().running.is_empty() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Whether runs are under way.
+    pub fn is_running(&self) -> bool {
+        !self.lock().running.is_empty()
     }
 
     /// Takes a job back whose caller has left, so that its inputs are freed at once.
@@ -305,43 +392,59 @@ impl Queue {
         drop(job);
     }
 
-    /// Ends the session threads; callers still waiting get `reason`.
+    /// Ends the sessions; callers still waiting get `reason`.
     pub fn close(&self, reason: NnError) {
         let mut state = self.lock();
         let waiting: Vec<Job> = state.jobs.drain().collect();
         state.closed.get_or_insert_with(|| reason.clone());
+        let sessions = &mut state.sessions;
+        let ended = (sessions.idle_wide.take(), std::mem::take(&mut sessions.idle_narrow));
         drop(state);
-        self.wide.notify_all();
-        self.narrow.notify_all();
+        drop(ended);
         for job in waiting {
             let _ = job.reply.send(Err(reason.clone()));
         }
     }
 
-    /// A session has ended a run.
-    pub fn finished(&self, id: RunId) {
+    /// A run has ended, and its session may run again; None where it is gone.
+    pub fn finished(&self, id: RunId, runner: Option<Box<dyn Runner>>) -> Next {
         let mut state = self.lock();
-        let Some(at) = state.running.iter().position(|run| run.id == id) else { return };
+        let Some(at) = state.running.iter().position(|run| run.id == id) else {
+            return Next::default();
+        };
         let run = state.running.swap_remove(at);
+        if state.running.is_empty() {
+            self.idle.notify_waiters();
+        }
         state.sessions.busy -= 1;
         state.sessions.narrow_busy -= usize::from(run.width == Width::Narrow);
+        let (width, generation) = (run.width, run.generation);
         state.charge_ended(run, Instant::now());
+        let current = generation == state.sessions.generation && state.closed.is_none();
+        match runner {
+            Some(runner) if current => state.sessions.give_back(width, runner),
+            None if current && width == Width::Narrow => state.sessions.narrow -= 1,
+            _ => {}
+        }
+        state.next(&self.batching)
     }
 
     /// The session that was to be made is there, or cannot be made: then there will be no more.
-    /// Whether yet another one is to be made.
-    pub fn grown(&self, there: bool) -> bool {
+    pub fn grown(&self, grow: Grow, runner: Option<Box<dyn Runner>>) -> Next {
         let mut state = self.lock();
-        let waiting = state.jobs.len();
         let sessions = &mut state.sessions;
-        sessions.growing = false;
-        sessions.narrow += usize::from(there);
-        if !there {
-            sessions.most_narrow = sessions.narrow;
+        if grow.generation != sessions.generation {
+            return Next::default();
         }
-        let more = sessions.lacking(waiting);
-        sessions.growing = more;
-        more
+        sessions.growing = false;
+        match runner {
+            Some(runner) => {
+                sessions.narrow += 1;
+                sessions.idle_narrow.push(runner);
+            }
+            None => sessions.most_narrow = sessions.narrow,
+        }
+        state.next(&self.batching)
     }
 
     pub fn stats(&self) -> QueueStats {

@@ -1,60 +1,75 @@
-//! Finds the inference libraries at start, and loads graphs with the one that fits.
+//! Loads graphs where the operator wants their sessions: in children, or in this process.
 
 use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
 };
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    BackendChoice, Device, Graph, GraphOptions, LibraryError, LoadError, Options, TensorInfo,
-    backend::{Backend, LoadedGraph, Session, onnxruntime::OnnxRuntime},
-    batch::Batching,
-    check::{Signature, describe, quoted, unusable},
+    Gain, Graph, GraphOptions, LibraryError, LoadError, Options, Process,
+    check::{describe, unusable},
+    dispatch::Dispatch,
     files,
-    probe::{Batchable, Gain},
+    library::{About, Libraries, ReadGraph},
+    local::{LocalGraph, LocalRunner},
+    process::{First, Homes, Kept, Link, NativeStats},
     queue::Queue,
-    session::serve,
-    thread::on_native_thread,
+    runner::RunnerSource,
 };
+use crate::child::Nursery;
 
-/// A library, or why it is not there.
-type Found = Result<Arc<dyn Backend>, String>;
-
-/// The inference libraries of this server.
+/// The inference libraries of this server, wherever they are.
 #[derive(Clone)]
-pub struct Runtime {
-    /// In order of preference, each with why it is there or not.
-    backends: Vec<(BackendChoice, Found)>,
-    preferred: BackendChoice,
-    /// Threads that share the work of all runs.
-    threads: usize,
+pub struct Runtime(Arc<Inner>);
+
+struct Inner {
+    options: Options,
+    nursery: Arc<Nursery>,
+    /// Loaded into this process when the first graph wants that.
+    here: OnceLock<Result<Arc<Libraries>, LibraryError>>,
+    /// Children, where there are any.
+    homes: OnceLock<Homes>,
+    /// A child that was started to see whether the libraries are there, until all graphs are loaded.
+    first: Mutex<Option<Arc<Link>>>,
 }
 
 impl Runtime {
-    /// Finds the libraries. Fails where one was asked for and cannot be used.
+    /// Finds the libraries. Fails where one was asked for and cannot be used. Blocks.
     pub fn start(options: &Options) -> Result<Runtime, LibraryError> {
-        let onnxruntime = match options.backend {
-            BackendChoice::Tract => Err("it is switched off".to_string()),
-            _ => match OnnxRuntime::start(options)? {
-                Ok(found) => Ok(Arc::new(found) as Arc<dyn Backend>),
-                Err(reason) if options.backend == BackendChoice::OnnxRuntime => {
-                    return Err(LibraryError(reason));
-                }
-                Err(reason) => Err(reason),
-            },
+        let nursery = match &options.nursery {
+            Some(nursery) => nursery.clone(),
+            None => {
+                let started = Nursery::start();
+                Arc::new(started.map_err(|e| LibraryError(format!("no thread for children: {e}")))?)
+            }
         };
-        #[cfg(feature = "tract")]
-        let tract = Ok(Arc::new(super::backend::tract::Tract) as Arc<dyn Backend>);
-        #[cfg(not(feature = "tract"))]
-        let tract = Err("this binary was built without it".to_string());
-        if let (Err(reason), Ok(_)) = (&onnxruntime, &tract) {
-            tracing::info!("tract serves the graphs, not ONNX Runtime: {reason}");
+        let (here, homes, first) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        let inner = Inner { options: options.clone(), nursery, here, homes, first };
+        let runtime = Self(Arc::new(inner));
+        match options.process {
+            Process::None => drop(runtime.here()?),
+            Process::Own | Process::Shared => {
+                let there = runtime.clone();
+                let started = runtime.wait(async move { there.homes().try_libraries().await });
+                let link =
+                    started.unwrap_or_else(|| Err(LibraryError("the server ends".into())))?;
+                *runtime.0.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+            }
         }
-        let backends =
-            vec![(BackendChoice::OnnxRuntime, onnxruntime), (BackendChoice::Tract, tract)];
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let threads = options.threads.unwrap_or(cores);
-        Ok(Runtime { backends, preferred: options.backend, threads })
+        Ok(runtime)
+    }
+
+    /// All graphs are loaded: a child that serves none of them is not needed.
+    pub fn settle(&self) {
+        drop(self.0.first.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// What goes on in children.
+    pub fn native(&self) -> NativeStats {
+        self.0.homes.get().map(Homes::stats).unwrap_or_default()
     }
 
     /// Reads a graph and starts its sessions. Blocks; `name` is for logs and messages.
@@ -78,36 +93,12 @@ impl Runtime {
                 "`{file}` keeps weights in `{named}`, which {problem}"
             )));
         }
-        let (backend, why) = self.choose(options)?;
-        let (loaded, session, batching) = read(name, backend.clone(), path, options)?;
-        let (signature, device) = (loaded.signature.clone(), loaded.device.clone());
-
-        let sessions = self.sessions(path, options, &loaded, batching);
-        let queue = Arc::new(Queue::new(options.queue, sessions));
-        let threads = (self.threads / sessions).max(1);
-        serve(name, session, queue.clone(), batching)
-            .map_err(|e| LoadError::Graph(format!("a session thread cannot start: {e}")))?;
-        let max_elements = options.max_elements;
-        let served = (queue, threads);
-        let graph = Graph::new(name, loaded, backend.name(), max_elements, batching, served);
-        let why = match options.device.to_string() {
-            asked if asked == device => why,
-            asked => format!("in place of {asked}, as its fallback"),
+        let process = options.process.unwrap_or(self.0.options.process);
+        let graph = match process {
+            Process::None => self.load_here(name, path, options)?,
+            Process::Own | Process::Shared => self.load_there(name, path, options)?,
         };
-        let batches = match batching.rows {
-            1 => String::new(),
-            rows => format!("; batches: up to {rows} rows"),
-        };
-        tracing::info!(
-            graph = name,
-            "{} serves it on {device} ({why}; sessions: {sessions}{batches}); takes {}; gives {}",
-            backend.name(),
-            describe(&signature.inputs),
-            describe(&signature.outputs),
-        );
-        for (output, kind) in &signature.unusable {
-            tracing::warn!(graph = name, "{}", unusable(output, kind));
-        }
+        tell(name, graph.about(), process);
         Ok(graph)
     }
 
@@ -119,136 +110,116 @@ impl Runtime {
         options: &GraphOptions,
         rows: usize,
     ) -> Result<Result<Vec<Gain>, String>, LoadError> {
-        let (backend, _) = self.choose(options)?;
-        let (path, options) = (path.to_path_buf(), GraphOptions { batch: None, ..options.clone() });
-        on_native_thread(move || {
-            let loaded = backend.load(&path, &options)?;
-            let (mut session, signature) = (loaded.factory.session(None)?, &loaded.signature);
-            let session = session.as_mut();
-            let powers = powers_of_two(rows);
-            Ok(Batchable::verify(session, signature).and_then(|batchable| {
-                powers.map(|rows| batchable.measure(session, signature, rows)).collect()
-            }))
-        })
+        if self.0.options.process == Process::None {
+            return self.libraries_here()?.try_batches(path, options, rows);
+        }
+        let (runtime, path, options) = (self.clone(), path.to_owned(), options.clone());
+        let measured = self.wait(async move {
+            let home = runtime.homes().home("", &path, &options);
+            home.measure(path, &options, rows).await
+        });
+        measured.unwrap_or_else(|| Err(ends()))
     }
 
-    /// Runs of a graph at the same time.
-    fn sessions(
+    /// A graph whose sessions are threads of this process.
+    fn load_here(
         &self,
+        name: &str,
         path: &Path,
         options: &GraphOptions,
-        loaded: &LoadedGraph,
-        batching: Batching,
-    ) -> usize {
-        /// For the copies of a graph's weights that nobody asked for, in bytes.
-        const COPIES: u64 = 1 << 30;
-        const MOST: usize = 64;
-        let size = |file: &PathBuf| file.metadata().map_or(COPIES, |file| file.len());
-        let weights = files::weights(path)
-            .map_or(COPIES, |files| files.iter().map(size).fold(0, u64::saturating_add).max(1));
-        let alone = batching.rows > 1 || loaded.device != Device::Cpu.to_string();
-        let default = match alone {
-            // A batch, like a device, is one run for many.
-            true => 1,
-            false => self.threads.min(MOST).min((COPIES / weights) as usize).max(1),
-        };
-        // Threads are the operator's: a model's author takes no more of them than there are.
-        let asked = options.asked_sessions.map(|asked| asked.min(self.threads));
-        options.sessions.or(asked).unwrap_or(default).max(1)
+    ) -> Result<Graph, LoadError> {
+        let ReadGraph { about, first, factory } =
+            self.libraries_here()?.read(name, path, options)?;
+        let wide = LocalRunner::new(name, first)?;
+        let source = Arc::new(LocalGraph { name: name.to_owned(), factory });
+        let dispatch = dispatch(name, &about, options, source);
+        dispatch.open(Box::new(wide), self.handle());
+        Ok(Graph::new(about, options.max_elements, dispatch, None))
     }
 
-    /// The backend for a graph, and why it is this one.
-    fn choose(&self, options: &GraphOptions) -> Result<(Arc<dyn Backend>, String), LoadError> {
-        let asked = match options.backend {
-            BackendChoice::Auto => self.preferred,
-            choice => choice,
-        };
-        let mut reasons = Vec::new();
-        for (kind, backend) in &self.backends {
-            if asked != BackendChoice::Auto && asked != *kind {
-                continue;
-            }
-            match backend {
-                Ok(backend) if asked == *kind => {
-                    return Ok((backend.clone(), "as configured".into()));
-                }
-                Ok(backend) if reasons.is_empty() => {
-                    return Ok((backend.clone(), "the default backend".into()));
-                }
-                Ok(backend) => {
-                    return Ok((backend.clone(), format!("in place of {}", reasons.join(" and "))));
-                }
-                Err(reason) => reasons.push(format!("{kind:?}, as {reason}")),
-            }
-        }
-        let problem = format!("there is no backend for it: {}", reasons.join("; "));
-        match options.device {
-            Device::Cpu => Err(LoadError::Graph(problem)),
-            _ => Err(LoadError::Device(problem)),
-        }
+    /// A graph whose sessions are in a child.
+    fn load_there(
+        &self,
+        name: &str,
+        path: &Path,
+        options: &GraphOptions,
+    ) -> Result<Graph, LoadError> {
+        let (runtime, name, path) = (self.clone(), name.to_owned(), path.to_owned());
+        let options = options.clone();
+        let loaded = self.wait(async move {
+            let homes = runtime.homes();
+            let home = homes.home(&name, &path, &options);
+            let loaded = Kept::load(home, homes.common.clone(), &name, path, options.clone()).await;
+            let First { kept, about, wide } = loaded?;
+            let dispatch = dispatch(&name, &about, &options, kept.clone());
+            let end = CancellationToken::new();
+            kept.keep(&dispatch, wide, end.clone());
+            Ok(Graph::new(about, options.max_elements, dispatch, Some(end.drop_guard())))
+        });
+        loaded.unwrap_or_else(|| Err(ends()))
+    }
+
+    fn libraries_here(&self) -> Result<Arc<Libraries>, LoadError> {
+        self.here().map_err(|e| LoadError::Graph(e.to_string()))
+    }
+
+    fn here(&self) -> Result<Arc<Libraries>, LibraryError> {
+        let start = || Libraries::start(&self.0.options).map(Arc::new);
+        self.0.here.get_or_init(start).clone()
+    }
+
+    fn homes(&self) -> &Homes {
+        self.0.homes.get_or_init(|| Homes::new(&self.0.options, self.0.nursery.clone()))
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.nursery.handle()
+    }
+
+    /// Waits for what goes on at the nursery. None where that ends first.
+    fn wait<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let (tell, result) = mpsc::channel();
+        self.0.nursery.spawn(async move {
+            // Whoever waits cannot leave.
+            let _ = tell.send(work.await);
+        });
+        result.recv().ok()
     }
 }
 
-/// A graph that was read, its first session, and how its calls are put together.
-type Read = (LoadedGraph, Box<dyn Session>, Batching);
+fn ends() -> LoadError {
+    LoadError::Graph("the server ends".into())
+}
 
-/// Reads a graph, makes its first session, and sees whether it can be batched where it is to be.
-fn read(
+fn dispatch(
     name: &str,
-    backend: Arc<dyn Backend>,
-    path: &Path,
+    about: &About,
     options: &GraphOptions,
-) -> Result<Read, LoadError> {
-    let (name, path, options) = (name.to_owned(), path.to_path_buf(), options.clone());
-    on_native_thread(move || {
-        let loaded = backend.load(&path, &options)?;
-        let mut session = loaded.factory.session(None)?;
-        gives_something(&loaded.signature)?;
-        let Some(batch) = options.batch else {
-            return Ok((loaded, session, Batching::NONE));
-        };
-        let (signature, powers) = (&loaded.signature, backend.prepares_shapes());
-        let open = |info: &TensorInfo| info.shape.iter().skip(1).any(|dim| *dim < 0);
-        if powers && signature.inputs.iter().any(open) {
-            tracing::warn!(
-                graph = name,
-                "its calls are not batched: {} prepares itself for every shape, and this graph has \
-                 many",
-                backend.name()
-            );
-            return Ok((loaded, session, Batching::NONE));
-        }
-        let unfit =
-            |e| LoadError::Graph(format!("its calls cannot be batched (batch = true): {e}"));
-        let tried = session.as_mut();
-        let batchable = Batchable::verify(tried, signature).map_err(unfit)?;
-        for rows in powers_of_two(batch.rows).filter(|_| powers) {
-            batchable.warm(tried, signature, rows).map_err(unfit)?;
-        }
-        let batching = Batching {
-            rows: batch.rows,
-            bytes: batch.memory,
-            elements: options.max_elements,
-            inputs: signature.inputs.len(),
-            powers,
-        };
-        Ok((loaded, session, batching))
-    })
+    source: Arc<dyn RunnerSource>,
+) -> Arc<Dispatch> {
+    let queue = Queue::new(options.queue, about.sessions, about.batching);
+    Arc::new(Dispatch { name: name.to_owned(), queue, source, threads: about.threads })
 }
 
-/// Fails where every output is of a kind that cannot be given: no call could be answered.
-fn gives_something(signature: &Signature) -> Result<(), LoadError> {
-    match signature.unusable.first() {
-        Some((name, kind)) if signature.outputs.is_empty() => Err(LoadError::Graph(format!(
-            "it gives nothing that can be served: output {} is a {kind}",
-            quoted(name)
-        ))),
-        None if signature.outputs.is_empty() => Err(LoadError::Graph("it has no outputs".into())),
-        _ => Ok(()),
+/// Says in the log how a graph is served.
+fn tell(name: &str, about: &About, process: Process) {
+    let batches = match about.batching.rows {
+        1 => String::new(),
+        rows => format!("; batches: up to {rows} rows"),
+    };
+    let place = match process {
+        Process::None => "; in the server's own process",
+        Process::Own | Process::Shared => "",
+    };
+    let About { signature, device, backend, why, sessions, .. } = about;
+    tracing::info!(
+        graph = name,
+        "{backend} serves it on {device} ({why}; sessions: {sessions}{batches}{place}); takes {}; \
+         gives {}",
+        describe(&signature.inputs),
+        describe(&signature.outputs),
+    );
+    for (output, kind) in &signature.unusable {
+        tracing::warn!(graph = name, "{}", unusable(output, kind));
     }
-}
-
-/// 1, 2, 4, … up to `most`.
-fn powers_of_two(most: usize) -> impl Iterator<Item = usize> {
-    (0..usize::BITS).map(|n| 1 << n).take_while(move |n| *n <= most)
 }

@@ -1,12 +1,17 @@
 //! All models by name: those that still load, those that are ready, and those that failed to load
 //! with the reason.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 use tokio::sync::Notify;
 
 use super::slots::Slots;
-use crate::{models::Model, nn::Graph, sandbox::Guest, schedule::Pool};
+use crate::{
+    models::Model,
+    nn::{self, Graph},
+    sandbox::Guest,
+    schedule::Pool,
+};
 
 /// Why a name cannot be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +28,10 @@ pub struct Catalogue {
     models: Slots<Arc<Model>>,
     /// By "model/graph".
     graphs: Slots<Graph>,
-    /// Told when a model begins to be refused for a while.
+    /// Told when a model or a graph begins to be refused for a while.
     pub refusing: Arc<Notify>,
+    /// Once it is there.
+    native: OnceLock<nn::Runtime>,
 }
 
 impl Catalogue {
@@ -33,7 +40,22 @@ impl Catalogue {
         models: impl IntoIterator<Item = String>,
         graphs: impl IntoIterator<Item = String>,
     ) -> Self {
-        Self { models: Slots::new(models), graphs: Slots::new(graphs), refusing: Arc::default() }
+        Self {
+            models: Slots::new(models),
+            graphs: Slots::new(graphs),
+            refusing: Arc::default(),
+            native: OnceLock::new(),
+        }
+    }
+
+    pub fn set_native(&self, native: nn::Runtime) {
+        // There is one.
+        let _ = self.native.set(native);
+    }
+
+    /// What goes on in the processes of native code.
+    pub fn native(&self) -> nn::NativeStats {
+        self.native.get().map(nn::Runtime::native).unwrap_or_default()
     }
 
     pub fn add(&self, model: Model) {

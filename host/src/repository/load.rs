@@ -74,11 +74,16 @@ pub async fn load(
     workers: Arc<Workers>,
     compiling: Compiling,
 ) -> Result<(), StartError> {
+    let graphs = plans.iter().flat_map(|plan| plan.folder.graphs.values());
+    let folders = graphs.flat_map(|path| nn::folders_of(path)).collect();
+    let refusing = Some(catalogue.refusing.clone());
+    let native = nn::Options { folders, refusing, ..native };
     let loader = Arc::new(Loader {
         catalogue,
         sandbox: sandbox(settings, &plans, compiling)?,
         options: native,
         native: OnceCell::new(),
+        longest: longest_calls(&plans),
         cores: Cores::default(),
         keeps: plans.len() <= MANY,
         workers: workers.clone(),
@@ -108,13 +113,38 @@ pub async fn load(
         })
         .collect();
     // A library that was asked for and is not there is an error even where no graph needs it.
-    try_join(loader.native(), try_join_all(tasks)).await?;
+    let (native, _) = try_join(loader.native(), try_join_all(tasks)).await?;
+    native.settle();
     Ok(())
 }
 
 fn fail(catalogue: &Catalogue, name: &str, reason: String) {
     tracing::error!(target: "tms::not_served", model = %name, "not served: {reason}");
     catalogue.fail(name, reason);
+}
+
+/// The longest that models which are granted a graph of another one may take, by the graph.
+fn longest_calls(plans: &[Plan]) -> BTreeMap<String, Duration> {
+    let mut longest = BTreeMap::<String, Duration>::new();
+    for plan in plans {
+        for graph in &plan.settings.graphs {
+            let longest = longest.entry(graph.clone()).or_default();
+            *longest = plan.limits.timeout.max(*longest);
+        }
+    }
+    longest
+}
+
+/// How native code runs, as the settings say.
+pub fn native(settings: &Settings) -> nn::Options {
+    nn::Options {
+        onnxruntime: settings.onnxruntime.clone(),
+        threads: Some(settings.threads),
+        process: settings.process,
+        program: Some(settings.program.clone()),
+        native_memory: settings.native_memory.map(|size| usize::from(size) as u64),
+        ..nn::Options::default()
+    }
 }
 
 /// The engine, with room for every instance that may exist.
@@ -162,6 +192,9 @@ struct Loader {
     sandbox: Sandbox,
     options: nn::Options,
     native: OnceCell<nn::Runtime>,
+    /// How long calls of graphs may take, by "model/graph", where another model may have more time
+    /// than its owner.
+    longest: BTreeMap<String, Duration>,
     /// Reading a graph takes a core.
     cores: Cores,
     /// The first instance of each model waits for its first call.
@@ -174,7 +207,9 @@ impl Loader {
         let start = async || {
             let options = self.options.clone();
             let started = in_thread(move || nn::Runtime::start(&options)).await;
-            started.map_err(StartError)?.map_err(|e| StartError(e.to_string()))
+            let native = started.map_err(StartError)?.map_err(|e| StartError(e.to_string()))?;
+            self.catalogue.set_native(native.clone());
+            Ok(native)
         };
         self.native.get_or_try_init(start).await
     }
@@ -224,7 +259,10 @@ impl Loader {
         graph_plan: GraphPlan,
     ) -> Result<Result<Graph, String>, StartError> {
         let runtime = self.native().await?.clone();
-        let GraphPlan { options, device_from } = graph_plan;
+        let GraphPlan { mut options, device_from } = graph_plan;
+        if let Some(longest) = self.longest.get(name) {
+            options.timeout = options.timeout.max(*longest);
+        }
         let (full, path) = (name.to_owned(), path.to_owned());
         match self.cores.run(move || runtime.load(&full, &path, &options)).await {
             Ok(Err(e @ LoadError::Device(_))) if device_from == manifest::Source::Operator => {
@@ -292,6 +330,7 @@ impl Loader {
         let about = plan.manifest.description.clone();
         let limits = plan.limits;
         let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
+        let own = graphs.values().cloned().collect();
         let guest = self.guest(plan, graphs, flow, reuse).await?;
         // The first instance answers for the model, and then mostly waits for this worker's next call.
         let deadline = Instant::now() + DESCRIBE_TIMEOUT;
@@ -322,6 +361,7 @@ impl Loader {
             input_shape,
             timeout: limits.timeout,
             body: Body::Component(Component::new(pool, options)),
+            graphs: own,
             outcomes: Outcomes::default(),
         })
     }
@@ -373,6 +413,7 @@ fn bare(plan: Plan, graph: Graph, flow: Flow) -> Model {
         },
         input_shape: None,
         timeout: plan.limits.timeout,
+        graphs: vec![graph.clone()],
         body: Body::Graph(BareGraph::new(graph, flow)),
         outcomes: Outcomes::default(),
     }

@@ -226,6 +226,10 @@ pub fn graph(plan: &Plan, graph: &str) -> Result<GraphPlan, String> {
     let mut options = GraphOptions {
         queue: plan.limits.max_queue,
         max_elements: plan.limits.max_elements,
+        process: plan.settings.process,
+        timeout: plan.limits.timeout,
+        max_output: plan.limits.memory,
+        max_failures: plan.limits.max_failures,
         ..GraphOptions::default()
     };
     if let Some(device) = &chosen.device {

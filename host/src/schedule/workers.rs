@@ -154,6 +154,11 @@ impl Workers {
         u64::from(std::process::id()) * 10_000 + worker.0 as u64
     }
 
+    /// Where a worker's tasks run.
+    pub fn runtime(&self, worker: WorkerId) -> Handle {
+        self.worker(worker).foreground.runtime.clone()
+    }
+
     /// Runs a task on a worker. Dropping the handle ends it.
     pub fn spawn<F>(&self, worker: WorkerId, task: F) -> AbortOnDropHandle<F::Output>
     where

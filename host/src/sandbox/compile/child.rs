@@ -6,7 +6,7 @@ use std::{
     error::Error,
     fs::File,
     io::{self, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     process, thread,
 };
 
@@ -33,9 +33,9 @@ pub enum Answer {
     Refused(String),
 }
 
-/// Does what the server asks for over the socket that is this process's stdin.
-pub fn run() -> Result<(), Box<dyn Error>> {
-    let mut channel = Blocking::new(io::stdin().as_fd().try_clone_to_owned()?);
+/// Does what the server asks for over the socket.
+pub fn run(socket: OwnedFd) -> Result<(), Box<dyn Error>> {
+    let mut channel = Blocking::new(socket);
     let Some(confinement) = channel.receive::<Confinement>()? else { return Ok(()) };
     let lacking = confine(&confinement)?;
     output::start("warn")?;

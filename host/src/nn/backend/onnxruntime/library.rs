@@ -52,6 +52,17 @@ pub fn candidates(option: Option<&Path>) -> Result<Vec<Candidate>, LibraryError>
     Ok(paths.map(|path| Candidate { path, asked_by: None }).collect())
 }
 
+/// Where the library may be, with the files beside it: what a process must be able to read.
+pub fn places(option: Option<&Path>) -> Vec<PathBuf> {
+    let mut places = folders();
+    for candidate in candidates(option).unwrap_or_default() {
+        let real = candidate.path.canonicalize().ok();
+        let folder = real.as_deref().and_then(Path::parent).map(Path::to_owned);
+        places.extend(folder);
+    }
+    places
+}
+
 /// The library that the operator names: a file, or the newest in a folder.
 fn named(path: &Path, asked_by: &'static str) -> Result<Candidate, LibraryError> {
     let refuse = |reason: &str| {

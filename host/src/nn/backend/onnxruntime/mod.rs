@@ -18,11 +18,12 @@ use std::{
 
 use ort::{
     environment::{Environment, GlobalThreadPoolOptions},
-    ep::{CUDA, TensorRT},
+    ep::{CPU, CUDA, TensorRT},
     logging::LogLevel,
     session::builder::{GraphOptimizationLevel, SessionBuilder},
 };
 
+pub use self::library::places;
 use self::{session::OrtGraph, signature::signature};
 use super::{Backend, LoadedGraph};
 use crate::{
@@ -42,6 +43,8 @@ static LOADED: Mutex<Option<OnnxRuntime>> = Mutex::new(None);
 pub struct OnnxRuntime {
     library: PathBuf,
     environment: Environment,
+    /// Without its own store of memory: see [`Options::lean`].
+    lean: bool,
 }
 
 impl OnnxRuntime {
@@ -65,7 +68,11 @@ impl OnnxRuntime {
             match open(&candidate.path, options.threads) {
                 Ok(environment) => {
                     tracing::info!("ONNX Runtime from {}", candidate.describe());
-                    let found = OnnxRuntime { library: candidate.path.clone(), environment };
+                    let found = OnnxRuntime {
+                        library: candidate.path.clone(),
+                        environment,
+                        lean: options.lean,
+                    };
                     *loaded = Some(found.clone());
                     return Ok(Ok(found));
                 }
@@ -117,6 +124,7 @@ impl OnnxRuntime {
         let cuda = |index| CUDA::default().with_device_id(index).build().error_on_failure();
         let tensorrt = |index| TensorRT::default().with_device_id(index).build().error_on_failure();
         let providers = match device {
+            Device::Cpu if self.lean => vec![CPU::default().with_arena_allocator(false).build()],
             Device::Cpu => return Ok(builder),
             Device::Cuda(index) => vec![cuda(index.into())],
             // What TensorRT cannot run goes to CUDA rather than to the CPU.

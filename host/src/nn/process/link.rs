@@ -1,0 +1,372 @@
+//! The server's side of one child: orders go out, and their answers find whoever waits for them.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    net::UnixStream as Watched,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::message::{Answer, Begin, Order, Report};
+use crate::{
+    child::{
+        Child, Ended, Launch, Nursery,
+        channel::{self, Incoming},
+        nursery::Killed,
+    },
+    nn::{Gain, GraphOptions, LibraryError, LoadError, library::About},
+};
+
+/// How long a child may take to begin: to confine itself and to find its libraries.
+const BEGINNING: Duration = Duration::from_secs(60);
+
+/// A child that has begun. With the last reference to it, it ends.
+pub struct Link {
+    child: Child,
+    orders: mpsc::UnboundedSender<Outgoing>,
+    waiting: Arc<Waiting>,
+    /// Numbers of orders, graphs and sessions so far.
+    numbers: AtomicU64,
+    graphs: AtomicU32,
+    sessions: AtomicU32,
+    /// Runs under way.
+    running: AtomicUsize,
+    /// Its end was told.
+    told: AtomicBool,
+    /// What the kernel lacks to confine it.
+    pub lacks: Vec<String>,
+    pub began: Instant,
+}
+
+/// An order as it travels.
+struct Outgoing {
+    frame: Vec<u8>,
+    descriptor: Option<OwnedFd>,
+}
+
+/// Those who wait for answers, by the numbers of their orders.
+#[derive(Default)]
+struct Waiting(Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>);
+
+/// Why there is no link.
+#[derive(Debug)]
+pub enum NoLink {
+    /// What the operator asks for cannot be had.
+    Library(LibraryError),
+    /// The child did not begin.
+    Start(String),
+}
+
+impl From<NoLink> for LoadError {
+    fn from(error: NoLink) -> Self {
+        match error {
+            NoLink::Library(error) => Self::Graph(error.to_string()),
+            NoLink::Start(reason) => Self::Graph(reason),
+        }
+    }
+}
+
+/// Why a graph is not loaded whose child ended meanwhile.
+pub fn ended_it(how: Option<Ended>) -> LoadError {
+    let how = how.map_or_else(|| "the server ends".to_owned(), |ended| ended.to_string());
+    LoadError::Graph(format!("the native library ended while it read the graph ({how})"))
+}
+
+/// The child has ended, or is about to.
+#[derive(Debug)]
+pub struct Gone;
+
+impl Link {
+    /// Starts a child and tells it how to begin.
+    pub async fn start(
+        nursery: &Nursery,
+        launch: Launch<'_>,
+        begin: &Begin,
+    ) -> Result<Self, NoLink> {
+        let failed = |what: &str, e: &dyn std::fmt::Display| NoLink::Start(format!("{what}: {e}"));
+        let (child, socket) = nursery
+            .launch(launch)
+            .await
+            .map_err(|e| failed("a process for native code cannot start", &e))?;
+        let (orders, outgoing) = mpsc::unbounded_channel();
+        let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
+        let (began, beginning) = oneshot::channel();
+        let talk = Talk { socket, outgoing, waiting: waiting.clone(), began: Some(began) };
+        nursery.spawn(talk.go_on());
+        let link = Self {
+            child,
+            orders,
+            waiting,
+            numbers: AtomicU64::new(0),
+            graphs: AtomicU32::new(0),
+            sessions: AtomicU32::new(0),
+            running: AtomicUsize::new(0),
+            told: AtomicBool::new(false),
+            lacks: Vec::new(),
+            began: Instant::now(),
+        };
+        let frame = channel::frame(begin).map_err(|e| failed("its first message", &e))?;
+        link.send(frame, None);
+        match timeout(BEGINNING, beginning).await {
+            Ok(Ok(Ok(lacks))) => Ok(Self { lacks, ..link }),
+            Ok(Ok(Err(library))) => Err(NoLink::Library(library)),
+            Ok(Err(_)) => {
+                let how = match link.child.ended().await {
+                    Some(ended) => ended.to_string(),
+                    None => "the server ends".to_owned(),
+                };
+                Err(failed("the process for native code ended before it began", &how))
+            }
+            Err(_) => Err(failed("the process for native code did not begin in time", &"")),
+        }
+    }
+
+    pub fn child(&self) -> &Child {
+        &self.child
+    }
+
+    /// A number for a graph.
+    pub fn new_graph(&self) -> u32 {
+        self.graphs.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub async fn load(
+        &self,
+        graph: u32,
+        name: &str,
+        path: PathBuf,
+        options: &GraphOptions,
+    ) -> Result<Result<About, LoadError>, Gone> {
+        let (name, options) = (name.to_owned(), Box::new(options.clone()));
+        let order = |number| Order::Load { number, graph, name, path, options };
+        match self.ask(order, None).await? {
+            Answer::Loaded(loaded) => Ok(loaded),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// A session of a graph, by its number, and the server's end of its socket.
+    pub async fn session(
+        &self,
+        graph: u32,
+        threads: Option<usize>,
+    ) -> Result<Result<(u32, UnixStream), LoadError>, Gone> {
+        let session = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let pair = UnixStream::pair().and_then(|(ours, theirs)| {
+            ours.set_nonblocking(true)?;
+            Ok((ours, OwnedFd::from(theirs)))
+        });
+        let (ours, theirs) = match pair {
+            Ok(pair) => pair,
+            Err(e) => return Ok(Err(LoadError::Graph(format!("it has no socket: {e}")))),
+        };
+        let order = |number| Order::Session { number, graph, session, threads };
+        match self.ask(order, Some(theirs)).await? {
+            Answer::Session(made) => Ok(made.map(|()| (session, ours))),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    pub async fn measure(
+        &self,
+        path: PathBuf,
+        options: &GraphOptions,
+        rows: usize,
+    ) -> Result<Result<Result<Vec<Gain>, String>, LoadError>, Gone> {
+        let options = Box::new(options.clone());
+        let order = |number| Order::Measure { number, path, options, rows };
+        match self.ask(order, None).await? {
+            Answer::Measured(measured) => Ok(measured),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    pub fn stop(&self, session: u32, run: u64) {
+        self.order(&Order::Stop { session, run });
+    }
+
+    pub fn unload(&self, graph: u32) {
+        self.order(&Order::Unload { graph });
+    }
+
+    /// A run is under way until the result is dropped.
+    pub fn running(&self) -> RunUnderWay<'_> {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        RunUnderWay(self)
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed) > 0
+    }
+
+    /// True for the first who asks: of the graphs in a child that has ended, one tells of it.
+    pub fn tells(&self) -> bool {
+        !self.told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Ends a child that says what makes no sense.
+    pub fn nonsense(&self) -> Gone {
+        self.child.kill(Killed::Nonsense);
+        Gone
+    }
+
+    async fn ask(
+        &self,
+        order: impl FnOnce(u64) -> Order,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<Answer, Gone> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let (tell, answer) = oneshot::channel();
+        match &mut *self.waiting.lock() {
+            Some(waiting) => waiting.insert(number, tell),
+            None => return Err(Gone),
+        };
+        let frame = channel::frame(&order(number)).map_err(|_| Gone)?;
+        self.send(frame, descriptor);
+        answer.await.map_err(|_| Gone)
+    }
+
+    fn order(&self, order: &Order) {
+        if let Ok(frame) = channel::frame(order) {
+            self.send(frame, None);
+        }
+    }
+
+    fn send(&self, frame: Vec<u8>, descriptor: Option<OwnedFd>) {
+        // One that has ended does not hear it.
+        let _ = self.orders.send(Outgoing { frame, descriptor });
+    }
+}
+
+/// Counts a run.
+pub struct RunUnderWay<'a>(&'a Link);
+
+impl Drop for RunUnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Answer>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The socket of a child, on the nursery's thread.
+struct Talk {
+    socket: UnixStream,
+    outgoing: mpsc::UnboundedReceiver<Outgoing>,
+    waiting: Arc<Waiting>,
+    began: Option<oneshot::Sender<Result<Vec<String>, LibraryError>>>,
+}
+
+impl Talk {
+    /// Talks until the child ends or nobody has an order for it any more.
+    async fn go_on(mut self) {
+        // Whatever ended it: who watches the child sees to it.
+        let _ = self.talk().await;
+        // Whoever waits for an answer gets none.
+        *self.waiting.lock() = None;
+    }
+
+    async fn talk(&mut self) -> io::Result<()> {
+        let watched = Watched::from_std(self.socket.try_clone()?)?;
+        let mut incoming = Incoming::default();
+        loop {
+            tokio::select! {
+                order = self.outgoing.recv() => match order {
+                    Some(Outgoing { frame, descriptor }) => {
+                        send_all(&self.socket, &watched, &frame, descriptor.as_slice()).await?;
+                    }
+                    None => return Ok(()),
+                },
+                read = receive_some(&self.socket, &watched, &mut incoming) => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                    while let Some(report) = incoming.next()? {
+                        self.hear(report);
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, report: Report) {
+        match report {
+            Report::Began(began) => {
+                if let Some(tell) = self.began.take() {
+                    let _ = tell.send(began);
+                }
+            }
+            Report::Answer { number, answer } => {
+                let waiting = self.waiting.lock().as_mut().and_then(|all| all.remove(&number));
+                if let Some(tell) = waiting {
+                    let _ = tell.send(answer);
+                }
+            }
+        }
+    }
+}
+
+/// Sends all of it, and descriptors with its first byte. `watched` is the same socket.
+pub async fn send_all(
+    socket: &UnixStream,
+    watched: &Watched,
+    mut bytes: &[u8],
+    descriptors: &[OwnedFd],
+) -> io::Result<()> {
+    let mut descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    while !bytes.is_empty() {
+        // It mostly has room: the runtime is asked only where it has none.
+        match channel::send(socket.as_fd(), bytes, &descriptors) {
+            Ok(sent) => {
+                bytes = bytes.get(sent..).unwrap_or_default();
+                descriptors.clear();
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                watched.writable().await?;
+                // A readiness that is out of date is forgotten only by trying.
+                let probe = || match channel::send(socket.as_fd(), bytes, &descriptors) {
+                    Ok(sent) => Ok(sent),
+                    Err(e) => Err(e),
+                };
+                match watched.try_io(tokio::io::Interest::WRITABLE, probe) {
+                    Ok(sent) => {
+                        bytes = bytes.get(sent..).unwrap_or_default();
+                        descriptors.clear();
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for bytes and reads them; 0 at the end. `watched` is the same socket.
+pub async fn receive_some(
+    socket: &UnixStream,
+    watched: &Watched,
+    incoming: &mut Incoming,
+) -> io::Result<usize> {
+    watched.async_io(tokio::io::Interest::READABLE, || channel::read(socket, incoming)).await
+}

@@ -1,0 +1,83 @@
+//! How much memory native code may take: a limit below that of the machine and of the server's own group
+//! of processes, because systems end a whole group that goes over its limit (Kubernetes does).
+
+use std::fs;
+
+/// The part of the limit that is not for native code: for the server, and for the system's surprises.
+const RESERVED: u64 = 4;
+
+/// The default: three quarters of what there is for the server and its children.
+pub fn default_limit() -> u64 {
+    let limits = [machine(), group_v2(), group_v1()];
+    let least = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
+    least - least / RESERVED
+}
+
+/// All memory of the machine, in bytes.
+fn machine() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// The limit of this process's group, in the second version of control groups: the lowest on the way
+/// from the group to the root.
+fn group_v2() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
+    lowest("/sys/fs/cgroup", &path, "memory.max")
+}
+
+/// The same in the first version.
+fn group_v1() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let controllers = parts.next()?;
+        controllers.split(',').any(|name| name == "memory").then(|| parts.next())?
+    })?;
+    lowest("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
+}
+
+/// The lowest number in the files of this name, in a folder and those above it.
+fn lowest(root: &str, path: &str, file: &str) -> Option<u64> {
+    let mut path = path;
+    let mut found: Option<u64> = None;
+    loop {
+        // In a container the group's own folder is mounted as the root.
+        let here = format!("{root}{}/{file}", path.trim_end_matches('/'));
+        let limit = fs::read_to_string(here).ok().and_then(|text| text.trim().parse().ok());
+        found = [found, limit].into_iter().flatten().min();
+        match path.rfind('/') {
+            Some(at) if !path.is_empty() => path = &path[..at],
+            _ => return found,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_limit_on_the_way_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_str().unwrap();
+        let inner = folder.path().join("a/b");
+        fs::create_dir_all(&inner).unwrap();
+        assert_eq!(lowest(root, "/a/b", "memory.max"), None);
+        fs::write(inner.join("memory.max"), "max\n").unwrap();
+        fs::write(folder.path().join("a/memory.max"), "1000\n").unwrap();
+        fs::write(folder.path().join("memory.max"), "2000\n").unwrap();
+        assert_eq!(lowest(root, "/a/b", "memory.max"), Some(1000));
+        assert_eq!(lowest(root, "/elsewhere", "memory.max"), Some(2000));
+        assert_eq!(lowest(root, "/", "memory.max"), Some(2000));
+        fs::write(inner.join("memory.max"), "500\n").unwrap();
+        assert_eq!(lowest(root, "/a/b/", "memory.max"), Some(500));
+    }
+
+    #[test]
+    fn there_is_a_default() {
+        assert!((1 << 20..u64::MAX / 2).contains(&default_limit()));
+    }
+}

@@ -1,0 +1,23 @@
+//! Inference in child processes: a crash of native code takes one run along, not the server.
+//!
+//! - [`message`]: what the server and a child tell each other
+//! - [`serve`]: the child's side
+//! - [`link`]: the server's side of one child: orders and their answers
+//! - [`session`]: a session in a child, as the graph's dispatch sees it
+//! - [`home`]: which child serves which graphs
+//! - [`keeper`]: what sees to one graph: it is loaded, and loaded again where its child ends
+//! - [`memory`]: how much native code may take
+
+mod home;
+mod keeper;
+mod link;
+mod memory;
+mod message;
+mod serve;
+mod session;
+
+pub use home::{Homes, folders_of};
+pub use keeper::{First, Kept};
+pub use link::Link;
+pub use message::NativeStats;
+pub use serve::serve;

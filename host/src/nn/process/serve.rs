@@ -1,0 +1,456 @@
+//! The child's side: reads graphs and runs them, as the server says. It has one thread for orders, and
+//! one for each session.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, Thread},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::message::{Answer, Begin, FromSession, Input, Order, Placed, Report, ToSession};
+use crate::{
+    child::{
+        channel::{Blocking, Sender},
+        confine::confine,
+        output,
+        region::{Lent, Target, lay_out},
+    },
+    nn::{
+        GraphOptions, LoadError, NnError, Options, Tensor,
+        backend::{Session, SessionFactory},
+        cancel::Cancel,
+        library::{Libraries, ReadGraph},
+        local,
+        thread::{LOADING, native_thread},
+    },
+};
+
+/// How long after its last run a child gives memory back to the system that it does not use.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// Serves until the server closes `socket`, or ends.
+pub fn serve(socket: OwnedFd) -> io::Result<()> {
+    let mut orders = Blocking::new(socket);
+    let Some(begin) = orders.receive::<Begin>()? else { return Ok(()) };
+    // Before anything else: no other thread, no library yet.
+    let lacks = confine(&begin.confinement)?;
+    let reports = Arc::new(Mutex::new(orders.sender()?));
+    output::start("info,ort=warn").map_err(io::Error::other)?;
+    keep_little();
+    let options = Options {
+        onnxruntime: begin.onnxruntime,
+        backend: begin.backend,
+        threads: Some(begin.threads),
+        lean: true,
+        ..Options::default()
+    };
+    let libraries = match begin.version == env!("CARGO_PKG_VERSION") {
+        true => Libraries::start(&options),
+        false => return Err(io::Error::other("the server is of another version")),
+    };
+    let libraries = match libraries {
+        Ok(libraries) => Arc::new(libraries),
+        Err(e) => return report(&reports, &Report::Began(Err(e))),
+    };
+    report(&reports, &Report::Began(Ok(lacks)))?;
+    let (graphs, runs) = (HashMap::new(), Arc::default());
+    let mut child = Child { libraries, reports, graphs, runs, tidy: Tidy::start()? };
+    while let Some(order) = orders.receive()? {
+        child.obey(order, &mut orders)?;
+    }
+    Ok(())
+}
+
+/// Memory that a run does not use any more is for the system, not kept for the next one: blocks over
+/// this size are mapped and unmapped, and smaller ones are given back when nothing runs.
+fn keep_little() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes two numbers and sets the allocator's own; no other thread is there yet.
+    #[allow(unsafe_code)]
+    unsafe {
+        /// The most that glibc takes.
+        const MAPPED: libc::c_int = 32 << 20;
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * MAPPED);
+    }
+}
+
+fn report(reports: &Mutex<Sender>, report: &Report) -> io::Result<()> {
+    reports.lock().unwrap_or_else(PoisonError::into_inner).send(report)
+}
+
+struct Child {
+    libraries: Arc<Libraries>,
+    reports: Arc<Mutex<Sender>>,
+    graphs: HashMap<u32, Arc<Graph>>,
+    runs: Arc<Runs>,
+    tidy: Arc<Tidy>,
+}
+
+/// Gives memory back to the system that nobody uses, when nothing has run for a while.
+struct Tidy {
+    /// Runs so far.
+    runs: AtomicU64,
+    /// The thread sleeps until there is another run.
+    sleeps: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+impl Tidy {
+    fn start() -> io::Result<Arc<Self>> {
+        let (runs, sleeps) = (AtomicU64::new(0), AtomicBool::new(false));
+        let tidy = Arc::new(Self { runs, sleeps, thread: OnceLock::new() });
+        let it = tidy.clone();
+        let thread = native_thread("nn-tidy", move || it.go_on())?;
+        let _ = tidy.thread.set(thread.thread().clone());
+        Ok(tidy)
+    }
+
+    /// A run has ended.
+    fn ran(&self) {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        if self.sleeps.load(Ordering::Relaxed) && self.sleeps.swap(false, Ordering::Relaxed) {
+            self.thread.get().inspect(|thread| thread.unpark());
+        }
+    }
+
+    fn go_on(&self) {
+        loop {
+            let before = self.runs.load(Ordering::Relaxed);
+            thread::sleep(QUIET);
+            if self.runs.load(Ordering::Relaxed) == before {
+                give_back();
+                self.sleeps.store(true, Ordering::Relaxed);
+                // One that ended just now does not see it: the next one does.
+                while self.sleeps.load(Ordering::Relaxed) {
+                    thread::park();
+                }
+            }
+        }
+    }
+}
+
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer, locks the allocator's own structures, and may be called from any
+    // thread at any time (MT-Safe in its manual).
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// A graph, from the moment that it is to be loaded.
+struct Graph {
+    name: String,
+    state: Mutex<Loaded>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    /// Once it is loaded.
+    factory: Option<Arc<dyn SessionFactory>>,
+    /// Made with it, until it is asked for.
+    first: Option<Box<dyn Session>>,
+}
+
+impl Child {
+    fn obey(&mut self, order: Order, orders: &mut Blocking) -> io::Result<()> {
+        match order {
+            Order::Load { number, graph, name, path, options } => {
+                let loaded = Arc::new(Graph { name, state: Mutex::default() });
+                self.graphs.insert(graph, loaded.clone());
+                let libraries = self.libraries.clone();
+                self.beside(number, move || {
+                    Answer::Loaded(loaded.load(&libraries, &path, &options))
+                })
+            }
+            Order::Session { number, graph, session, threads } => {
+                let socket = orders.descriptor()?;
+                match self.graphs.get(&graph) {
+                    Some(graph) => self.session(number, graph.clone(), session, threads, socket),
+                    None => self.answer(number, Answer::Session(Err(unknown()))),
+                }
+            }
+            Order::Measure { number, path, options, rows } => {
+                let libraries = self.libraries.clone();
+                self.beside(number, move || {
+                    Answer::Measured(libraries.try_batches(&path, &options, rows))
+                })
+            }
+            Order::Stop { session, run } => {
+                self.runs.stop(session, run);
+                Ok(())
+            }
+            Order::Unload { graph } => {
+                self.graphs.remove(&graph);
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(&self, number: u64, answer: Answer) -> io::Result<()> {
+        report(&self.reports, &Report::Answer { number, answer })
+    }
+
+    /// Works beside the orders, on a thread fit for native code.
+    fn beside(
+        &self,
+        number: u64,
+        work: impl FnOnce() -> Answer + Send + 'static,
+    ) -> io::Result<()> {
+        let reports = self.reports.clone();
+        native_thread(LOADING, move || {
+            // Where nobody listens any more, the process ends.
+            let _ = report(&reports, &Report::Answer { number, answer: work() });
+        })
+        .map(drop)
+    }
+
+    /// Makes a session on a thread of its own, which serves it from then on.
+    fn session(
+        &self,
+        number: u64,
+        graph: Arc<Graph>,
+        session: u32,
+        threads: Option<usize>,
+        socket: OwnedFd,
+    ) -> io::Result<()> {
+        let (reports, runs, tidy) = (self.reports.clone(), self.runs.clone(), self.tidy.clone());
+        native_thread("nn-session", move || {
+            let (made, answer) = match graph.session(threads) {
+                Ok(made) => (Some(made), Ok(())),
+                Err(e) => (None, Err(e)),
+            };
+            let answer = Answer::Session(answer);
+            if report(&reports, &Report::Answer { number, answer }).is_err() {
+                return;
+            }
+            let Some(made) = made else { return };
+            let cancel = runs.open(session);
+            let mut served = ServedSession {
+                graph: graph.name.clone(),
+                session: made,
+                inputs: None,
+                outputs: None,
+                last: Vec::new(),
+                current: cancel,
+                tidy,
+            };
+            // An error is the server's end, or this session's.
+            let _ = served.serve(Blocking::new(socket));
+            runs.close(session);
+        })
+        .map(drop)
+    }
+}
+
+fn unknown() -> LoadError {
+    LoadError::Graph("there is no such graph".into())
+}
+
+impl Graph {
+    fn load(
+        &self,
+        libraries: &Libraries,
+        path: &PathBuf,
+        options: &GraphOptions,
+    ) -> Result<crate::nn::library::About, LoadError> {
+        let ReadGraph { about, first, factory } = libraries.read(&self.name, path, options)?;
+        let mut state = self.state();
+        state.factory = Some(factory);
+        state.first = Some(first);
+        Ok(about)
+    }
+
+    fn session(&self, threads: Option<usize>) -> Result<Box<dyn Session>, LoadError> {
+        let factory = {
+            let mut state = self.state();
+            if let (None, Some(first)) = (threads, state.first.take()) {
+                return Ok(first);
+            }
+            state.factory.clone().ok_or_else(unknown)?
+        };
+        local::make(&*factory, threads)
+    }
+
+    fn state(&self) -> MutexGuard<'_, Loaded> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The runs that are under way, by their sessions, so that an order can stop them.
+#[derive(Default)]
+struct Runs(Mutex<HashMap<u32, Arc<Mutex<Current>>>>);
+
+/// A session's run.
+#[derive(Default)]
+struct Current {
+    run: u64,
+    cancel: Arc<Cancel>,
+}
+
+impl Runs {
+    fn open(&self, session: u32) -> Arc<Mutex<Current>> {
+        let current = Arc::<Mutex<Current>>::default();
+        self.lock().insert(session, current.clone());
+        current
+    }
+
+    fn close(&self, session: u32) {
+        self.lock().remove(&session);
+    }
+
+    fn stop(&self, session: u32, run: u64) {
+        let Some(current) = self.lock().get(&session).cloned() else { return };
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.run < run {
+            // The order came before the run.
+            *current = Current { run, cancel: Arc::default() };
+        }
+        if current.run == run {
+            current.cancel.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Mutex<Current>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session with what it shares with the server.
+struct ServedSession {
+    graph: String,
+    session: Box<dyn Session>,
+    inputs: Option<Arc<Lent>>,
+    outputs: Option<Target>,
+    /// Outputs that the region is too small for.
+    last: Vec<Tensor>,
+    current: Arc<Mutex<Current>>,
+    tidy: Arc<Tidy>,
+}
+
+impl ServedSession {
+    fn serve(&mut self, mut channel: Blocking) -> io::Result<()> {
+        while let Some(message) = channel.receive()? {
+            match message {
+                ToSession::Inputs { here } => {
+                    self.inputs = match here {
+                        true => Some(Arc::new(Lent::map(&channel.descriptor()?)?)),
+                        false => None,
+                    };
+                }
+                ToSession::Outputs { here } => {
+                    self.outputs = match here {
+                        true => Some(Target::map(&channel.descriptor()?)?),
+                        false => None,
+                    };
+                }
+                ToSession::Run { run, inputs, outputs } => {
+                    let answer = match self.run(run, &inputs, &outputs) {
+                        Ok(outputs) => self.give(outputs),
+                        Err(e) => FromSession::Failed(e),
+                    };
+                    channel.send(&answer)?;
+                    self.tidy.ran();
+                }
+                ToSession::Again => {
+                    let outputs = std::mem::take(&mut self.last);
+                    channel.send(&self.give(outputs))?;
+                }
+                ToSession::Forget => self.last.clear(),
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, run: u64, inputs: &[Input], outputs: &[u32]) -> Result<Vec<Tensor>, NnError> {
+        let cancel = {
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            if current.run != run {
+                *current = Current { run, cancel: Arc::default() };
+            }
+            current.cancel.clone()
+        };
+        let inputs: Vec<(usize, Tensor)> = inputs
+            .iter()
+            .map(|input| Ok((input.position as usize, self.input(&input.tensor)?)))
+            .collect::<Result<_, NnError>>()?;
+        let outputs: Vec<usize> = outputs.iter().map(|&at| at as usize).collect();
+        match local::run(&self.graph, self.session.as_mut(), &inputs, &outputs, &cancel) {
+            // What else is broken in this process, nobody knows. The server starts another one.
+            Err(NnError::Broken(_)) => std::process::abort(),
+            result => result,
+        }
+    }
+
+    /// An input over the bytes in the region.
+    fn input(&self, placed: &Placed) -> Result<Tensor, NnError> {
+        let lost = || NnError::Runtime("an input is not where it was said to be".into());
+        let (offset, length) = (placed.offset as usize, placed.length as usize);
+        let data = match (length, &self.inputs) {
+            (0, _) => Bytes::new(),
+            (_, Some(region)) => {
+                let view = View { region: region.clone(), offset, length };
+                region.bytes(offset, length).ok_or_else(lost)?;
+                Bytes::from_owner(view)
+            }
+            (_, None) => return Err(lost()),
+        };
+        Tensor::checked_before(placed.dtype, &placed.shape[..], data)
+            .map_err(|e| NnError::Runtime(e.to_string()))
+    }
+
+    /// Puts outputs into the region, or keeps them where it is too small.
+    fn give(&mut self, outputs: Vec<Tensor>) -> FromSession {
+        let laid_out = lay_out(outputs.iter().map(Tensor::byte_length));
+        let Some((offsets, bytes)) = laid_out else {
+            return FromSession::Failed(NnError::Runtime("its outputs are too large".into()));
+        };
+        let room = self.outputs.as_ref().map_or(0, Target::length);
+        if bytes > room {
+            self.last = outputs;
+            return FromSession::TooLarge { bytes: bytes as u64 };
+        }
+        let mut placed = Vec::with_capacity(outputs.len());
+        for (tensor, offset) in outputs.iter().zip(offsets) {
+            let written = match &mut self.outputs {
+                Some(region) => region.write(offset, tensor.data()),
+                None => tensor.byte_length() == 0,
+            };
+            if !written {
+                return FromSession::Failed(NnError::Runtime("an output has no room".into()));
+            }
+            placed.push(Placed {
+                dtype: tensor.dtype(),
+                shape: tensor.shape().to_vec(),
+                offset: offset as u64,
+                length: tensor.byte_length() as u64,
+            });
+        }
+        FromSession::Outputs(placed)
+    }
+}
+
+/// Bytes of an input in a region.
+struct View {
+    region: Arc<Lent>,
+    offset: usize,
+    length: usize,
+}
+
+impl AsRef<[u8]> for View {
+    fn as_ref(&self) -> &[u8] {
+        // Looked at before this was made.
+        self.region.bytes(self.offset, self.length).unwrap_or_default()
+    }
+}

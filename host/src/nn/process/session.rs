@@ -1,0 +1,360 @@
+//! A session in a child, as the graph's dispatch sees it: inputs are copied into a region that the child
+//! reads, the answer is read on the caller's own thread, and outputs are copied out of another region
+//! before anything is concluded from them.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{
+    net::UnixStream as Watched,
+    runtime::{Handle, Id},
+    time::timeout_at,
+};
+
+use super::{
+    link::{Link, receive_some, send_all},
+    message::{FromSession, Input, Placed, ToSession},
+};
+use crate::{
+    child::{
+        channel::{Incoming, frame},
+        nursery::Killed,
+        region::{InputRegion, OutputRegion, lay_out},
+    },
+    nn::{
+        DType, NnError, Tensor,
+        cancel::Stop,
+        runner::{Going, Run, RunEnd, Runner},
+    },
+};
+
+/// A region is kept for the next run up to this size, in bytes; a larger one for a while.
+const KEPT: usize = 1 << 20;
+
+/// Bytes of all regions of this server.
+#[derive(Clone, Default)]
+pub struct RegionBytes(Arc<AtomicU64>);
+
+impl RegionBytes {
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What all sessions of a graph have in common.
+pub struct SessionOptions {
+    /// The graph's name.
+    pub graph: String,
+    /// How long a run may take before its process is ended.
+    pub limit: Duration,
+    /// Bytes of all outputs of a run.
+    pub max_output: usize,
+    /// The types of the graph's outputs.
+    pub outputs: Vec<DType>,
+    pub regions: RegionBytes,
+}
+
+/// A session in a child. Dropped, it ends there too.
+pub struct ChildSession {
+    link: Arc<Link>,
+    options: Arc<SessionOptions>,
+    session: u32,
+    socket: UnixStream,
+    /// The same socket, watched by the runtime on which the last run was waited for.
+    watched: Option<(Id, Watched)>,
+    incoming: Incoming,
+    /// Runs so far.
+    runs: u64,
+    inputs: Counted<InputRegion>,
+    outputs: Counted<OutputRegion>,
+    /// When the last run ended.
+    rests: Instant,
+}
+
+/// A region, if there is one, and its bytes counted.
+struct Counted<R> {
+    region: Option<R>,
+    bytes: u64,
+    regions: RegionBytes,
+}
+
+impl<R> Counted<R> {
+    fn none(regions: &RegionBytes) -> Self {
+        Self { region: None, bytes: 0, regions: regions.clone() }
+    }
+
+    fn set(&mut self, region: Option<R>, bytes: usize) {
+        self.regions.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes as u64;
+        self.regions.0.fetch_add(self.bytes, Ordering::Relaxed);
+        self.region = region;
+    }
+}
+
+impl<R> Drop for Counted<R> {
+    fn drop(&mut self) {
+        self.regions.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What goes to the child at once.
+#[derive(Default)]
+struct Parcel {
+    bytes: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Parcel {
+    fn add(&mut self, message: &ToSession) -> Result<(), RunEnd> {
+        self.bytes.extend(frame(message).map_err(|e| failed(&e))?);
+        Ok(())
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> RunEnd {
+    RunEnd::Failed(NnError::Runtime(format!("the run cannot be handed over: {error}")))
+}
+
+impl ChildSession {
+    pub fn new(
+        link: Arc<Link>,
+        session: u32,
+        socket: UnixStream,
+        options: Arc<SessionOptions>,
+    ) -> Self {
+        let (inputs, outputs) = (Counted::none(&options.regions), Counted::none(&options.regions));
+        Self {
+            link,
+            options,
+            session,
+            socket,
+            watched: None,
+            incoming: Incoming::default(),
+            runs: 0,
+            inputs,
+            outputs,
+            rests: Instant::now(),
+        }
+    }
+
+    async fn go(&mut self, run: Run<'_>) -> Result<Vec<Tensor>, RunEnd> {
+        let link = self.link.clone();
+        let _running = link.running();
+        self.runs += 1;
+        let (session, number) = (self.session, self.runs);
+        let parcel = self.parcel(&run)?;
+        let stop: Stop = {
+            let link = link.clone();
+            Arc::new(move || link.stop(session, number))
+        };
+        let stoppable = run.cancel.running(&stop)?;
+        let limit = Instant::now() + self.options.limit;
+        let answer = match timeout_at(limit.into(), self.answer(parcel)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(e)) => return Err(self.lost(&e)),
+            Err(_) => {
+                link.child().kill(Killed::Overrun);
+                let SessionOptions { graph, limit, .. } = &*self.options;
+                return Err(RunEnd::Overrun(NnError::Ended(format!(
+                    "a run of graph `{graph}` went on for {limit:.0?}, its model's limit, and its \
+                     process was ended"
+                ))));
+            }
+        };
+        drop(stoppable);
+        let result = self.outputs(&run, answer, limit).await;
+        self.rests = Instant::now();
+        match result {
+            // What a run gives that was stopped is an error of some kind.
+            Err(RunEnd::Failed(_)) if run.cancel.is_cancelled() => {
+                Err(RunEnd::Failed(NnError::Cancelled))
+            }
+            result => result,
+        }
+    }
+
+    /// A run, with its inputs in the region.
+    fn parcel(&mut self, run: &Run<'_>) -> Result<Parcel, RunEnd> {
+        let mut parcel = Parcel::default();
+        let laid_out = lay_out(run.inputs.iter().map(|(_, tensor)| tensor.byte_length()));
+        let (offsets, bytes) = laid_out.ok_or_else(|| failed(&"its inputs are too large"))?;
+        if self.inputs.region.as_ref().is_none_or(|region| region.length() < bytes) {
+            let (region, descriptor) = InputRegion::new(bytes).map_err(|e| failed(&e))?;
+            let length = region.length();
+            self.inputs.set(Some(region), length);
+            parcel.add(&ToSession::Inputs { here: true })?;
+            parcel.descriptors.push(descriptor);
+        }
+        if self.outputs.region.is_none() {
+            self.new_outputs(0, &mut parcel)?;
+        }
+        let mut inputs = Vec::with_capacity(run.inputs.len());
+        for ((position, tensor), offset) in run.inputs.iter().zip(offsets) {
+            let region = self.inputs.region.as_mut();
+            if !region.is_some_and(|region| region.write(offset, tensor.data())) {
+                return Err(failed(&"an input has no room"));
+            }
+            let tensor = Placed {
+                dtype: tensor.dtype(),
+                shape: tensor.shape().to_vec(),
+                offset: offset as u64,
+                length: tensor.byte_length() as u64,
+            };
+            inputs.push(Input { position: *position as u32, tensor });
+        }
+        let outputs = run.outputs.iter().map(|at| *at as u32).collect();
+        parcel.add(&ToSession::Run { run: self.runs, inputs, outputs })?;
+        Ok(parcel)
+    }
+
+    fn new_outputs(&mut self, bytes: usize, parcel: &mut Parcel) -> Result<(), RunEnd> {
+        let (region, descriptor) = OutputRegion::new(bytes).map_err(|e| failed(&e))?;
+        let length = region.length();
+        self.outputs.set(Some(region), length);
+        parcel.add(&ToSession::Outputs { here: true })?;
+        parcel.descriptors.push(descriptor);
+        Ok(())
+    }
+
+    /// Sends a parcel and waits for the answer, on this thread's own runtime.
+    async fn answer(&mut self, parcel: Parcel) -> io::Result<FromSession> {
+        let here = Handle::current().id();
+        if self.watched.as_ref().is_none_or(|(runtime, _)| *runtime != here) {
+            self.watched = None;
+            self.watched = Some((here, Watched::from_std(self.socket.try_clone()?)?));
+        }
+        let Self { socket, watched: Some((_, watched)), incoming, .. } = self else {
+            return Err(io::Error::other("the socket is not watched"));
+        };
+        send_all(socket, watched, &parcel.bytes, &parcel.descriptors).await?;
+        drop(parcel);
+        loop {
+            if let Some(answer) = incoming.next()? {
+                return Ok(answer);
+            }
+            if receive_some(socket, watched, incoming).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// What an answer comes to: tensors, once they are copied and checked.
+    async fn outputs(
+        &mut self,
+        run: &Run<'_>,
+        mut answer: FromSession,
+        limit: Instant,
+    ) -> Result<Vec<Tensor>, RunEnd> {
+        if let FromSession::TooLarge { bytes } = answer {
+            let most = self.options.max_output;
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let mut parcel = Parcel::default();
+            if bytes > most {
+                parcel.add(&ToSession::Forget)?;
+                let sent = self.send(parcel).await;
+                sent.map_err(|e| self.lost(&e))?;
+                return Err(RunEnd::Failed(NnError::Memory(format!(
+                    "the graph's outputs take {bytes} bytes, the limit is {most} (memory)"
+                ))));
+            }
+            self.new_outputs(bytes, &mut parcel)?;
+            parcel.add(&ToSession::Again)?;
+            answer = match timeout_at(limit.into(), self.answer(parcel)).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(e)) => return Err(self.lost(&e)),
+                Err(_) => return Err(self.nonsense()),
+            };
+        }
+        match answer {
+            FromSession::Outputs(placed) => {
+                let tensors = self.read(run, placed);
+                tensors.ok_or_else(|| self.nonsense())
+            }
+            FromSession::Failed(e) => Err(RunEnd::Failed(e)),
+            FromSession::TooLarge { .. } => Err(self.nonsense()),
+        }
+    }
+
+    async fn send(&mut self, parcel: Parcel) -> io::Result<()> {
+        let Self { socket, watched: Some((_, watched)), .. } = self else {
+            return Err(io::Error::other("the socket is not watched"));
+        };
+        send_all(socket, watched, &parcel.bytes, &parcel.descriptors).await
+    }
+
+    /// Copies outputs out of the region. None where they are not what was asked for.
+    fn read(&self, run: &Run<'_>, placed: Vec<Placed>) -> Option<Vec<Tensor>> {
+        if placed.len() != run.outputs.len() {
+            return None;
+        }
+        let mut tensors = Vec::with_capacity(placed.len());
+        let mut total = 0usize;
+        for (Placed { dtype, shape, offset, length }, at) in placed.into_iter().zip(run.outputs) {
+            if self.options.outputs.get(*at) != Some(&dtype) {
+                return None;
+            }
+            let (offset, length) = (usize::try_from(offset).ok()?, usize::try_from(length).ok()?);
+            // Outputs that lie on each other could be many times the region.
+            total = total.checked_add(length)?;
+            let region = self.outputs.region.as_ref()?;
+            if total > region.length() {
+                return None;
+            }
+            let data = region.copy(offset, length)?;
+            tensors.push(Tensor::new(dtype, shape, Bytes::from(data)).ok()?);
+        }
+        Some(tensors)
+    }
+
+    fn nonsense(&self) -> RunEnd {
+        self.link.nonsense();
+        RunEnd::Lost
+    }
+
+    /// The socket ended, mostly with the child: who keeps the graph sees to one that goes on.
+    fn lost(&self, error: &io::Error) -> RunEnd {
+        tracing::debug!(graph = self.options.graph, "a session is lost: {error}");
+        match error.kind() {
+            io::ErrorKind::InvalidData => self.nonsense(),
+            _ => RunEnd::Lost,
+        }
+    }
+}
+
+impl Runner for ChildSession {
+    fn run<'a>(&'a mut self, run: Run<'a>) -> Going<'a, Result<Vec<Tensor>, RunEnd>> {
+        Box::pin(self.go(run))
+    }
+
+    fn rest(&mut self, since: Duration) {
+        if self.rests.elapsed() < since {
+            return;
+        }
+        let mut parcel = Parcel::default();
+        if self.inputs.bytes > KEPT as u64 && parcel.add(&ToSession::Inputs { here: false }).is_ok()
+        {
+            self.inputs.set(None, 0);
+        }
+        if self.outputs.bytes > KEPT as u64
+            && parcel.add(&ToSession::Outputs { here: false }).is_ok()
+        {
+            self.outputs.set(None, 0);
+        }
+        if parcel.bytes.is_empty() {
+            return;
+        }
+        use std::io::Write;
+        // An idle session's socket has room; if not, the child has ended, or is not right.
+        if (&self.socket).write_all(&parcel.bytes).is_err() {
+            self.link.nonsense();
+        }
+    }
+}
