@@ -80,7 +80,7 @@ async fn bombs_do_not_keep_a_good_model_out() {
     for number in 0..many {
         setup = bomb(setup, &format!("bomb-{number}"));
     }
-    let setup = setup.config("[limits]\ncompile_time = '10m'\ncompile_memory = '64 GiB'");
+    let setup = setup.config("[limits]\ncompile_time = '10m'\ncompile_memory = '4 GiB'");
     let Some(server) = setup.begin().await else { return };
     answers(&server, "echo").await;
     let log = server.log();

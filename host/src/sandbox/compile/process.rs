@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::process::{Pid, setpriority_process};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     child::{
@@ -81,6 +81,9 @@ const SLOWER: [Slower; 3] = [
     Slower { after: Duration::from_secs(1), nice: 5, beside_others: false },
     Slower { after: Duration::from_secs(5), nice: 10, beside_others: true },
 ];
+
+/// How long the memory of a child that ends may take to be given back.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// The longest answer of a child: a reason in words.
 const LONGEST_ANSWER: usize = 1 << 20;
@@ -206,6 +209,10 @@ async fn made(child: &Child, target: Draft, length: u64) -> Result<Sealed, Faile
 
 /// How a child ended that gave no answer, in words. `most` is the memory that it was seen to have.
 async fn ended(child: &Child, bounds: Bounds, most: u64) -> Failed {
+    if timeout(ENDING, child.ended()).await.is_err() {
+        // It has closed its end of the channel and lives on.
+        child.kill(Killed::Nonsense);
+    }
     let Some(ended) = child.ended().await else {
         return Failed::Reason("compiling it ended with the server".into());
     };
@@ -288,8 +295,10 @@ fn slow_down(pid: u32, nice: i32) {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     for thread in threads {
         let thread = thread.file_name().to_str().and_then(|thread| thread.parse().ok());
-        // It may have ended by now.
-        let _ = setpriority_process(thread.and_then(Pid::from_raw), nice);
+        if let Some(thread) = thread.and_then(Pid::from_raw) {
+            // It may have ended by now.
+            let _ = setpriority_process(Some(thread), nice);
+        }
     }
 }
 
