@@ -42,6 +42,7 @@ mod traps; // guests that fail, and what callers and the log hear of it
 // What the operator sees.
 mod cache; // compiled code on disk
 mod command; // `tms call` and `tms build`
+mod compiling; // components are compiled in processes of their own
 mod config; // flags, variables, tms.toml, model.toml
 mod loading; // models that do not load
 mod logging; // a log that nobody reads

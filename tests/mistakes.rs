@@ -269,8 +269,9 @@ async fn unknown_key_in_model_toml() {
          2 | memroy = '1 GiB'\n  \
          | ^^^^^^\n\
          unknown field `memroy`, expected one of `memory`, `timeout`, `cpu`, `init`, \
-         `handles`, `max_reply`, `log_lines`, `log_bytes`, `max_component`, `max_elements`, \
-         `max_random`, `max_instances`, `max_queue`, `max_uses`, `max_retained`, `max_failures`"
+         `handles`, `max_reply`, `log_lines`, `log_bytes`, `max_component`, \
+         `compile_memory`, `compile_time`, `max_elements`, `max_random`, \
+         `max_instances`, `max_queue`, `max_uses`, `max_retained`, `max_failures`"
     );
 }
 

@@ -15,7 +15,9 @@ use tms::{
     data::Input,
     fair::Flow,
     nn::{DType, Tensor},
-    sandbox::{Footprint, Grants, Guest, GuestOptions, Instance, PoolSize, Sandbox, inspect},
+    sandbox::{
+        Compiling, Footprint, Grants, Guest, GuestOptions, Instance, PoolSize, Sandbox, inspect,
+    },
 };
 
 #[derive(clap::Args)]
@@ -106,7 +108,7 @@ impl Side {
         if !limited {
             limits.cpu = Duration::MAX;
         }
-        Ok(Self { sandbox: Sandbox::new(pool, None)?, limits })
+        Ok(Self { sandbox: Sandbox::new(pool, None, Compiling::Here)?, limits })
     }
 
     pub async fn guest(&self, model: &str, snapshot: bool) -> anyhow::Result<Guest> {
@@ -121,7 +123,7 @@ impl Side {
             snapshot,
             snapshot_key: None,
         };
-        Ok(Guest::load(&self.sandbox, &bytes, options).await?)
+        Ok(Guest::load(&self.sandbox, Arc::new(move || Ok(bytes.clone())), options).await?)
     }
 }
 

@@ -22,6 +22,7 @@
 //! - [`fair`]: a queue: fair between flows, by weight
 //! - [`breaker`]: refuses what fails again and again
 //! - [`child`]: processes of this program that do what may crash
+//! - [`cores`]: work that blocks, on threads of its own
 //! - [`data`]: a request's data and a model's result
 //! - [`logging`]: the log's format and level
 //! - [`text`]: texts for people, bounded
@@ -31,6 +32,7 @@ pub mod breaker;
 pub mod child;
 pub mod cli;
 pub mod config;
+pub mod cores;
 pub mod data;
 pub mod edf;
 pub mod fair;

@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
+    child::Nursery,
     config::Settings,
     grpc::{self, app::App, sockets},
-    repository,
+    nn, repository,
+    sandbox::{Children, Compiling},
     schedule::{WorkerId, Workers},
 };
 
@@ -45,6 +47,8 @@ pub enum ServeError {
     Bind(#[from] sockets::BindError),
     #[error("the workers did not start: {0}")]
     Workers(std::io::Error),
+    #[error("the thread that starts processes did not start: {0}")]
+    Nursery(std::io::Error),
     #[error(transparent)]
     Models(#[from] repository::StartError),
     #[error(transparent)]
@@ -121,11 +125,15 @@ pub async fn serve(
         // The drain ends `serving` below.
         std::future::pending::<()>().await
     };
-    let native = repository::load::native(&settings);
+    // All children are its.
+    let nursery = Arc::new(Nursery::start().map_err(ServeError::Nursery)?);
+    let native =
+        nn::Options { nursery: Some(nursery.clone()), ..repository::load::native(&settings) };
+    let compiling = Compiling::Child(Children { nursery, program: settings.program.clone() });
     let (healthy, health_tells) = oneshot::channel();
     // Models that are ready are served while others load.
     let loading = async {
-        let load = repository::load::load(catalogue, plans, &settings, native, workers);
+        let load = repository::load::load(catalogue, plans, &settings, native, workers, compiling);
         if let Err(e) = load.await {
             return e;
         }

@@ -5,9 +5,11 @@
 //! - [`neighbour`]: another model's caller, who must not notice
 //! - [`calm`]: what must be true afterwards
 //! - [`world`]: components from text, for what Rust's tools would not make
+//! - [`bombs`]: components that take long to compile, or much memory
 //! - `component.rs`: the hostile guest, of which the attacks' files are part; not of this crate
 
 mod attack;
+pub mod bombs;
 mod calm;
 mod neighbour;
 pub mod world;
@@ -34,6 +36,8 @@ mod cache_altered;
 mod cache_open;
 mod cache_planted;
 mod call_flood;
+mod compile_memory;
+mod compile_time;
 mod compute_dtype;
 mod compute_elements;
 mod compute_extra;

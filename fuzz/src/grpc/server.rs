@@ -15,6 +15,7 @@ use tms::{
     config::{ServeArgs, Settings, StopServer, Threads},
     grpc::{app::App, context::Arrived, health::HealthService, listener},
     repository::{self, Catalogue},
+    sandbox::Compiling,
     schedule::{WorkerId, Workers},
 };
 use tokio::runtime::Runtime;
@@ -90,6 +91,7 @@ impl Server {
             &settings,
             world::native(),
             workers.clone(),
+            Compiling::Here,
         );
         runtime.block_on(load).expect("the models load");
         assert_eq!(catalogue.ready().count(), COMPONENTS.len() + 1);

@@ -16,6 +16,7 @@ use tms::{
     data::Input,
     models::Call,
     repository::{self, Catalogue},
+    sandbox::Compiling,
     schedule::{WorkerId, Workers},
 };
 use tokio::runtime::Runtime;
@@ -112,7 +113,8 @@ impl Loader {
         let loading = self.workers.spawn(WorkerId(0), async move {
             let (catalogue, plans) = repository::load::begin(&settings)?;
             let into = catalogue.clone();
-            repository::load::load(into, plans, &settings, world::native(), workers).await?;
+            let (native, here) = (world::native(), Compiling::Here);
+            repository::load::load(into, plans, &settings, native, workers, here).await?;
             Ok(catalogue)
         });
         self.runtime.block_on(async {

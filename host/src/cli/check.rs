@@ -6,12 +6,14 @@ use std::{
     fmt::Write as _,
     io::Write as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use clap::Args;
 
 use crate::{
+    child::Nursery,
     config::{ServeArgs, Settings, Threads},
     nn::{self, Gain, GraphOptions},
     repository::{
@@ -20,6 +22,7 @@ use crate::{
         load,
         plan::{self, Plan},
     },
+    sandbox::{Children, Compiling},
     schedule::Workers,
 };
 
@@ -167,7 +170,9 @@ fn load_all(
     let graphs = plans.iter().flat_map(graphs_of).collect();
     let workers = Workers::start(settings.workers)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let load = load::load(catalogue.clone(), plans, settings, native, workers.clone());
+    let nursery = Arc::new(Nursery::start()?);
+    let compiling = Compiling::Child(Children { nursery, program: settings.program.clone() });
+    let load = load::load(catalogue.clone(), plans, settings, native, workers.clone(), compiling);
     let result = runtime.block_on(load);
     workers.stop();
     result?;

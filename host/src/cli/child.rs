@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use clap::{Args, ValueEnum};
 
-use crate::nn;
+use crate::{nn, sandbox::compile};
 
 #[derive(Args)]
 pub struct ChildArgs {
@@ -17,6 +17,8 @@ pub struct ChildArgs {
 enum Work {
     /// Runs graphs
     Native,
+    /// Compiles a component
+    Compile,
 }
 
 /// Works until the server closes the socket, which is the standard input.
@@ -24,5 +26,6 @@ pub fn work(args: &ChildArgs) -> Result<(), Box<dyn std::error::Error>> {
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
     match args.work {
         Work::Native => Ok(nn::process::serve(socket)?),
+        Work::Compile => compile::child::run(socket),
     }
 }

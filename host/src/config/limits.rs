@@ -108,6 +108,10 @@ limits! {
     log_bytes: Size = 64 << 10,
     /// Bytes of the file model.wasm.
     max_component: Size = 64 << 20,
+    /// Memory of compiling model.wasm, and the size of the code that comes of it.
+    compile_memory: Size = 1 << 30,
+    /// CPU time of compiling model.wasm, on all cores together; by the clock it may be ten times as much.
+    compile_time: Time = Duration::from_secs(120),
     /// Elements of all inputs of one native run.
     max_elements: Count = 64 << 20,
     /// Random bytes that a guest may ask for at once.

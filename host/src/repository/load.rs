@@ -7,18 +7,15 @@ use std::{
     fs,
     path::Path,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
 use futures_util::future::{try_join, try_join_all};
-use tokio::{
-    runtime::Handle,
-    sync::{OnceCell, Semaphore, oneshot},
-};
+use tokio::sync::OnceCell;
 
 use crate::{
-    config::{ModelSettings, Reuse, Settings, manifest::Source},
+    config::{ModelSettings, Reuse, Settings, manifest},
+    cores::{Cores, in_thread},
     data::Description,
     fair::Flow,
     models::{
@@ -28,7 +25,9 @@ use crate::{
         outcome::Outcomes,
     },
     nn::{self, Graph, LoadError},
-    sandbox::{CodeCache, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox},
+    sandbox::{
+        CodeCache, Compiling, Footprint, Grants, Guest, GuestOptions, PoolSize, Sandbox, Source,
+    },
     schedule::{Pool, PoolLimits, WorkerId, Workers},
 };
 
@@ -73,6 +72,7 @@ pub async fn load(
     settings: &Settings,
     native: nn::Options,
     workers: Arc<Workers>,
+    compiling: Compiling,
 ) -> Result<(), StartError> {
     let graphs = plans.iter().flat_map(|plan| plan.folder.graphs.values());
     let folders = graphs.flat_map(|path| nn::places_of(path)).collect();
@@ -80,11 +80,11 @@ pub async fn load(
     let native = nn::Options { folders, refusing, ..native };
     let loader = Arc::new(Loader {
         catalogue,
-        sandbox: sandbox(settings, &plans)?,
+        sandbox: sandbox(settings, &plans, compiling)?,
         options: native,
         native: OnceCell::new(),
         longest: longest_calls(&plans),
-        cores: Semaphore::new(thread::available_parallelism().map_or(1, usize::from)),
+        cores: Cores::default(),
         keeps: plans.len() <= MANY,
         workers: workers.clone(),
     });
@@ -148,7 +148,11 @@ pub fn native(settings: &Settings) -> nn::Options {
 }
 
 /// The engine, with room for every instance that may exist.
-fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
+fn sandbox(
+    settings: &Settings,
+    plans: &[Plan],
+    compiling: Compiling,
+) -> Result<Sandbox, StartError> {
     let mut pool = PoolSize {
         instances: 0,
         total: Footprint::default(),
@@ -178,7 +182,7 @@ fn sandbox(settings: &Settings, plans: &[Plan]) -> Result<Sandbox, StartError> {
             })
             .ok()
     });
-    Sandbox::new(pool, cache).map_err(|e| StartError(e.to_string()))
+    Sandbox::new(pool, cache, compiling).map_err(|e| StartError(e.to_string()))
 }
 
 /// What all models are loaded with.
@@ -191,8 +195,8 @@ struct Loader {
     /// How long calls of graphs may take, by "model/graph", where another model may have more time
     /// than its owner.
     longest: BTreeMap<String, Duration>,
-    /// Reading a graph takes a core, and so does compiling.
-    cores: Semaphore,
+    /// Reading a graph takes a core.
+    cores: Cores,
     /// The first instance of each model waits for its first call.
     keeps: bool,
 }
@@ -255,14 +259,13 @@ impl Loader {
         graph_plan: GraphPlan,
     ) -> Result<Result<Graph, String>, StartError> {
         let runtime = self.native().await?.clone();
-        let _core = self.cores.acquire().await;
         let GraphPlan { mut options, device_from } = graph_plan;
         if let Some(longest) = self.longest.get(name) {
             options.timeout = options.timeout.max(*longest);
         }
         let (full, path) = (name.to_owned(), path.to_owned());
-        match in_thread(move || runtime.load(&full, &path, &options)).await {
-            Ok(Err(e @ LoadError::Device(_))) if device_from == Source::Operator => {
+        match self.cores.run(move || runtime.load(&full, &path, &options)).await {
+            Ok(Err(e @ LoadError::Device(_))) if device_from == manifest::Source::Operator => {
                 Err(StartError(format!("graph {name}: {e}")))
             }
             Ok(read) => Ok(read.map_err(|e| e.to_string())),
@@ -328,13 +331,7 @@ impl Loader {
         let limits = plan.limits;
         let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
         let own = graphs.values().cloned().collect();
-        let loader = self.clone();
-        // Not on the worker: compiling takes seconds, and the worker serves others meanwhile.
-        let runtime = self.workers.runtime(worker);
-        let compile = move || loader.compile(plan, graphs, flow, reuse, &runtime);
-        let core = self.cores.acquire().await;
-        let guest = in_thread(compile).await??;
-        drop(core);
+        let guest = self.guest(plan, graphs, flow, reuse).await?;
         // The first instance answers for the model, and then mostly waits for this worker's next call.
         let deadline = Instant::now() + DESCRIBE_TIMEOUT;
         let mut instance =
@@ -369,37 +366,37 @@ impl Loader {
         })
     }
 
-    /// Compiles a model's component, or finds its code in the cache. Takes a core for long.
-    fn compile(
+    /// Compiles a model's component, or finds its code in the cache.
+    async fn guest(
         &self,
         plan: Plan,
         graphs: BTreeMap<String, Graph>,
         flow: Flow,
         reuse: Reuse,
-        worker: &Handle,
     ) -> Result<Guest, String> {
-        let bytes = match &plan.component {
-            Some(file) => file.read()?,
-            None => return Err("it has no component".into()),
-        };
-        let grants = plan.decided.grants;
-        let snapshot_key = match plan.snapshot {
-            true => snapshot_key(&plan.folder, &plan.settings, &grants),
+        let Plan { folder, settings, limits, decided, snapshot, component, .. } = plan;
+        let component = component.ok_or("it has no component")?;
+        let source: Source = Arc::new(move || component.read());
+        let Decided { grants, .. } = decided;
+        let name = folder.name.clone();
+        let snapshot_key = match snapshot {
+            true => {
+                let grants = grants.clone();
+                self.cores.run(move || snapshot_key(&folder, &settings, &grants)).await?
+            }
             false => None,
         };
         let options = GuestOptions {
-            name: plan.folder.name,
+            name,
             graphs: Arc::new(graphs),
             flow,
             snapshot_key,
-            limits: plan.limits,
+            limits,
             grants,
             fresh: reuse == Reuse::Never,
-            snapshot: plan.snapshot,
+            snapshot,
         };
-        // What its init begins, such as a run of a graph, may go on after it: on the worker.
-        let guest = worker.block_on(Guest::load(&self.sandbox, &bytes, options));
-        guest.map_err(|e| e.to_string())
+        Guest::load(&self.sandbox, source, options).await.map_err(|e| e.to_string())
     }
 }
 
@@ -420,20 +417,6 @@ fn bare(plan: Plan, graph: Graph, flow: Flow) -> Model {
         body: Body::Graph(BareGraph::new(graph, flow)),
         outcomes: Outcomes::default(),
     }
-}
-
-/// Runs what blocks, and may need a core for long, on a thread of its own. The server may stop
-/// meanwhile.
-async fn in_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, String> {
-    let (sender, done) = oneshot::channel();
-    thread::Builder::new()
-        .name("tms-load".into())
-        // Nobody may be waiting any more.
-        .spawn(move || drop(sender.send(work())))
-        .map_err(|e| format!("a thread cannot start: {e}"))?;
-    done.await.map_err(|_| "loading it broke down".into())
 }
 
 /// What a model's `init` may see besides the component: its graphs. None where it may see more, which

@@ -3,7 +3,8 @@
 //! lies in the file: a server's models share their pages with the system's cache and other servers.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     os::{
         fd::AsRawFd,
         unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
@@ -15,11 +16,14 @@ use std::{
 /// Length of the checksum behind the code.
 const SUM: usize = blake3::OUT_LEN;
 
+/// Bytes written at once.
+const PART: usize = 256 << 10;
+
 /// Open files by their descriptors.
 #[cfg(target_os = "linux")]
-const OPEN_FILES: &str = "/proc/self/fd";
+pub const OPEN_FILES: &str = "/proc/self/fd";
 #[cfg(not(target_os = "linux"))]
-const OPEN_FILES: &str = "/dev/fd";
+pub const OPEN_FILES: &str = "/dev/fd";
 
 /// A private folder of compiled code, keyed by what was compiled and by what.
 #[derive(Clone, Debug)]
@@ -83,16 +87,24 @@ impl CodeCache {
 
     /// Stores `code` under `key`; readers see all of it or nothing. A failure costs the next start
     /// some time and is only logged.
-    pub fn put(&self, key: &str, code: &[u8]) {
+    pub fn put(&self, key: &str, mut code: impl io::Read) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = self.folder.join(format!(".{key}.{}.{serial}", std::process::id()));
-        let write = || -> io::Result<()> {
-            use io::Write;
+        let mut write = || -> io::Result<()> {
             let mut file =
                 fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-            file.write_all(code)?;
-            file.write_all(blake3::hash(code).as_bytes())?;
+            let mut hash = blake3::Hasher::new();
+            let mut part = vec![0; PART];
+            loop {
+                let read = code.read(&mut part)?;
+                if read == 0 {
+                    break;
+                }
+                hash.update(&part[..read]);
+                file.write_all(&part[..read])?;
+            }
+            file.write_all(hash.finalize().as_bytes())?;
             fs::rename(&temporary, self.file(key))
         };
         if let Err(e) = write() {

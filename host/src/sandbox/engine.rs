@@ -3,15 +3,18 @@
 
 use std::sync::Arc;
 
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::{
-    cache::CodeCache, compile::Compiler, error::LoadError, host, inspect::Footprint,
-    store::TABLE_ELEMENTS, ticker::Ticker,
+    cache::CodeCache,
+    compile::{Compiler, Compiling, Settings},
+    error::LoadError,
+    host,
+    inspect::Footprint,
+    store::TABLE_ELEMENTS,
+    ticker::Ticker,
 };
 
-/// Stack of the host functions that a guest calls, on the same fiber.
-const HOST_STACK: usize = 1 << 20;
 /// Memory up to this size is zeroed when its instance ends, and stays: cheaper than to give its pages
 /// back and fault them in again. A larger one has its first pages where nothing was written: Rust puts
 /// a stack of 1 MiB there, and uses its other end.
@@ -53,14 +56,18 @@ impl PoolSize {
 /// The engine with all that components are loaded with.
 pub struct Sandbox {
     pub(super) engine: Engine,
-    pub(super) compiler: Compiler,
+    pub(super) compiler: Arc<Compiler>,
     /// Lives as long as any guest that it interrupts.
     pub(super) ticker: Arc<Ticker>,
     pub(super) interruptible: bool,
 }
 
 impl Sandbox {
-    pub fn new(pool: PoolSize, cache: Option<CodeCache>) -> Result<Self, LoadError> {
+    pub fn new(
+        pool: PoolSize,
+        cache: Option<CodeCache>,
+        compiling: Compiling,
+    ) -> Result<Self, LoadError> {
         let context = |context| move |source| LoadError::Wasmtime { context, source };
         let slots = |n: u32| n.clamp(1, MAX_SLOTS);
         let mut pooling = PoolingAllocationConfig::new();
@@ -85,18 +92,13 @@ impl Sandbox {
             // (github.com/bytecodealliance/wasmtime/pull/14357): the next guest would see it.
             .linear_memory_keep_resident(pool.kept)
             .table_keep_resident(16 << 10);
-        let mut config = Config::new();
-        config
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling))
-            .epoch_interruption(pool.interruptible)
-            .max_wasm_stack(pool.stack)
-            .async_stack_size(pool.stack + HOST_STACK)
-            // No guests of WASI 0.3 yet: stores are smaller without.
-            .concurrency_support(false);
+        let settings = Settings { interruptible: pool.interruptible, stack: pool.stack };
+        let mut config = settings.config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
         let engine = Engine::new(&config).map_err(context("the Wasm engine did not start"))?;
         let linker = host::linker(&engine).map_err(context("the host's functions do not link"))?;
         Ok(Self {
-            compiler: Compiler::new(engine.clone(), linker, cache),
+            compiler: Arc::new(Compiler::new(engine.clone(), settings, linker, cache, compiling)),
             ticker: Ticker::start(engine.clone()).map_err(LoadError::Ticker)?,
             engine,
             interruptible: pool.interruptible,

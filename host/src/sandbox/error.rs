@@ -14,6 +14,9 @@ pub enum LoadError {
     Refused(String),
     #[error("{context}: {}", one_line(format_args!("{source:#}")))]
     Wasmtime { context: &'static str, source: wasmtime::Error },
+    /// What components and code pass through on their way to a compiler and back.
+    #[error("compiling it fails: {0}")]
+    Io(#[from] io::Error),
     /// Nothing could interrupt guests.
     #[error("the thread that interrupts models did not start: {0}")]
     Ticker(io::Error),

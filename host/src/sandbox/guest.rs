@@ -7,6 +7,7 @@ use crate::{config::limits::Limits, fair::Flow};
 
 use super::{
     account::Usage,
+    compile::{Bounds, Source},
     engine::Sandbox,
     error::{CallError, LoadError},
     host::{bindings::GuestExportsPre, grants::Grants},
@@ -43,11 +44,11 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Compiles `bytes`, or takes the code compiled earlier, and links it. Blocks for the time of
-    /// the compilation: seconds for a large component.
+    /// Compiles a component, or takes the code compiled earlier, and links it. Takes seconds for a
+    /// large one, and does not block.
     pub async fn load(
         sandbox: &Sandbox,
-        bytes: &[u8],
+        source: Source,
         options: GuestOptions,
     ) -> Result<Self, LoadError> {
         let maker = Maker {
@@ -63,8 +64,8 @@ impl Guest {
         };
         let compiler = &sandbox.compiler;
         let component = match options.snapshot {
-            true => snapshot::compile(compiler, &maker, bytes, options.snapshot_key).await?,
-            false => compiler.compile_shared(bytes)?,
+            true => snapshot::compile(compiler, &maker, source, options.snapshot_key).await?,
+            false => compiler.compile_shared(source, Bounds::of(&maker.limits)).await?,
         };
         Ok(Self {
             pre: compiler.link(&component)?,

@@ -5,7 +5,7 @@
 //! - [`inspect`]: what a file is and how much it takes, before wasmtime sees it
 //! - [`expand`]: the same with nested components unrolled
 //! - [`cache`]: compiled code on disk
-//! - [`compile`]: from bytes to code that is linked with the host
+//! - [`compile`]: from bytes to code that is linked with the host, in a process of its own
 //! - [`snapshot`]: a component that starts after its `init`
 //!
 //! From code to an answer:
@@ -23,7 +23,7 @@
 mod account;
 mod cache;
 mod clock;
-mod compile;
+pub mod compile;
 mod engine;
 mod error;
 mod expand;
@@ -37,6 +37,7 @@ mod ticker;
 
 pub use account::Usage;
 pub use cache::CodeCache;
+pub use compile::{Children, Compiling, Source};
 pub use engine::{PoolSize, Sandbox};
 pub use error::{CallError, LoadError};
 pub use guest::{Guest, GuestOptions};
