@@ -223,6 +223,18 @@ fn started(mut command: Command, name: &str) -> io::Result<Child> {
     Ok(Child { pid, pidfd, killed, ended })
 }
 
+/// Bytes of memory that are a process's own, by its number or `self`: neither in files nor shared, in RAM
+/// and swapped out.
+pub fn own_memory(process: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    };
+    let kilobytes = field("RssAnon:")?.saturating_add(field("VmSwap:").unwrap_or(0));
+    Some(kilobytes.saturating_mul(1024))
+}
+
 /// A descriptor that the runtime of this thread watches.
 #[allow(unsafe_code)]
 fn on_runtime(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
@@ -293,16 +305,9 @@ impl Child {
         self.ended.borrow().is_some()
     }
 
-    /// Bytes of memory that are its own: neither in files nor shared, in RAM and swapped out. None once
-    /// it has ended.
+    /// Bytes of memory that are its own. None once it has ended.
     pub fn memory(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
-        };
-        let kilobytes = field("RssAnon:")?.saturating_add(field("VmSwap:").unwrap_or(0));
-        Some(kilobytes.saturating_mul(1024))
+        own_memory(&self.pid.to_string())
     }
 }
 

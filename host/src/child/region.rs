@@ -10,9 +10,13 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     ptr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use bytes::Bytes;
 use rustix::{
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create},
     mm::{MapFlags, ProtFlags, mmap, munmap},
@@ -113,6 +117,74 @@ impl InputRegion {
     }
 }
 
+/// Memory for large copies, which is used again: the allocator would give it back to the system after each
+/// run, and to get a page from there takes as long as to fill it.
+#[derive(Clone, Default)]
+pub struct Copies(Arc<Mutex<Vec<Vec<u8>>>>);
+
+/// Copies of fewer bytes are left to the allocator.
+const LARGE: usize = 256 << 10;
+/// Copies that wait to be used again.
+const SPARE: usize = 4;
+
+impl Copies {
+    /// Empty, with room for so many bytes.
+    fn take(&self, length: usize) -> Vec<u8> {
+        let fits =
+            |spare: &Vec<u8>| (length..=length.saturating_mul(2)).contains(&spare.capacity());
+        if length >= LARGE {
+            let mut spare = self.spare();
+            if let Some(at) = spare.iter().position(fits) {
+                let mut bytes = spare.swap_remove(at);
+                bytes.clear();
+                return bytes;
+            }
+        }
+        Vec::with_capacity(length)
+    }
+
+    /// Bytes whose memory comes back here.
+    fn lend(&self, bytes: Vec<u8>) -> Bytes {
+        match bytes.len() {
+            0..LARGE => Bytes::from(bytes),
+            _ => Bytes::from_owner(Copy { bytes, copies: self.clone() }),
+        }
+    }
+
+    /// Gives all of it back to the system.
+    pub fn clear(&self) {
+        self.spare().clear();
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A large copy.
+struct Copy {
+    bytes: Vec<u8>,
+    copies: Copies,
+}
+
+impl AsRef<[u8]> for Copy {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut spare = self.copies.spare();
+        if spare.len() == SPARE {
+            // Of an earlier size, perhaps.
+            spare.remove(0);
+        }
+        spare.push(bytes);
+    }
+}
+
 /// The server's side of a region for outputs, which the child writes.
 pub struct OutputRegion(Mapping);
 
@@ -127,15 +199,15 @@ impl OutputRegion {
         self.0.length
     }
 
-    /// A copy of bytes in the region, as they are at the moment of copying; None where there are none
-    /// such.
+    /// A copy of bytes in the region, as they are at the moment of copying, in memory from `copies`;
+    /// None where there are none such.
     #[allow(unsafe_code)]
-    pub fn copy(&self, offset: usize, length: usize) -> Option<Vec<u8>> {
+    pub fn copy(&self, offset: usize, length: usize, copies: &Copies) -> Option<Bytes> {
         if !self.0.holds(offset, length) {
             return None;
         }
         COPIED.fetch_add(length as u64, Ordering::Relaxed);
-        let mut bytes = Vec::with_capacity(length);
+        let mut bytes = copies.take(length);
         // SAFETY: the bytes lie inside (checked) of a mapping that lives as long as `self` and cannot
         // shrink; the destination has room for them, and is no region. The child may write there
         // meanwhile: then the copy holds old and new bytes, all of them valid as `u8`, and nothing is
@@ -144,7 +216,7 @@ impl OutputRegion {
             ptr::copy_nonoverlapping(self.0.start.add(offset), bytes.as_mut_ptr(), length);
             bytes.set_len(length);
         }
-        Some(bytes)
+        Some(copies.lend(bytes))
     }
 }
 
@@ -226,12 +298,13 @@ mod tests {
         let lent = Lent::map(&file).unwrap();
         assert_eq!(lent.bytes(64, 5), Some(&b"hello"[..]));
         assert_eq!(lent.bytes(usize::MAX, 2), None);
+        let copies = Copies::default();
         let (output, file) = OutputRegion::new(1).unwrap();
         let mut target = Target::map(&file).unwrap();
         assert!(target.write(128, b"answer"));
-        assert_eq!(output.copy(128, 6).as_deref(), Some(&b"answer"[..]));
-        assert_eq!(output.copy(output.length(), 1), None);
-        assert_eq!(output.copy(1, usize::MAX), None);
+        assert_eq!(output.copy(128, 6, &copies).as_deref(), Some(&b"answer"[..]));
+        assert_eq!(output.copy(output.length(), 1, &copies), None);
+        assert_eq!(output.copy(1, usize::MAX, &copies), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::message::{Place, Placed};
 use crate::{
-    child::region::OutputRegion,
+    child::region::{Copies, OutputRegion},
     nn::{
         DType, Tensor,
         away::{Away, Keeper},
@@ -19,6 +19,8 @@ pub struct Expected<'a> {
     pub dtypes: &'a [DType],
     /// Where outputs are that came back.
     pub region: Option<&'a OutputRegion>,
+    /// Memory for copies.
+    pub copies: &'a Copies,
     /// Whether outputs may stay with the child.
     pub may_stay: bool,
     /// Bytes of all outputs.
@@ -51,10 +53,13 @@ pub fn outputs(
                     return None;
                 }
                 let data = match length {
-                    0 => Vec::new(),
-                    _ => expected.region?.copy(usize::try_from(offset).ok()?, length)?,
+                    0 => Bytes::new(),
+                    _ => {
+                        let offset = usize::try_from(offset).ok()?;
+                        expected.region?.copy(offset, length, expected.copies)?
+                    }
                 };
-                Tensor::new(dtype, shape, Bytes::from(data)).ok()?
+                Tensor::new(dtype, shape, data).ok()?
             }
             Place::Kept { number } => {
                 kept = kept.checked_add(length)?;
@@ -90,6 +95,7 @@ pub fn hear(sent: &[u8], left: &[u8]) {
     if let Ok(mut target) = Target::map(&file) {
         let _ = target.write(0, left);
     }
+    let copies = Copies::default();
     let all: Vec<DType> = DType::all().collect();
     for messages in [true, false] {
         let mut incoming = Incoming::default();
@@ -99,8 +105,13 @@ pub fn hear(sent: &[u8], left: &[u8]) {
                 let first = placed.first().map_or(DType::F32, |first| first.dtype);
                 let of_one = vec![first; placed.len()];
                 for dtypes in [&of_one, &all] {
-                    let expected =
-                        Expected { dtypes, region: Some(&region), may_stay: true, most: 1 << 20 };
+                    let expected = Expected {
+                        dtypes,
+                        region: Some(&region),
+                        copies: &copies,
+                        may_stay: true,
+                        most: 1 << 20,
+                    };
                     drop(outputs(placed.clone(), &expected, |_, _| Arc::new(Nobody)));
                 }
             }
@@ -129,7 +140,8 @@ mod tests {
         let take = |dtype: DType, placed: Vec<Placed>| {
             let dtypes = vec![dtype; 1];
             let (region, most) = (Some(&region), 1 << 20);
-            let expected = Expected { dtypes: &dtypes, region, may_stay: false, most };
+            let copies = &Copies::default();
+            let expected = Expected { dtypes: &dtypes, region, copies, may_stay: false, most };
             outputs(placed, &expected, nobody)
         };
         let good = take(DType::U8, vec![placed(&[3], 64, 3)]).unwrap();

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,7 +24,7 @@ use crate::{
     breaker::Breaker,
     child::{Ended, nursery::Killed},
     nn::{
-        DType, GraphOptions, LoadError, NnError,
+        DType, Device, GraphOptions, LoadError, NnError,
         dispatch::{Dispatch, RunAlone, reply},
         job::Job,
         library::About,
@@ -35,9 +38,14 @@ const GRACE: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(60);
 /// How often idle sessions are asked to give back what they keep, and after which time.
 const TIDY: Duration = Duration::from_secs(2);
-/// The first pause before a graph is loaded again that could not be; it doubles each time.
+/// How often a graph is loaded again at once, where its process ends meanwhile: it may be somebody else who
+/// ends processes.
+const TRIES: usize = 4;
+/// The first pause after that; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long reading a graph may take. (What a device's library prepares takes minutes; no limit there.)
+const LOADING: Duration = Duration::from_secs(300);
 
 /// A graph in a child, for as long as it is used.
 pub struct Kept {
@@ -84,8 +92,10 @@ pub struct First {
 
 /// Why a graph is not loaded.
 enum NotLoaded {
-    /// It says so itself, or the child cannot be started.
+    /// It says so itself.
     Error(LoadError),
+    /// The child cannot be started.
+    NoChild(LoadError),
     /// The child ended while it was loaded.
     Ended(Option<Ended>),
 }
@@ -103,11 +113,11 @@ impl Kept {
             Loading { home: &home, common: &common, name, path: &path, options: &options };
         let Loaded { place, about, wide } = match loading.load(None).await {
             Ok(loaded) => loaded,
-            Err(NotLoaded::Error(e)) => return Err(e),
+            Err(NotLoaded::Error(e) | NotLoaded::NoChild(e)) => return Err(e),
             // Perhaps another graph ended it.
             Err(NotLoaded::Ended(_)) => match loading.load_alone().await {
                 Ok(loaded) => loaded,
-                Err(NotLoaded::Error(e)) => return Err(e),
+                Err(NotLoaded::Error(e) | NotLoaded::NoChild(e)) => return Err(e),
                 Err(NotLoaded::Ended(how)) => return Err(ended_it(how)),
             },
         };
@@ -183,7 +193,7 @@ impl Kept {
                         continue;
                     }
                     // Mostly the child is about to end. One that only closed a socket is not right.
-                    if let Ok(ended) = tokio::time::timeout(GRACE, &mut ended).await {
+                    if let Ok(ended) = timeout(GRACE, &mut ended).await {
                         return Something::Ended(ended);
                     }
                     place.link.child().kill(Killed::Nonsense);
@@ -232,6 +242,7 @@ impl Kept {
         let mut wants_alone = !lost.is_empty() || alone.is_some();
         let mut lost = lost.into_iter();
         let mut pause = FIRST_PAUSE;
+        let mut tries = 0;
         let mut guilty = alone.is_some();
         let mut alone = alone;
         loop {
@@ -241,10 +252,14 @@ impl Kept {
                     wants_alone = true;
                     continue;
                 }
+                Err(NotLoaded::Ended(_) | NotLoaded::NoChild(_)) if tries < TRIES => {
+                    tries += 1;
+                    continue;
+                }
                 Err(why) => {
                     // Whoever waits is told; then it is tried again without end, in case that it gets better.
                     let why = match why {
-                        NotLoaded::Error(e) => e.to_string(),
+                        NotLoaded::Error(e) | NotLoaded::NoChild(e) => e.to_string(),
                         NotLoaded::Ended(how) => ended_it(how).to_string(),
                     };
                     tracing::error!(graph = self.name, "it cannot be loaded again: {why}");
@@ -298,7 +313,7 @@ impl Kept {
             match dispatch.serve_alone(wide, job).await {
                 Ok(()) => {}
                 Err(RunAlone::Lost(job)) => {
-                    let ended = tokio::time::timeout(GRACE, place.link.child().ended()).await;
+                    let ended = timeout(GRACE, place.link.child().ended()).await;
                     let ended = ended.ok().flatten();
                     if let Some(ended) = &ended {
                         self.common.died(ended);
@@ -439,11 +454,21 @@ impl Loading<'_> {
     /// Loads it where it belongs, or alone.
     async fn load(&self, alone: Option<Arc<Alone>>) -> Result<Loaded, NotLoaded> {
         let home = alone.as_ref().map_or(self.home, |alone| &alone.home);
-        let link = home.link().await.map_err(|e| NotLoaded::Error(e.into()))?;
+        let link = home.link().await.map_err(|e| NotLoaded::NoChild(e.into()))?;
         self.common.remember(&link);
         let graph = link.new_graph();
         let gone = async |Gone| NotLoaded::Ended(link.child().ended().await);
-        let loaded = link.load(graph, self.name, self.path.clone(), self.options).await;
+        let loaded = link.load(graph, self.name, self.path.clone(), self.options);
+        let limit = match self.options.device {
+            Device::Cpu => LOADING,
+            _ => Duration::MAX,
+        };
+        let Ok(loaded) = timeout(limit, loaded).await else {
+            link.child().kill(Killed::Overrun);
+            return Err(NotLoaded::Error(LoadError::Graph(format!(
+                "the native library did not read the graph within {limit:?}"
+            ))));
+        };
         let about = match loaded {
             Ok(loaded) => loaded.map_err(NotLoaded::Error)?,
             Err(e) => return Err(gone(e).await),

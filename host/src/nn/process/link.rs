@@ -28,7 +28,7 @@ use crate::{
         Child, Ended, Launch, Nursery,
         channel::{self, Incoming},
         nursery::Killed,
-        region::OutputRegion,
+        region::{Copies, OutputRegion},
     },
     nn::{Gain, GraphOptions, LibraryError, LoadError, library::About},
 };
@@ -49,6 +49,7 @@ pub struct Link {
     running: AtomicUsize,
     /// Regions that no fetch uses now, for the next one; and how many were made.
     spare: Mutex<Vec<Spare>>,
+    copies: Copies,
     regions: AtomicU32,
     /// Bytes of tensors that stay with it.
     kept: AtomicU64,
@@ -126,6 +127,7 @@ impl Link {
             sessions: AtomicU32::new(0),
             running: AtomicUsize::new(0),
             spare: Mutex::default(),
+            copies: Copies::default(),
             regions: AtomicU32::new(0),
             kept: AtomicU64::new(0),
             told: AtomicBool::new(false),
@@ -213,12 +215,14 @@ impl Link {
         let (region, mapped) = self.region(length)?;
         let order = |number| Order::Fetch { number, kept, region };
         let bytes = match self.ask(order, None).await? {
-            Answer::Fetched(Some(fetched)) if fetched == length as u64 => mapped.copy(0, length),
+            Answer::Fetched(Some(fetched)) if fetched == length as u64 => {
+                mapped.copy(0, length, &self.copies)
+            }
             _ => None,
         };
         let bytes = bytes.ok_or_else(|| self.nonsense())?;
         self.spare().push((region, mapped, Instant::now()));
-        Ok(bytes.into())
+        Ok(bytes)
     }
 
     /// A region of at least so many bytes, and its number with the child.
@@ -250,6 +254,9 @@ impl Link {
             }
             keep
         });
+        if !rested.is_empty() {
+            self.copies.clear();
+        }
         rested.into_iter().for_each(|region| self.order(&Order::DropRegion { region }));
     }
 

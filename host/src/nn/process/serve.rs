@@ -24,6 +24,7 @@ use crate::{
     child::{
         channel::{Blocking, Sender},
         confine::confine,
+        nursery::own_memory,
         output,
         region::{Lent, Target, lay_out},
     },
@@ -39,6 +40,8 @@ use crate::{
 
 /// How long after its last run a child gives memory back to the system that it does not use.
 const QUIET: Duration = Duration::from_millis(500);
+/// What it keeps of that, in bytes.
+const KEPT: u64 = 32 << 20;
 
 /// Serves until the server closes `socket`, or ends.
 pub fn serve(socket: OwnedFd) -> io::Result<()> {
@@ -84,6 +87,8 @@ fn keep_little() {
     unsafe {
         /// The most that glibc takes.
         const MAPPED: libc::c_int = 32 << 20;
+        // A store for each thread would take and give back its last piece for each run.
+        libc::mallopt(libc::M_ARENA_MAX, 1);
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * MAPPED);
     }
@@ -133,11 +138,17 @@ impl Tidy {
     }
 
     fn go_on(&self) {
+        let mut least = u64::MAX;
         loop {
             let before = self.runs.load(Ordering::Relaxed);
             thread::sleep(QUIET);
             if self.runs.load(Ordering::Relaxed) == before {
-                give_back();
+                // What a run of a usual size takes is there for the next one.
+                let memory = || own_memory("self").unwrap_or_default();
+                if memory() > least.saturating_add(KEPT) {
+                    give_back();
+                }
+                least = least.min(memory());
                 self.sleeps.store(true, Ordering::Relaxed);
                 // One that ended just now does not see it: the next one does.
                 while self.sleeps.load(Ordering::Relaxed) {

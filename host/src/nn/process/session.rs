@@ -28,7 +28,7 @@ use crate::{
     child::{
         channel::{Incoming, frame},
         nursery::Killed,
-        region::{InputRegion, OutputRegion, lay_out},
+        region::{Copies, InputRegion, OutputRegion, lay_out},
     },
     nn::{
         DType, NnError, Tensor,
@@ -76,6 +76,7 @@ pub struct ChildSession {
     runs: u64,
     inputs: Counted<InputRegion>,
     outputs: Counted<OutputRegion>,
+    copies: Copies,
     /// When the last run ended.
     rests: Instant,
 }
@@ -142,6 +143,7 @@ impl ChildSession {
             runs: 0,
             inputs,
             outputs,
+            copies: Copies::default(),
             rests: Instant::now(),
         }
     }
@@ -320,6 +322,7 @@ impl ChildSession {
         let expected = Expected {
             dtypes: &dtypes,
             region: self.outputs.region.as_ref(),
+            copies: &self.copies,
             may_stay: run.may_stay,
             most: *max_output,
         };
@@ -352,6 +355,7 @@ impl Runner for ChildSession {
         if self.rests.elapsed() < since {
             return;
         }
+        self.copies.clear();
         let mut parcel = Parcel::default();
         if self.inputs.bytes > KEPT as u64 && parcel.add(&ToSession::Inputs { here: false }).is_ok()
         {
