@@ -1,5 +1,6 @@
 //! How often the bytes of a large image are copied on their way: counted by what the server allocates
-//! for them and by what guests read. In a process of its own, with the server inside.
+//! for them, by what guests read, and by what goes through the memory that it shares with a process of
+//! native code. In a process of its own, with the server inside.
 
 // A test may stop at the first surprise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -14,13 +15,24 @@ use std::{
 };
 
 use tms::{
+    child::region::COPIED,
     config::{ServeArgs, Settings, settings::Port},
-    grpc::proto::server::{ImageArgs, NumpyImage, Response, server_client::ServerClient},
+    grpc::proto::{
+        inference::{
+            ModelInferRequest, ModelInferResponse,
+            grpc_inference_service_client::GrpcInferenceServiceClient,
+        },
+        server::{ImageArgs, NumpyImage, Response, server_client::ServerClient},
+    },
 };
 use tokio::sync::oneshot;
 use tonic::transport::Endpoint;
 
-use harness::{guests, pixels, repository};
+use harness::{
+    guests,
+    oip::{input, raw},
+    pixels, repository,
+};
 
 /// Smaller allocations are no place for a part of an image: HTTP/2 frames have 16 KiB or more.
 const LARGE: usize = 4096;
@@ -70,11 +82,16 @@ unsafe impl GlobalAlloc for Counting {
 const MODELS: [&str; 3] = ["models/example_image", "tests/guests/pixels", "tests/guests/echo"];
 const CALLS: usize = 8;
 
-/// Copies of an image's bytes a call: in buffers of the host, and into the guest.
+/// A bare graph, which gives its input back.
+const GRAPH: &str = "tests/data/graphs/identity_u8.onnx";
+
+/// Copies of an image's bytes a call: in buffers of the host, into the guest, and into and out of shared
+/// memory.
 #[derive(Debug)]
 struct Copies {
     buffers: f64,
     guest: f64,
+    shared: f64,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,6 +106,9 @@ async fn an_image_is_copied_as_often_as_the_document_says() {
         fs::create_dir(&to).unwrap();
         fs::copy(from.join("model.wasm"), to.join("model.wasm")).unwrap();
     }
+    let graph = folder.path().join("graph");
+    fs::create_dir(&graph).unwrap();
+    fs::copy(repository().join(GRAPH), graph.join("model.onnx")).unwrap();
     let settings = Settings::resolve(ServeArgs {
         models: Some(folder.path().to_owned()),
         port: Port::new(0),
@@ -109,6 +129,7 @@ async fn an_image_is_copied_as_often_as_the_document_says() {
     let ignored = measure(&ready, "example_image", &image).await;
     let read = measure(&ready, "pixels", &image).await;
     let given_back = measure(&ready, "echo", &image).await;
+    let computed = measure_graph(&ready, &image).await;
     stop.send(()).unwrap();
     serving.await.unwrap().unwrap();
 
@@ -117,13 +138,15 @@ async fn an_image_is_copied_as_often_as_the_document_says() {
         ("which ignores it", ignored),
         ("which reads it", read),
         ("which gives it back", given_back),
+        ("a graph that gives it back", computed),
     ] {
         let line = document.lines().find(|line| line.contains(what)).expect(what);
         let cells: Vec<f64> = line.split('|').filter_map(|c| c.trim().parse().ok()).collect();
-        let counted = [copies.buffers.round(), copies.guest.round()];
+        let counted = [copies.buffers.round(), copies.guest.round(), copies.shared.round()];
         assert_eq!(cells, counted, "{what}: {copies:?}");
         assert!((copies.buffers - counted[0]).abs() < 0.2, "{what}: {copies:?}");
         assert!((copies.guest - counted[1]).abs() < 0.01, "{what}: {copies:?}");
+        assert!((copies.shared - counted[2]).abs() < 0.01, "{what}: {copies:?}");
     }
 }
 
@@ -136,23 +159,62 @@ fn bytes_read(ready: &tms::server::Ready, model: &str) -> f64 {
 
 async fn measure(ready: &tms::server::Ready, model: &str, image: &NumpyImage) -> Copies {
     let channel = Endpoint::from_shared(format!("http://{}", ready.addresses[0])).unwrap();
-    let mut client = ServerClient::new(channel.connect().await.unwrap())
+    let client = ServerClient::new(channel.connect().await.unwrap())
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
-    let mut call = async || -> Response {
+    let call = async || -> Response {
         let request =
             ImageArgs { image: Some(image.clone()), model: model.into(), ..ImageArgs::default() };
-        client.run_image(request).await.unwrap().into_inner()
+        client.clone().run_image(request).await.unwrap().into_inner()
     };
-    let bytes = (CALLS * image.data.len()) as f64;
-    // The client's own copies: one of the request; one of the reply's image, and the frames that it
-    // came in.
     let answer = call().await;
-    let own = 1.0 + if answer.image.is_some() { 2.0 } else { 0.0 };
-    let (read, allocated) = (bytes_read(ready, model), ALLOCATED.load(Relaxed));
+    let read = bytes_read(ready, model);
+    let counted = count_calls(image.data.len(), answer.image.is_some(), async || {
+        call().await;
+    });
+    let counted = counted.await;
+    let read = (bytes_read(ready, model) - read) / (CALLS * image.data.len()) as f64;
+    Copies { guest: read, ..counted }
+}
+
+/// The same bytes as a tensor.
+async fn measure_graph(ready: &tms::server::Ready, image: &NumpyImage) -> Copies {
+    let channel = Endpoint::from_shared(format!("http://{}", ready.addresses[0])).unwrap();
+    let client = GrpcInferenceServiceClient::new(channel.connect().await.unwrap())
+        .max_decoding_message_size(usize::MAX)
+        .max_encoding_message_size(usize::MAX);
+    let length = image.data.len();
+    let tensor =
+        input("x", "UINT8", &[image.height.into(), i64::from(image.width * image.channels)]);
+    let request = ModelInferRequest {
+        raw_input_contents: vec![image.data.clone()],
+        ..raw("graph", vec![(tensor, Vec::new())])
+    };
+    let call = async || -> ModelInferResponse {
+        client.clone().model_infer(request.clone()).await.unwrap().into_inner()
+    };
+    // The first one also makes the shared memory.
+    let answer = call().await;
+    assert!(answer.raw_output_contents[0] == image.data, "it gives something else back");
+    count_calls(length, true, async || {
+        call().await;
+    })
+    .await
+}
+
+/// Counts over some calls with so many bytes, which come back or do not.
+async fn count_calls(length: usize, back: bool, call: impl AsyncFn()) -> Copies {
+    // The client's own copies: one of the request; one of what comes back, and the frames that it came
+    // in.
+    let own = 1.0 + if back { 2.0 } else { 0.0 };
+    let (allocated, shared) = (ALLOCATED.load(Relaxed), COPIED.load(Relaxed));
     for _ in 0..CALLS {
         call().await;
     }
-    let buffers = (ALLOCATED.load(Relaxed) - allocated) as f64 / bytes - own;
-    Copies { buffers, guest: (bytes_read(ready, model) - read) / bytes }
+    let bytes = (CALLS * length) as f64;
+    Copies {
+        buffers: (ALLOCATED.load(Relaxed) - allocated) as f64 / bytes - own,
+        guest: 0.0,
+        shared: (COPIED.load(Relaxed) - shared) as f64 / bytes,
+    }
 }

@@ -37,10 +37,15 @@ pub fn runtime_in(backend: BackendChoice, process: Process) -> Option<Runtime> {
 
 /// The runtimes that are there, by the names of their libraries: each in children and in this process.
 pub fn runtimes() -> Vec<(&'static str, Runtime)> {
+    runtimes_in(&[Process::Shared, Process::None])
+}
+
+/// The runtimes that are there, by the names of their libraries, each in these places.
+pub fn runtimes_in(places: &[Process]) -> Vec<(&'static str, Runtime)> {
     let tract = cfg!(feature = "tract").then_some(("tract", BackendChoice::Tract));
     let all = [("ONNX Runtime", BackendChoice::OnnxRuntime)].into_iter().chain(tract);
-    let places = [Process::Shared, Process::None];
-    let all = all.flat_map(|(name, backend)| places.map(|process| (name, backend, process)));
+    let in_all = |(name, backend)| places.iter().map(move |place| (name, backend, *place));
+    let all = all.flat_map(in_all);
     let there: Vec<_> = all
         .filter_map(|(name, backend, process)| Some((name, runtime_in(backend, process)?)))
         .collect();
