@@ -89,6 +89,8 @@ pub struct Home {
     /// What it is called in the log.
     name: String,
     device: Option<Device>,
+    /// Its graphs were loaded elsewhere before.
+    is_second: bool,
     /// What it may read besides libraries.
     read: Mutex<BTreeSet<PathBuf>>,
     /// The child, with what it may read.
@@ -199,13 +201,14 @@ pub fn places_of(path: &Path) -> BTreeSet<PathBuf> {
 impl Home {
     fn new(common: &Arc<Common>, name: String, device: Option<Device>) -> Self {
         let (read, current) = (Mutex::default(), AsyncMutex::default());
-        Self { common: common.clone(), name, device, read, current }
+        Self { common: common.clone(), name, device, is_second: false, read, current }
     }
 
     /// A place for one graph alone.
     pub fn alone(&self, graph: &str, path: &Path) -> Arc<Alone> {
         let name = format!("native code of {graph}, alone");
-        let home = Self::new(&self.common, name, self.device);
+        let mut home = Self::new(&self.common, name, self.device);
+        home.is_second = true;
         home.may_read(places_of(path));
         self.common.alone_now.fetch_add(1, Ordering::Relaxed);
         Arc::new(Alone { home: Arc::new(home) })
@@ -223,7 +226,8 @@ impl Home {
         if let Some(link) = current.link.upgrade().filter(fits) {
             return Ok(link);
         }
-        let link = Arc::new(self.common.start(&self.name, self.device, &wanted).await?);
+        let again = current.started || self.is_second;
+        let link = Arc::new(self.common.start(&self.name, self.device, &wanted, again).await?);
         if current.started {
             self.common.restarts.fetch_add(1, Ordering::Relaxed);
         }
@@ -253,7 +257,14 @@ impl Common {
         name: &str,
         device: Option<Device>,
         read: &BTreeSet<PathBuf>,
+        again: bool,
     ) -> Result<Link, NoLink> {
+        // What a graph is warned of is said once, and where the library is.
+        let log = match (self.began.swap(true, Ordering::Relaxed), again) {
+            (false, _) => "info,ort=warn",
+            (true, false) => "warn",
+            (true, true) => "error,onnxruntime=warn",
+        };
         let mut readable: Vec<PathBuf> = confine::system_files();
         readable.extend(self.candidates.iter().flat_map(Candidate::files));
         if device.is_some() {
@@ -275,7 +286,7 @@ impl Common {
             candidates: self.candidates.clone(),
             backend: self.backend,
             threads: self.threads,
-            again: self.began.swap(true, Ordering::Relaxed),
+            log: log.to_owned(),
         };
         let launch = Launch { program: &self.program, work: "native", name };
         let link = Link::start(&self.nursery, launch, &begin).await?;
