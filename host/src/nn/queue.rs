@@ -290,6 +290,11 @@ pub struct QueueStats {
 /// Numbers of calls in a run that are told apart: up to 1, 2, 4, … 512, and more.
 pub const BATCH_SIZES: usize = 11;
 
+/// How many narrow sessions there may be, where so many runs may go on at once.
+fn narrow_of(most: usize) -> usize {
+    if most > 1 { most } else { 0 }
+}
+
 impl Queue {
     /// For so many waiting calls of each flow, and so many runs at the same time. No run begins before
     /// it is opened.
@@ -300,7 +305,7 @@ impl Queue {
             running: Vec::new(),
             sessions: Sessions {
                 most: sessions,
-                most_narrow: if sessions > 1 { sessions } else { 0 },
+                most_narrow: narrow_of(sessions),
                 held: true,
                 ..Sessions::default()
             },
@@ -353,6 +358,8 @@ impl Queue {
         sessions.generation += 1;
         sessions.growing = false;
         sessions.narrow = 0;
+        // Those that could not be made may be possible where the next ones are.
+        sessions.most_narrow = narrow_of(sessions.most);
         let put_aside = (sessions.idle_wide.take(), std::mem::take(&mut sessions.idle_narrow));
         drop(state); // Closing their connections takes a moment.
         drop(put_aside);

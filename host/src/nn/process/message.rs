@@ -23,8 +23,8 @@ pub struct Begin {
     pub candidates: Vec<Candidate>,
     pub backend: BackendChoice,
     pub threads: usize,
-    /// There was one like it before: it says less.
-    pub again: bool,
+    /// What it logs, where the operator does not say.
+    pub log: String,
 }
 
 /// What a child is to do. Answers come with the order's number, in any sequence.
