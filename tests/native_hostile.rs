@@ -75,7 +75,10 @@ async fn a_library_that_attacks_reaches_nothing() {
 /// The library, built, with the real one beside it.
 fn hostile_library(folder: &Path, real: &Path) -> PathBuf {
     let real = match real.is_dir() {
-        true => fs::read_dir(real).unwrap().map(|entry| entry.unwrap().path()).find(is_library),
+        true => fs::read_dir(real)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| is_library(path)),
         false => Some(real.to_owned()),
     };
     fs::copy(real.unwrap(), folder.join("real.so")).unwrap();
@@ -99,6 +102,6 @@ fn hostile_library(folder: &Path, real: &Path) -> PathBuf {
     library
 }
 
-fn is_library(path: &PathBuf) -> bool {
+fn is_library(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"))
 }

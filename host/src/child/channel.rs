@@ -64,7 +64,7 @@ impl Incoming {
     }
 
     /// The next message that is there whole. An error where it is none of ours.
-    pub fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub fn message<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         let rest = self.bytes.get(self.start..).unwrap_or_default();
         let Some((header, rest)) = rest.split_first_chunk::<HEADER>() else { return Ok(None) };
         let length = u32::from_le_bytes(*header) as usize;
@@ -126,7 +126,7 @@ impl Blocking {
 
     /// The next message that was read already.
     pub fn received<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
-        self.incoming.next()
+        self.incoming.message()
     }
 
     /// Waits for the next message. None where the other end is closed.
@@ -210,11 +210,11 @@ mod tests {
         let mut seen = Vec::new();
         for byte in &frames {
             incoming.push(std::slice::from_ref(byte));
-            seen.extend(incoming.next::<String>().unwrap());
+            seen.extend(incoming.message::<String>().unwrap());
         }
         assert_eq!(seen, ["one", "two", ""]);
         incoming.push(&frames);
-        let group: Vec<String> = std::iter::from_fn(|| incoming.next().unwrap()).collect();
+        let group: Vec<String> = std::iter::from_fn(|| incoming.message().unwrap()).collect();
         assert_eq!(group, seen);
     }
 
@@ -223,7 +223,7 @@ mod tests {
         for bytes in [&[0xff; 8][..], &[1, 0, 0, 0, 0xff], &[2, 0, 0, 0, 9, b'x']] {
             let mut incoming = Incoming::default();
             incoming.push(bytes);
-            assert!(incoming.next::<String>().is_err(), "{bytes:?}");
+            assert!(incoming.message::<String>().is_err(), "{bytes:?}");
         }
     }
 

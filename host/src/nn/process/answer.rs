@@ -101,7 +101,7 @@ pub fn hear(sent: &[u8], left: &[u8]) {
         let mut incoming = Incoming::default();
         incoming.push(sent);
         if messages {
-            while let Ok(Some(FromSession::Outputs(placed))) = incoming.next() {
+            while let Ok(Some(FromSession::Outputs(placed))) = incoming.message() {
                 let first = placed.first().map_or(DType::F32, |first| first.dtype);
                 let of_one = vec![first; placed.len()];
                 for dtypes in [&of_one, &all] {
@@ -116,7 +116,7 @@ pub fn hear(sent: &[u8], left: &[u8]) {
                 }
             }
         } else {
-            while let Ok(Some(report)) = incoming.next::<Report>() {
+            while let Ok(Some(report)) = incoming.message::<Report>() {
                 drop(report);
             }
         }

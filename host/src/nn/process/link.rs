@@ -390,7 +390,7 @@ impl Talk {
                     if read? == 0 {
                         return Ok(());
                     }
-                    while let Some(report) = incoming.next()? {
+                    while let Some(report) = incoming.message()? {
                         self.hear(report);
                     }
                 }

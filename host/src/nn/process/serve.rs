@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     io,
     os::fd::{BorrowedFd, OwnedFd},
-    path::PathBuf,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -331,7 +331,7 @@ impl Graph {
     fn load(
         &self,
         libraries: &Libraries,
-        path: &PathBuf,
+        path: &Path,
         options: &GraphOptions,
     ) -> Result<crate::nn::library::About, LoadError> {
         let ReadGraph { about, first, factory } = libraries.read(&self.name, path, options)?;

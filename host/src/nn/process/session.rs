@@ -261,7 +261,7 @@ impl ChildSession {
         send_all(socket, watched, &parcel.bytes, &parcel.descriptors).await?;
         drop(parcel);
         loop {
-            if let Some(answer) = incoming.next()? {
+            if let Some(answer) = incoming.message()? {
                 return Ok(answer);
             }
             if receive_some(socket, watched, incoming).await? == 0 {

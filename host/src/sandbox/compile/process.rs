@@ -174,7 +174,7 @@ async fn answer(socket: &tokio::net::UnixStream) -> io::Result<Option<Answer>> {
     let (mut incoming, mut length) = (Incoming::default(), 0);
     let mut chunk = vec![0; 16 << 10];
     loop {
-        if let Some(answer) = incoming.next()? {
+        if let Some(answer) = incoming.message()? {
             return Ok(Some(answer));
         }
         socket.readable().await?;
