@@ -97,7 +97,7 @@ pub enum Answer {
     Loaded(Result<About, LoadError>),
     Session(Result<(), LoadError>),
     Measured(Result<Result<Vec<Gain>, String>, LoadError>),
-    /// So many bytes, or none where it is not there or has no room.
+    /// The number of bytes; None where the tensor is not there or has no room.
     Fetched(Option<u64>),
 }
 
@@ -155,7 +155,7 @@ pub struct Input {
 pub enum FromSession {
     /// The outputs are in the region.
     Outputs(Vec<Placed>),
-    /// They need a larger one, of so many bytes.
+    /// They need a larger one, of at least `bytes`.
     TooLarge {
         bytes: u64,
     },
