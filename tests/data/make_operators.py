@@ -301,7 +301,8 @@ def reductions(c: Cases) -> None:
     large = np.concatenate([rows, rows[:, ::-1], rows[:, 2:7], np.full((16, 8), 1, "float32")], axis=1)
     for op in ["ReduceMax", "ReduceMin", "ReduceSum", "ReduceMean", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",
                "ReduceLogSumExp", "ReduceSumSquare"]:
-        axes = {} if op == "ReduceSum" else {"axes": [1]}
+        axes: dict[str, Any] = {} if op == "ReduceSum" else {"axes": [1]}
+        first: dict[str, Any] = {} if op == "ReduceSum" else {"axes": [0]}
         more: list[Array | None] = [np.array([1], "int64")] if op == "ReduceSum" else []
         taken = ordered if op in ("ReduceMax", "ReduceMin") else summed
         for note, values in [("", taken), ("long", np.repeat(taken, 4, axis=1))]:
@@ -309,7 +310,7 @@ def reductions(c: Cases) -> None:
         if op == "ReduceSum":
             more = [np.array([0], "int64")]
         c.add(op, [np.ascontiguousarray(taken.T), *more], constant=(1,), keepdims=1, note="first axis",
-              **({} if op == "ReduceSum" else {"axes": [0]}))
+              **first)
         c.add(op, [rows[:1]], note="all")
         c.add(op, [np.zeros((2, 0), "float32"), *([np.array([1], "int64")] if op == "ReduceSum" else [])],
               constant=(1,), note="of nothing", **axes)
@@ -341,9 +342,10 @@ def reductions(c: Cases) -> None:
     c.add("TopK", [numbers, np.array([4], "int64")], constant=(1,), outputs=2, axis=1, largest=0, note="smallest")
     c.add("TopK", [np.array([[5, 1, 5, 3, 5]], "int64"), np.array([3], "int64")], constant=(1,), outputs=2, axis=1)
     for dtype in ["float32", "int32", "int64", "float64"]:
-        for note, extra in [("", {}), ("exclusive", {"exclusive": 1}), ("reverse", {"reverse": 1})]:
+        for note in ["", "exclusive", "reverse"]:
             values = rows if dtype == "float32" else halves(dtype)
-            c.add("CumSum", [values, np.array(1, "int64")], constant=(1,), note=note, **extra)
+            flag: dict[str, Any] = {note: 1} if note else {}
+            c.add("CumSum", [values, np.array(1, "int64")], constant=(1,), note=note, **flag)
     normal = np.delete(rows, [9, 10], axis=0)
     c.add("LpNormalization", [normal], axis=1, p=2, note="2")
     c.add("LpNormalization", [normal], axis=1, p=1, note="1")
