@@ -67,7 +67,7 @@ impl Drop for Mapping {
     }
 }
 
-/// The size of a region for so many bytes: powers of two, so that it is seldom too small again.
+/// The size of a region that is to hold `bytes`: powers of two, so that it is seldom too small again.
 fn size_for(bytes: usize) -> usize {
     bytes.max(SMALLEST).checked_next_power_of_two().unwrap_or(bytes)
 }
@@ -87,7 +87,7 @@ fn make(bytes: usize, protection: ProtFlags, seals: SealFlags) -> io::Result<(Ma
 pub struct InputRegion(Mapping);
 
 impl InputRegion {
-    /// A region for so many bytes, and its descriptor for the child.
+    /// A region that holds at least `bytes`, and its descriptor for the child.
     pub fn new(bytes: usize) -> io::Result<(Self, OwnedFd)> {
         // Mapped before it is sealed: only mappings made later are read-only.
         let seals = SealFlags::FUTURE_WRITE;
@@ -128,7 +128,7 @@ const LARGE: usize = 256 << 10;
 const SPARE: usize = 4;
 
 impl Copies {
-    /// Empty, with room for so many bytes.
+    /// Empty, with room for `length` bytes.
     fn take(&self, length: usize) -> Vec<u8> {
         let fits =
             |spare: &Vec<u8>| (length..=length.saturating_mul(2)).contains(&spare.capacity());
@@ -189,7 +189,7 @@ impl Drop for Copy {
 pub struct OutputRegion(Mapping);
 
 impl OutputRegion {
-    /// A region for so many bytes, and its descriptor for the child.
+    /// A region that holds at least `bytes`, and its descriptor for the child.
     pub fn new(bytes: usize) -> io::Result<(Self, OwnedFd)> {
         let (mapping, file) = make(bytes, ProtFlags::READ, SealFlags::empty())?;
         Ok((Self(mapping), file))
@@ -254,7 +254,7 @@ impl Target {
         self.0.length
     }
 
-    /// Where a place in the region is, for so many bytes.
+    /// Where a place of `length` bytes in the region is.
     #[allow(unsafe_code)]
     pub fn place(&mut self, offset: usize, length: usize) -> Option<*mut u8> {
         // SAFETY: the place lies inside of the mapping (checked), so the pointer stays in one object.

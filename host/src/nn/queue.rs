@@ -227,7 +227,7 @@ struct Sessions {
 }
 
 impl Sessions {
-    /// Which idle session is to run one of so many jobs that wait.
+    /// Which idle session is to run one of the `waiting` jobs.
     fn idle_for(&self, waiting: usize) -> Option<Width> {
         if self.held || waiting == 0 || self.busy >= self.most {
             return None;
@@ -260,7 +260,7 @@ impl Sessions {
         }
     }
 
-    /// Whether another one would have something to do while so many jobs wait.
+    /// Whether another one would have something to do while `waiting` jobs wait.
     fn lacking(&self, waiting: usize) -> bool {
         // Of several jobs that wait, narrow sessions take all as soon as there is one: the wide one does
         // not run beside them.
@@ -290,8 +290,13 @@ pub struct QueueStats {
 /// Numbers of calls in a run that are told apart: up to 1, 2, 4, … 512, and more.
 pub const BATCH_SIZES: usize = 11;
 
+/// How many narrow sessions there may be, where `most` runs may go on at once.
+fn narrow_of(most: usize) -> usize {
+    if most > 1 { most } else { 0 }
+}
+
 impl Queue {
-    /// For so many waiting calls of each flow, and so many runs at the same time. No run begins before
+    /// For `capacity` waiting calls of each flow, and `sessions` runs at the same time. No run begins before
     /// it is opened.
     pub fn new(capacity: usize, sessions: usize, batching: Batching) -> Queue {
         let state = QueueState {
@@ -300,7 +305,7 @@ impl Queue {
             running: Vec::new(),
             sessions: Sessions {
                 most: sessions,
-                most_narrow: if sessions > 1 { sessions } else { 0 },
+                most_narrow: narrow_of(sessions),
                 held: true,
                 ..Sessions::default()
             },
@@ -353,12 +358,14 @@ impl Queue {
         sessions.generation += 1;
         sessions.growing = false;
         sessions.narrow = 0;
+        // Those that could not be made may be possible where the next ones are.
+        sessions.most_narrow = narrow_of(sessions.most);
         let put_aside = (sessions.idle_wide.take(), std::mem::take(&mut sessions.idle_narrow));
         drop(state); // Closing their connections takes a moment.
         drop(put_aside);
     }
 
-    /// Sessions that have had nothing to do for so long give back what they keep.
+    /// Sessions that have had nothing to do for `since` give back what they keep.
     pub fn rest(&self, since: Duration) {
         let sessions = &mut self.lock().sessions;
         for runner in sessions.idle_wide.iter_mut().chain(&mut sessions.idle_narrow) {

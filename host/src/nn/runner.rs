@@ -13,7 +13,8 @@ pub trait Runner: Send {
     /// Computes the outputs at the positions that the run wants, in that order.
     fn run<'a>(&'a mut self, run: Run<'a>) -> Going<'a, Result<Vec<Tensor>, RunEnd>>;
 
-    /// Gives back what it keeps for its next run, if the last one was so long ago. It does not wait.
+    /// Gives back what it keeps for its next run, if the last one ended `since` ago or earlier. It does not
+    /// wait.
     fn rest(&mut self, _since: Duration) {}
 }
 
@@ -47,7 +48,7 @@ impl From<NnError> for RunEnd {
 
 /// Where a graph's runners come from.
 pub trait RunnerSource: Send + Sync {
-    /// A further one, whose runs use so many threads of their own.
+    /// A further one, whose runs use `threads` threads of their own.
     fn runner(&self, threads: usize) -> Going<'_, Result<Box<dyn Runner>, LoadError>>;
 
     /// Why no call is taken now.
@@ -56,7 +57,7 @@ pub trait RunnerSource: Send + Sync {
     /// A run was answered.
     fn answered(&self);
 
-    /// The process ended that these were run in. They are run again there is one again.
+    /// The process ended that these were run in. They are run again when there is one again.
     fn lost(&self, jobs: Vec<Job>);
 
     /// A run went on after its time.

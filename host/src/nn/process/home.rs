@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -29,6 +29,8 @@ use crate::{
 
 /// Models that have a child of their own, where that is asked for; those after them share one.
 const MOST_OWN: usize = 32;
+/// Graphs that stay alone, each in a child, because they ended the one that they were in.
+const MOST_ALONE: usize = 16;
 /// How often the memory of children that run something is looked at.
 const WATCH: Duration = Duration::from_millis(100);
 
@@ -59,6 +61,8 @@ pub struct Common {
     /// Graphs that may be in a child of their own at the same time while it is found out which of them
     /// ended the child that they shared.
     alone: Arc<Semaphore>,
+    /// Graphs that are alone now, that is, children besides those where graphs belong.
+    alone_now: AtomicUsize,
     /// By cause.
     deaths: Mutex<BTreeMap<&'static str, u64>>,
     restarts: AtomicU64,
@@ -68,12 +72,25 @@ pub struct Common {
     pub refusing: Option<Arc<Notify>>,
 }
 
+/// A child for one graph, away from where it belongs.
+pub struct Alone {
+    pub home: Arc<Home>,
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.home.common.alone_now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A place for graphs: a child, which is started when it is needed.
 pub struct Home {
     common: Arc<Common>,
     /// What it is called in the log.
     name: String,
     device: Option<Device>,
+    /// Its graphs were loaded elsewhere before.
+    is_second: bool,
     /// What it may read besides libraries.
     read: Mutex<BTreeSet<PathBuf>>,
     /// The child, with what it may read.
@@ -107,6 +124,7 @@ impl Homes {
             began: AtomicBool::new(false),
             lacks_said: AtomicBool::new(false),
             alone: Arc::new(Semaphore::new(cores.max(4))),
+            alone_now: AtomicUsize::new(0),
             deaths: Mutex::default(),
             restarts: AtomicU64::new(0),
             reruns: AtomicU64::new(0),
@@ -183,15 +201,17 @@ pub fn places_of(path: &Path) -> BTreeSet<PathBuf> {
 impl Home {
     fn new(common: &Arc<Common>, name: String, device: Option<Device>) -> Self {
         let (read, current) = (Mutex::default(), AsyncMutex::default());
-        Self { common: common.clone(), name, device, read, current }
+        Self { common: common.clone(), name, device, is_second: false, read, current }
     }
 
     /// A place for one graph alone.
-    pub fn alone(&self, graph: &str, path: &Path) -> Arc<Home> {
+    pub fn alone(&self, graph: &str, path: &Path) -> Arc<Alone> {
         let name = format!("native code of {graph}, alone");
-        let home = Self::new(&self.common, name, self.device);
+        let mut home = Self::new(&self.common, name, self.device);
+        home.is_second = true;
         home.may_read(places_of(path));
-        Arc::new(home)
+        self.common.alone_now.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Alone { home: Arc::new(home) })
     }
 
     fn may_read(&self, folders: impl IntoIterator<Item = PathBuf>) {
@@ -206,7 +226,8 @@ impl Home {
         if let Some(link) = current.link.upgrade().filter(fits) {
             return Ok(link);
         }
-        let link = Arc::new(self.common.start(&self.name, self.device, &wanted).await?);
+        let again = current.started || self.is_second;
+        let link = Arc::new(self.common.start(&self.name, self.device, &wanted, again).await?);
         if current.started {
             self.common.restarts.fetch_add(1, Ordering::Relaxed);
         }
@@ -236,7 +257,14 @@ impl Common {
         name: &str,
         device: Option<Device>,
         read: &BTreeSet<PathBuf>,
+        again: bool,
     ) -> Result<Link, NoLink> {
+        // What a graph is warned of is said once, and where the library is.
+        let log = match (self.began.swap(true, Ordering::Relaxed), again) {
+            (false, _) => "info,ort=warn",
+            (true, false) => "warn",
+            (true, true) => "error,onnxruntime=warn",
+        };
         let mut readable: Vec<PathBuf> = confine::system_files();
         readable.extend(self.candidates.iter().flat_map(Candidate::files));
         if device.is_some() {
@@ -258,7 +286,7 @@ impl Common {
             candidates: self.candidates.clone(),
             backend: self.backend,
             threads: self.threads,
-            again: self.began.swap(true, Ordering::Relaxed),
+            log: log.to_owned(),
         };
         let launch = Launch { program: &self.program, work: "native", name };
         let link = Link::start(&self.nursery, launch, &begin).await?;
@@ -285,6 +313,11 @@ impl Common {
     /// Waits until a graph may have a child of its own, to find out whether it ends it.
     pub async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         self.alone.clone().acquire_owned().await.ok()
+    }
+
+    /// Whether no more graphs can stay alone: each is a process.
+    pub fn is_full(&self) -> bool {
+        self.alone_now.load(Ordering::Relaxed) > MOST_ALONE
     }
 
     /// A child that was needed has ended.

@@ -5,7 +5,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    home::{Common, Home},
+    home::{Alone, Common, Home},
     link::{Gone, Link, ended_it},
     session::{ChildSession, SessionOptions},
 };
@@ -63,6 +66,8 @@ pub struct Kept {
     lost: Mutex<Vec<Job>>,
     /// Tells that a session was lost.
     loses: Notify,
+    /// A run of it went on after its time, for which its child was ended.
+    overran: AtomicBool,
     dispatch: OnceLock<Weak<Dispatch>>,
 }
 
@@ -74,12 +79,8 @@ struct Place {
     graph: u32,
     /// It is there alone, as it may have ended the child that it was in.
     alone: Option<Arc<Alone>>,
-}
-
-/// A child for one graph.
-struct Alone {
-    home: Arc<Home>,
-    _permit: Option<OwnedSemaphorePermit>,
+    /// One of few such places, until it is known whether it was this graph.
+    permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// A graph that was loaded for the first time.
@@ -111,7 +112,13 @@ impl Kept {
     ) -> Result<First, LoadError> {
         let loading =
             Loading { home: &home, common: &common, name, path: &path, options: &options };
-        let Loaded { place, about, wide } = match loading.load(None).await {
+        let mut first = loading.load(None).await;
+        for _ in 0..TRIES {
+            if matches!(first, Err(NotLoaded::NoChild(_))) {
+                first = loading.load(None).await;
+            }
+        }
+        let Loaded { mut place, about, wide } = match first {
             Ok(loaded) => loaded,
             Err(NotLoaded::Error(e) | NotLoaded::NoChild(e)) => return Err(e),
             // Perhaps another graph ended it.
@@ -121,6 +128,7 @@ impl Kept {
                 Err(NotLoaded::Ended(how)) => return Err(ended_it(how)),
             },
         };
+        place.permit = None;
         let breaker = Breaker::new(options.max_failures);
         let outputs: Vec<DType> = about.signature.outputs.iter().map(|info| info.dtype).collect();
         let session = Arc::new(SessionOptions {
@@ -143,6 +151,7 @@ impl Kept {
             place: Mutex::new(Some(place)),
             lost: Mutex::default(),
             loses: Notify::new(),
+            overran: AtomicBool::new(false),
             dispatch: OnceLock::new(),
         });
         Ok(First { kept, about, wide: Box::new(wide) })
@@ -239,11 +248,12 @@ impl Kept {
             );
         }
         self.common.reruns.fetch_add(lost.len() as u64, Ordering::Relaxed);
-        let mut wants_alone = !lost.is_empty() || alone.is_some();
+        let overran = self.overran.swap(false, Ordering::Relaxed);
+        let mut guilty = alone.is_some() || overran;
+        let mut wants_alone = !lost.is_empty() || guilty;
         let mut lost = lost.into_iter();
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
-        let mut guilty = alone.is_some();
         let mut alone = alone;
         loop {
             let (place, mut wide) = match self.again(&mut alone, wants_alone).await {
@@ -281,15 +291,13 @@ impl Kept {
             }
             let mut place = place;
             // Others may find out.
-            place.alone = place
-                .alone
-                .map(|alone| Arc::new(Alone { home: alone.home.clone(), _permit: None }));
+            place.permit = None;
             *self.place() = Some(place);
             dispatch.open(wide, self.common.nursery.handle());
             break;
         }
-        // Another graph ended the child that they shared.
-        if !guilty {
+        // Another graph ended the child that they shared, or too many are alone.
+        if !guilty || self.common.is_full() {
             let place = self.place().clone();
             if let Some(place) = place.filter(|place| place.alone.is_some()) {
                 self.go_home(&place).await;
@@ -446,9 +454,10 @@ struct Loaded {
 impl Loading<'_> {
     /// Loads it in a child of its own.
     async fn load_alone(&self) -> Result<Loaded, NotLoaded> {
-        let permit = self.common.permit().await;
-        let home = self.home.alone(self.name, self.path);
-        self.load(Some(Arc::new(Alone { home, _permit: permit }))).await
+        let permit = self.common.permit().await.map(Arc::new);
+        let mut loaded = self.load(Some(self.home.alone(self.name, self.path))).await?;
+        loaded.place.permit = permit;
+        Ok(loaded)
     }
 
     /// Loads it where it belongs, or alone.
@@ -478,7 +487,7 @@ impl Loading<'_> {
             Err(e) => return Err(gone(e).await),
         };
         let link = link.clone();
-        Ok(Loaded { place: Place { link, graph, alone }, about, wide })
+        Ok(Loaded { place: Place { link, graph, alone, permit: None }, about, wide })
     }
 }
 
@@ -514,6 +523,7 @@ impl RunnerSource for Kept {
     }
 
     fn overran(&self) {
+        self.overran.store(true, Ordering::Relaxed);
         self.failed();
     }
 }

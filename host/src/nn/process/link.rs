@@ -210,7 +210,7 @@ impl Link {
         }
     }
 
-    /// A copy of a kept tensor of so many bytes.
+    /// A copy of a kept tensor of `length` bytes.
     pub async fn fetch(&self, kept: u64, length: usize) -> Result<Bytes, Gone> {
         let (region, mapped) = self.region(length)?;
         let order = |number| Order::Fetch { number, kept, region };
@@ -225,7 +225,7 @@ impl Link {
         Ok(bytes)
     }
 
-    /// A region of at least so many bytes, and its number with the child.
+    /// A region of at least `length` bytes, and its number with the child.
     fn region(&self, length: usize) -> Result<(u32, OutputRegion), Gone> {
         {
             let mut spare = self.spare();
@@ -244,7 +244,7 @@ impl Link {
         Ok((number, region))
     }
 
-    /// Gives back regions that nobody has used for so long.
+    /// Gives back regions that nobody has used for `since`.
     pub fn rest(&self, since: Duration) {
         let mut rested = Vec::new();
         self.spare().retain(|(number, _, used)| {

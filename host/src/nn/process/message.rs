@@ -23,8 +23,8 @@ pub struct Begin {
     pub candidates: Vec<Candidate>,
     pub backend: BackendChoice,
     pub threads: usize,
-    /// There was one like it before: it says less.
-    pub again: bool,
+    /// What it logs, where the operator does not say.
+    pub log: String,
 }
 
 /// What a child is to do. Answers come with the order's number, in any sequence.
@@ -97,7 +97,7 @@ pub enum Answer {
     Loaded(Result<About, LoadError>),
     Session(Result<(), LoadError>),
     Measured(Result<Result<Vec<Gain>, String>, LoadError>),
-    /// So many bytes, or none where it is not there or has no room.
+    /// The number of bytes; None where the tensor is not there or has no room.
     Fetched(Option<u64>),
 }
 
@@ -155,7 +155,7 @@ pub struct Input {
 pub enum FromSession {
     /// The outputs are in the region.
     Outputs(Vec<Placed>),
-    /// They need a larger one, of so many bytes.
+    /// They need a larger one, of at least `bytes`.
     TooLarge {
         bytes: u64,
     },

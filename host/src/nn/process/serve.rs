@@ -50,7 +50,7 @@ pub fn serve(socket: OwnedFd) -> io::Result<()> {
     // Before anything else: no other thread, no library yet.
     let lacks = confine(&begin.confinement)?;
     let reports = Arc::new(Mutex::new(orders.sender()?));
-    output::start(if begin.again { "warn" } else { "info,ort=warn" }).map_err(io::Error::other)?;
+    output::start(&begin.log).map_err(io::Error::other)?;
     keep_little();
     let options = Options {
         candidates: Some(begin.candidates),

@@ -37,7 +37,15 @@ pub fn dtype(kind: &TensorElementType) -> Option<DType> {
 
 /// A failed run as its caller sees it: without source positions and paths.
 pub fn failed(error: &ort::Error) -> NnError {
+    /// How an allocation that failed is told: by C++, and by ONNX Runtime's own store of memory.
+    const NO_MEMORY: [&str; 3] = ["bad_alloc", "bad allocation", "Failed to allocate memory"];
     tracing::debug!("ONNX Runtime: {error}");
+    if NO_MEMORY.iter().any(|words| error.message().contains(words)) {
+        return NnError::Memory(format!(
+            "the graph needs more memory than native code may take (native_memory): {}",
+            said(error.message())
+        ));
+    }
     NnError::Runtime(format!("the graph failed: {}", said(error.message())))
 }
 
