@@ -172,6 +172,12 @@ fn bad_onnx_runtime() {
         "tms: ONNX Runtime cannot be used: `DIR/` (from TMS_ONNXRUNTIME) holds no \
          libonnxruntime.so"
     );
+    // What only a process finds out that loads it, in the loader's words.
+    assert_eq!(
+        refused("lib.so", Some("\x7fELF and no more")),
+        "tms: ONNX Runtime cannot be used: `DIR/lib.so` (from TMS_ONNXRUNTIME) cannot be loaded: \
+         DIR/lib.so: file too short"
+    );
 }
 
 #[tokio::test]
