@@ -30,6 +30,7 @@ mod folders; // what may lie in the folder of models
 mod graph_limits; // a graph's queue and deadlines
 mod hostile; // attacks, one a file, each beside a neighbour who must not notice
 mod instances; // how long an instance lives; snapshots
+mod kept; // outputs that stay with the child until somebody reads them
 mod limits; // each limit, exceeded
 mod native; // native code that crashes, hangs or grows, in processes of its own
 mod native_hostile; // a library that attacks as soon as it is loaded

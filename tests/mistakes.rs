@@ -172,6 +172,12 @@ fn bad_onnx_runtime() {
         "tms: ONNX Runtime cannot be used: `DIR/` (from TMS_ONNXRUNTIME) holds no \
          libonnxruntime.so"
     );
+    // What only a process finds out that loads it, in the loader's words.
+    assert_eq!(
+        refused("lib.so", Some("\x7fELF and no more")),
+        "tms: ONNX Runtime cannot be used: `DIR/lib.so` (from TMS_ONNXRUNTIME) cannot be loaded: \
+         DIR/lib.so: file too short"
+    );
 }
 
 #[tokio::test]
@@ -286,7 +292,7 @@ fn unknown_key_in_tms_toml() {
          | ^^^^^^^\n\
          unknown field `wrokers`, expected one of `models`, `port`, `host`, `workers`, \
          `max_message`, `window`, `drain_timeout`, `stop_server`, `cache`, `onnxruntime`, \
-         `threads`, `stack`, `metrics`, `allow_remote_stop`, `limits`, `model`"
+         `threads`, `process`, `native_memory`, `stack`, `metrics`, `allow_remote_stop`, `limits`, `model`"
     );
 }
 

@@ -14,6 +14,10 @@ use crate::harness::{
     setup::onnxruntime,
 };
 
+/// The real library's name: of the files beside the library that it loads, a child may read only those of
+/// providers.
+const REAL: &str = "libonnxruntime_providers_real.so";
+
 #[tokio::test]
 async fn a_library_that_attacks_reaches_nothing() {
     let setup = Setup::new().onnxruntime();
@@ -25,7 +29,7 @@ async fn a_library_that_attacks_reaches_nothing() {
     let setup = setup
         .file("victim/model.onnx", &graph)
         .env("TMS_ONNXRUNTIME", library.to_str().unwrap())
-        .env("ORT_HOSTILE_REAL", libraries.path().join("real.so").to_str().unwrap())
+        .env("ORT_HOSTILE_REAL", libraries.path().join(REAL).to_str().unwrap())
         .env("ORT_HOSTILE_FOLDER", &folder);
     let server = start!(setup);
     let log = server.logged("hostile: all tried").await;
@@ -81,7 +85,7 @@ fn hostile_library(folder: &Path, real: &Path) -> PathBuf {
             .find(|path| is_library(path)),
         false => Some(real.to_owned()),
     };
-    fs::copy(real.unwrap(), folder.join("real.so")).unwrap();
+    fs::copy(real.unwrap(), folder.join(REAL)).unwrap();
     let library = folder.join("libonnxruntime.so");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let built = Command::new(rustc)

@@ -3,11 +3,13 @@
 //!
 //! Named tensors and the argument `{"graph": name}`: runs that graph through a wasi:nn execution
 //! context and gives its outputs; with `"through": "graphs"` through our own interface, which has all
-//! types. Text is a probe, see [`probe`].
+//! types. With `"runs": n` the first output of each run is the first input of the next. Where one of them
+//! fails, `"then": "read"` reads the first run's output, which was held all along, and `"then": "give"`
+//! gives it away as the result. Text is a probe, see [`probe`].
 
 #[cfg(target_arch = "wasm32")]
 mod guest {
-    use tms_guest::bindings::tms::model::tensors::TensorInfo;
+    use tms_guest::bindings::tms::model::tensors::{NamedTensor, TensorInfo};
     use tms_guest::bindings::tms::model::{graphs, types};
     use tms_guest::bindings::wasi::nn::{errors, graph, tensor};
     use tms_guest::bindings::{Description, Error, Guest, Input, Output, export_component};
@@ -36,24 +38,49 @@ mod guest {
             let args: Value = serde_json::from_str(&args).map_err(|error| model(&error))?;
             let name = args["graph"].as_str().unwrap_or("model");
             let graph = graph::load_by_name(name).map_err(|error| model(&error.data()))?;
-            if args["through"] == "graphs" {
-                let outputs = graphs::compute(&graph, input.tensors, &[])?;
-                return Ok(Output { json: None, tensors: outputs });
+            let through_graphs = args["through"] == "graphs";
+            let mut tensors = compute(&graph, input.tensors, through_graphs)?;
+            let shared = |(name, tensor): &NamedTensor| (name.clone(), tensor.share());
+            let first: Vec<NamedTensor> = tensors.iter().map(shared).collect();
+            for _ in 1..args["runs"].as_u64().unwrap_or(1) {
+                let inputs = graphs::inputs(&graph).into_iter().map(|info| info.name);
+                let outputs = tensors.into_iter().map(|(_, tensor)| tensor);
+                tensors = match compute(&graph, inputs.zip(outputs).collect(), through_graphs) {
+                    Ok(outputs) => outputs,
+                    Err(error) => match args["then"].as_str() {
+                        Some("read") => {
+                            first.iter().for_each(|(_, tensor)| drop(tensor.read(0, 1)));
+                            return Err(model(&"it was there all the same"));
+                        }
+                        Some("give") => return Ok(Output { json: None, tensors: first }),
+                        _ => return Err(error),
+                    },
+                };
             }
-            let mut inputs = Vec::new();
-            for (name, tensor) in &input.tensors {
-                inputs.push((name.clone(), graphs::to_nn(tensor)?));
-            }
-            let context = graph.init_execution_context().map_err(|error| model(&error.data()))?;
-            let outputs = context.compute(inputs).map_err(|error| model(&error.data()))?;
-            let outputs =
-                outputs.iter().map(|(name, tensor)| (name.clone(), graphs::from_nn(tensor)));
-            Ok(Output { json: None, tensors: outputs.collect() })
+            Ok(Output { json: None, tensors })
         }
 
         fn run_batch(inputs: Vec<Input>, args: String) -> Result<Vec<Output>, Error> {
             inputs.into_iter().map(|input| Self::run(input, args.clone())).collect()
         }
+    }
+
+    /// One run, through our own interface or through a wasi:nn execution context.
+    fn compute(
+        graph: &graph::Graph,
+        inputs: Vec<NamedTensor>,
+        through_graphs: bool,
+    ) -> Result<Vec<NamedTensor>, Error> {
+        if through_graphs {
+            return graphs::compute(graph, inputs, &[]);
+        }
+        let mut converted = Vec::new();
+        for (name, tensor) in &inputs {
+            converted.push((name.clone(), graphs::to_nn(tensor)?));
+        }
+        let context = graph.init_execution_context().map_err(|error| model(&error.data()))?;
+        let outputs = context.compute(converted).map_err(|error| model(&error.data()))?;
+        Ok(outputs.iter().map(|(name, tensor)| (name.clone(), graphs::from_nn(tensor))).collect())
     }
 
     /// What a text asks for, as `probe` or `probe:argument`; the answer is JSON.

@@ -13,6 +13,7 @@ mod strings;
 mod values;
 
 use std::{
+    error::Error,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -179,7 +180,11 @@ enum Failure {
 /// Loads a library and makes the process's environment; the error completes "the library …".
 fn open(path: &Path, threads: Option<usize>) -> Result<Environment, String> {
     let builder = ort::init_from(path).map_err(|e| match e {
-        ort::LoadDynamicError::Dlopen { error, .. } => format!("cannot be loaded: {error}"),
+        ort::LoadDynamicError::Dlopen { error, .. } => {
+            // The error itself says only that it failed.
+            let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            format!("cannot be loaded: {reason}")
+        }
         ort::LoadDynamicError::BadVersion { version_str, .. } => {
             format!(
                 "is ONNX Runtime {version_str}, too old: 1.{} or newer is needed",
