@@ -317,10 +317,10 @@ async fn an_input_without_elements_is_none_that_leads_nowhere() {
     assert_eq!(metric(&server, "tms_native_deaths_total", &[]), 0.0);
 }
 
-/// What a component's run gives may stay in the child until it is read: the end of that child, by another's
-/// tensor, is not the component's loss.
+/// What a component's run gives may stay in the child until it is read: where another's tensor ends that child
+/// in between, the call says so, and is never answered wrongly.
 #[tokio::test]
-async fn components_with_large_outputs_lose_no_call_beside_crashes() {
+async fn components_with_large_outputs_are_told_what_crashes_took() {
     let mut setup = setup("shared").guest("nn_probe").graph("identity_fp32", "nn_probe");
     for (graph, _) in fatal() {
         setup = setup.graph(graph, graph);
@@ -354,7 +354,12 @@ async fn components_with_large_outputs_lose_no_call_beside_crashes() {
     }
     stop.store(true, Ordering::Relaxed);
     let failures: Vec<_> = join_all(callers).await.into_iter().flat_map(|c| c.unwrap()).collect();
-    assert!(failures.is_empty(), "{} of {answers:?} calls: {failures:?}", failures.len());
+    let lost = |status: &Status| {
+        status.code() == Code::Unavailable
+            && status.message().contains("a tensor was lost with the process that computed it")
+    };
+    assert!(failures.iter().all(lost), "{} of {answers:?} calls: {failures:?}", failures.len());
+    assert!(failures.len() < answers.load(Ordering::Relaxed) / 10, "{failures:?}");
 }
 
 #[tokio::test]

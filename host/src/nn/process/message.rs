@@ -142,7 +142,7 @@ pub enum Place {
 }
 
 /// Outputs of fewer bytes never stay with the child: to fetch one takes a message each way.
-pub const STAYS: usize = 64 << 10;
+pub const STAYS: usize = 256 << 10;
 
 #[derive(Serialize, Deserialize)]
 pub struct Input {
