@@ -153,12 +153,20 @@ impl ChildSession {
         let _running = link.running();
         self.runs += 1;
         let (session, number) = (self.session, self.runs);
-        let parcel = self.parcel(&run).await?;
         let stop: Stop = {
             let link = link.clone();
             Arc::new(move || link.stop(session, number))
         };
         let stoppable = run.cancel.running(&stop)?;
+        let parcel = match self.parcel(&run).await {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                // The child never hears of regions that were to go with it.
+                self.inputs.set(None, 0);
+                self.outputs.set(None, 0);
+                return Err(error);
+            }
+        };
         let limit = Instant::now() + self.options.limit;
         let answer = match timeout_at(limit.into(), self.answer(parcel)).await {
             Ok(Ok(answer)) => answer,
