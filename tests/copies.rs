@@ -202,7 +202,7 @@ async fn measure_graph(ready: &tms::server::Ready, image: &NumpyImage) -> Copies
     .await
 }
 
-/// Counts over some calls with so many bytes, which come back or do not.
+/// Counts over some calls with `length` bytes, which come back or do not.
 async fn count_calls(length: usize, back: bool, call: impl AsyncFn()) -> Copies {
     // The client's own copies: one of the request; one of what comes back, and the frames that it came
     // in.

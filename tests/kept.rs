@@ -39,8 +39,8 @@ fn state() -> Vec<f32> {
     (0..ELEMENTS).map(|i| i as f32).collect()
 }
 
-/// Runs the graph on its own output, so many times. What is to become of the first output where a run
-/// fails, see the guest.
+/// Runs the graph `runs` times, each on the output of the run before. The guest says what `then` does with
+/// the first output where a run fails.
 fn request(through: &str, runs: i64, then: &str) -> ModelInferRequest {
     let mut request = raw("nn_probe", vec![floats("x", &[ELEMENTS as i64], &state())]);
     for (name, choice) in [
@@ -53,7 +53,7 @@ fn request(through: &str, runs: i64, then: &str) -> ModelInferRequest {
     request
 }
 
-/// Waits for so many more runs of the graph, or the end of the call that makes them.
+/// Waits for `runs` more runs of the graph, or the end of the call that makes them.
 async fn more_runs<T>(server: &Server, runs: f64, call: &JoinHandle<T>) {
     let count = || metric(server, "tms_graph_runs_total", &["nn_probe"]);
     let wanted = count() + runs;

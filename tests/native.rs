@@ -60,7 +60,7 @@ fn overflow() -> Vec<Raw> {
     divided(i64::MIN, -1)
 }
 
-/// Inputs of `expand` and `expand_max`: so many MiB.
+/// Inputs with which `expand` and `expand_max` give `mib` MiB.
 fn expanded(mib: u64) -> Vec<Raw> {
     vec![floats("x", &[1], &[7.0]), integers("shape", &[(mib * MIB / 4) as i64])]
 }
@@ -153,7 +153,7 @@ impl Load {
         load
     }
 
-    /// Waits for so many more answers, or the end of a caller who got a wrong one.
+    /// Waits for `answers` more, or the end of a caller who got a wrong one.
     async fn more(&self, answers: usize) {
         let wanted = self.answers.load(Ordering::Relaxed) + answers;
         until("answers to the neighbour", async || {
@@ -216,7 +216,7 @@ async fn replaced(server: &Server, gone: &[Process], count: usize) {
     .await;
 }
 
-/// The server's children once there are so many: the one that tried the libraries may still be about to end.
+/// The server's children once there are `count` of them: the one that tried the libraries may still be about to end.
 async fn settled(server: &Server, count: usize) -> Vec<Process> {
     until("as many children as there should be", async || server.natives().len() == count).await;
     server.natives()

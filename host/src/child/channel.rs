@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, IoSlice, IoSliceMut, Read, Write},
+    io::{self, IoSlice, IoSliceMut, Write},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -16,12 +16,14 @@ use std::{
 
 use rustix::{
     cmsg_space,
+    io::Errno,
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::{io::Interest, net::UnixStream as Watched};
 
 /// The longest message, in bytes. Tensors are not in messages, but shapes, names and errors are.
 const LONGEST: usize = 64 << 20;
@@ -87,18 +89,19 @@ fn invalid(reason: &str) -> io::Error {
 }
 
 /// Sends as much of a frame as the socket takes now. Descriptors go with its first byte.
-pub fn send(
-    socket: BorrowedFd<'_>,
-    bytes: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<usize> {
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::other("too many descriptors for one message"));
     }
-    // A child that has ended is an error here, not a signal.
-    Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+    loop {
+        // A child that has ended is an error here, not a signal.
+        match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            sent => return Ok(sent?),
+        }
+    }
 }
 
 /// The child's end of a channel, on a socket that waits.
@@ -150,7 +153,7 @@ impl Blocking {
             let (socket, flags) = (self.socket.as_fd(), RecvFlags::CMSG_CLOEXEC);
             let received =
                 match recvmsg(socket, &mut [IoSliceMut::new(&mut chunk)], &mut control, flags) {
-                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(Errno::INTR) => continue,
                     received => received?.bytes,
                 };
             for message in control.drain() {
@@ -182,15 +185,36 @@ impl Sender {
     }
 }
 
-/// Reads what is there, on the server's side, where no descriptors come in: the kernel drops any that
-/// a child sends along. `Ok(0)` is the end.
-pub fn read(mut socket: &UnixStream, incoming: &mut Incoming) -> io::Result<usize> {
+/// Sends all of it on the server's side, and descriptors with its first byte.
+pub async fn send_all(
+    socket: &Watched,
+    mut bytes: &[u8],
+    mut descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let send = || send(socket.as_fd(), bytes, descriptors);
+        // It mostly has room: the runtime is asked only where it has none.
+        let sent = match send() {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                socket.async_io(Interest::WRITABLE, send).await?
+            }
+            sent => sent?,
+        };
+        (bytes, descriptors) = (bytes.get(sent..).unwrap_or_default(), &[]);
+    }
+    Ok(())
+}
+
+/// Waits for bytes on the server's side and reads them; 0 at the end. No descriptors come in: the kernel
+/// drops any that a child sends along.
+pub async fn receive(socket: &Watched, incoming: &mut Incoming) -> io::Result<usize> {
     let mut chunk = [0; CHUNK];
     loop {
-        match socket.read(&mut chunk) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-            Ok(read) => {
+        socket.readable().await?;
+        match socket.try_read(&mut chunk) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            read => {
+                let read = read?;
                 incoming.push(&chunk[..read]);
                 return Ok(read);
             }
@@ -200,6 +224,8 @@ pub fn read(mut socket: &UnixStream, incoming: &mut Incoming) -> io::Result<usiz
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]

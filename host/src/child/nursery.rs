@@ -12,10 +12,7 @@ use std::{
     },
     path::Path,
     process::{Command, ExitStatus, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::{Arc, OnceLock},
     thread,
 };
 
@@ -67,7 +64,7 @@ pub struct Launch<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Killed {
     /// It is not needed any more.
-    Unneeded = 1,
+    Unneeded,
     /// What it did went on after its time.
     Overrun,
     /// It took more memory than it may.
@@ -96,6 +93,11 @@ impl Ended {
             (None, None) => "exit",
         }
     }
+}
+
+/// How a child ended, for messages; None where only the server's own end is known.
+pub fn how(ended: Option<Ended>) -> String {
+    ended.map_or_else(|| "the server ends".to_owned(), |ended| ended.to_string())
 }
 
 impl fmt::Display for Ended {
@@ -133,7 +135,8 @@ fn name(signal: i32) -> Option<&'static str> {
 pub struct Child {
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    killed: Arc<AtomicU8>,
+    /// Why the server ended it: the first reason counts.
+    killed: Arc<OnceLock<Killed>>,
     ended: watch::Receiver<Option<Ended>>,
 }
 
@@ -198,7 +201,7 @@ fn started(mut command: Command, name: &str) -> io::Result<Child> {
     let pid = process.id();
     let stderr = process.stderr.take().map(OwnedFd::from);
     let (tell, ended) = watch::channel(None);
-    let killed = Arc::<AtomicU8>::default();
+    let killed = Arc::<OnceLock<Killed>>::default();
     let watched = || -> io::Result<OwnedFd> {
         let pid = Pid::from_raw(pid as i32).ok_or_else(|| io::Error::other("it has no number"))?;
         Ok(pidfd_open(pid, PidfdFlags::NONBLOCK)?)
@@ -247,7 +250,8 @@ fn on_runtime(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// Waits for a child, and ends it with the thread.
 struct Reaper {
     process: std::process::Child,
-    killed: Arc<AtomicU8>,
+    /// Why the server ended it: the first reason counts.
+    killed: Arc<OnceLock<Killed>>,
     tell: watch::Sender<Option<Ended>>,
 }
 
@@ -260,15 +264,9 @@ impl Reaper {
 
     fn reap(&mut self) {
         if let Ok(status) = self.process.wait() {
-            let killed = match self.killed.load(Ordering::Acquire) {
-                1 => Some(Killed::Unneeded),
-                2 => Some(Killed::Overrun),
-                3 => Some(Killed::Memory),
-                4 => Some(Killed::Nonsense),
-                _ => None,
-            };
             // One that ended by itself just before is not the server's doing.
-            let killed = killed.filter(|_| status.signal() == Some(Signal::KILL.as_raw()));
+            let by_us = status.signal() == Some(Signal::KILL.as_raw());
+            let killed = self.killed.get().copied().filter(|_| by_us);
             self.tell.send_replace(Some(Ended { status, killed }));
         }
     }
@@ -290,7 +288,7 @@ impl Child {
 
     /// Ends it at once. The first reason is the one that counts.
     pub fn kill(&self, why: Killed) {
-        let _ = self.killed.compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self.killed.set(why);
         // It may have ended by itself.
         let _ = pidfd_send_signal(self.pidfd.as_fd(), Signal::KILL);
     }

@@ -13,9 +13,9 @@ use tokio::{
     net::unix::pipe,
 };
 use tracing::{Event, Level, Subscriber, field::Field};
-use tracing_subscriber::{EnvFilter, Layer, layer::Context, layer::SubscriberExt};
+use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
 
-use crate::text::bounded;
+use crate::{logging, text::bounded};
 
 /// Stands before lines of a child's log, with the level's letter behind it.
 const MARK: char = '\u{1}';
@@ -85,13 +85,8 @@ fn printable(text: &str) -> String {
 
 /// Starts the log of a child: marked lines on stderr.
 pub fn start(default: &str) -> Result<(), String> {
-    let filter = match std::env::var(crate::logging::VARIABLE) {
-        Ok(levels) if !levels.is_empty() => {
-            EnvFilter::try_new(levels).map_err(|e| e.to_string())?
-        }
-        _ => EnvFilter::new(default),
-    };
-    let subscriber = tracing_subscriber::registry().with(Marked.with_filter(filter));
+    let levels = logging::levels(default)?;
+    let subscriber = tracing_subscriber::registry().with(Marked.with_filter(levels));
     tracing::subscriber::set_global_default(subscriber).map_err(|e| e.to_string())
 }
 

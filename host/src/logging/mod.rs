@@ -41,12 +41,8 @@ pub fn start(default: &str) -> Result<(), String> {
         tracing::warn!("{lost} lines of the log are lost so far: nobody read them in time");
     });
     let log = log.map_err(|e| format!("the log does not start: {e}"))?;
-    let filter = match std::env::var(VARIABLE) {
-        Ok(levels) if !levels.is_empty() => read_levels(&levels)?,
-        _ => EnvFilter::new(default),
-    };
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(levels(default)?)
         .with_writer(Lines(log))
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
@@ -56,6 +52,14 @@ pub fn start(default: &str) -> Result<(), String> {
         .map_err(|e| e.to_string())?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// The levels that the variable names, or `default` ones where it names none.
+pub fn levels(default: &str) -> Result<EnvFilter, String> {
+    match std::env::var(VARIABLE) {
+        Ok(levels) if !levels.is_empty() => read_levels(&levels),
+        _ => Ok(EnvFilter::new(default)),
+    }
 }
 
 /// Levels as the variable names them. A word that is no level would be taken for a part of the server, and

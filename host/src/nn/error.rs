@@ -54,6 +54,12 @@ pub enum LoadError {
     Device(String),
 }
 
+impl From<LibraryError> for LoadError {
+    fn from(error: LibraryError) -> Self {
+        Self::Graph(error.0)
+    }
+}
+
 /// What a native library says, for a caller: in one line, without source positions and paths.
 pub(super) fn said(text: &str) -> String {
     let mut line = String::new();

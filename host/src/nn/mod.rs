@@ -46,7 +46,7 @@ pub use error::{LibraryError, LoadError, NnError};
 pub use graph::{ComputeRequest, Computed, Graph};
 pub use options::{BackendChoice, BatchOptions, Device, GraphOptions, Options};
 pub use probe::Gain;
-pub use process::{NativeStats, places_of};
+pub use process::NativeStats;
 pub use queue::QueueStats;
 pub use runtime::Runtime;
 pub use tensor::{MAX_RANK, Rows, Tensor, TensorError, TensorInfo, Unchecked};

@@ -33,8 +33,8 @@ pub struct Options {
     /// Bytes of memory that native code may take, all children together. None: as much as leaves the
     /// server room.
     pub native_memory: Option<u64>,
-    /// Folders with graphs that will be loaded: a child's rights are fixed when it is started.
-    pub folders: Vec<PathBuf>,
+    /// Graphs that will be loaded: what a child may read is fixed when it is started.
+    pub graphs: Vec<PathBuf>,
     /// Told when a graph begins to refuse calls.
     pub refusing: Option<Arc<Notify>>,
 }

@@ -385,11 +385,6 @@ impl Queue {
         }
     }
 
-    /// Whether runs are under way.
-    pub fn is_running(&self) -> bool {
-        !self.lock().running.is_empty()
-    }
-
     /// Takes a job back whose caller has left, so that its inputs are freed at once.
     pub fn forget(&self, place: &Place) {
         let mut state = self.lock();

@@ -15,7 +15,7 @@ use super::{
     files,
     library::{About, Libraries, ReadGraph},
     local::{LocalGraph, LocalRunner},
-    process::{First, Homes, Kept, Link, NativeStats},
+    process::{First, GraphKeeper, Homes, Link, NativeStats, places_of},
     queue::Queue,
     runner::RunnerSource,
 };
@@ -52,6 +52,8 @@ impl Runtime {
         match options.process {
             Process::None => drop(runtime.here()?),
             Process::Own | Process::Shared => {
+                // Here: it reads files, which the thread of children must not wait for.
+                runtime.homes()?;
                 let there = runtime.clone();
                 let started = runtime.wait(async move { there.homes()?.try_libraries().await });
                 let link =
@@ -112,14 +114,11 @@ impl Runtime {
         rows: usize,
     ) -> Result<Result<Vec<Gain>, String>, LoadError> {
         if self.0.options.process == Process::None {
-            return self.libraries_here()?.try_batches(path, options, rows);
+            return self.here()?.try_batches(path, options, rows);
         }
-        let (runtime, path, options) = (self.clone(), path.to_owned(), options.clone());
-        let measured = self.wait(async move {
-            let homes = runtime.homes().map_err(|e| LoadError::Graph(e.to_string()))?;
-            let home = homes.home("", &path, &options);
-            home.measure(path, &options, rows).await
-        });
+        let home = self.homes()?.home("", &places_of(path), options);
+        let (path, options) = (path.to_owned(), options.clone());
+        let measured = self.wait(async move { home.measure(path, &options, rows).await });
         measured.unwrap_or_else(|| Err(ends()))
     }
 
@@ -130,8 +129,7 @@ impl Runtime {
         path: &Path,
         options: &GraphOptions,
     ) -> Result<Graph, LoadError> {
-        let ReadGraph { about, first, factory } =
-            self.libraries_here()?.read(name, path, options)?;
+        let ReadGraph { about, first, factory } = self.here()?.read(name, path, options)?;
         let wide = LocalRunner::new(name, first)?;
         let source = Arc::new(LocalGraph { name: name.to_owned(), factory });
         let dispatch = dispatch(name, &about, options, source);
@@ -146,12 +144,11 @@ impl Runtime {
         path: &Path,
         options: &GraphOptions,
     ) -> Result<Graph, LoadError> {
-        let (runtime, name, path) = (self.clone(), name.to_owned(), path.to_owned());
-        let options = options.clone();
+        let (homes, reads) = (self.homes()?, places_of(path));
+        let (home, common) = (homes.home(name, &reads, options), homes.common.clone());
+        let (name, path, options) = (name.to_owned(), path.to_owned(), options.clone());
         let loaded = self.wait(async move {
-            let homes = runtime.homes().map_err(|e| LoadError::Graph(e.to_string()))?;
-            let home = homes.home(&name, &path, &options);
-            let loaded = Kept::load(home, homes.common.clone(), &name, path, options.clone()).await;
+            let loaded = GraphKeeper::load(home, common, &name, path, reads, options.clone()).await;
             let First { kept, about, wide } = loaded?;
             let dispatch = dispatch(&name, &about, &options, kept.clone());
             let end = CancellationToken::new();
@@ -159,10 +156,6 @@ impl Runtime {
             Ok(Graph::new(about, options.max_elements, dispatch, Some(end.drop_guard())))
         });
         loaded.unwrap_or_else(|| Err(ends()))
-    }
-
-    fn libraries_here(&self) -> Result<Arc<Libraries>, LoadError> {
-        self.here().map_err(|e| LoadError::Graph(e.to_string()))
     }
 
     fn here(&self) -> Result<Arc<Libraries>, LibraryError> {

@@ -75,9 +75,9 @@ pub async fn load(
     compiling: Compiling,
 ) -> Result<(), StartError> {
     let graphs = plans.iter().flat_map(|plan| plan.folder.graphs.values());
-    let folders = graphs.flat_map(|path| nn::places_of(path)).collect();
+    let graphs = graphs.cloned().collect();
     let refusing = Some(catalogue.refusing.clone());
-    let native = nn::Options { folders, refusing, ..native };
+    let native = nn::Options { graphs, refusing, ..native };
     let loader = Arc::new(Loader {
         catalogue,
         sandbox: sandbox(settings, &plans, compiling)?,

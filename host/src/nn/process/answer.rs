@@ -75,8 +75,8 @@ pub fn outputs(
     Some(tensors)
 }
 
-/// Takes bytes as what a child sent to a session, and other bytes as what it left in the region: for the
-/// fuzz target.
+/// Takes bytes as what a child sent over a session's socket and over its own, and other bytes as what it left
+/// in the region: for the fuzz target.
 pub fn hear(sent: &[u8], left: &[u8]) {
     use super::message::{FromSession, Report};
     use crate::{
@@ -95,31 +95,22 @@ pub fn hear(sent: &[u8], left: &[u8]) {
     if let Ok(mut target) = Target::map(&file) {
         let _ = target.write(0, left);
     }
-    let copies = Copies::default();
-    let all: Vec<DType> = DType::all().collect();
-    for messages in [true, false] {
-        let mut incoming = Incoming::default();
-        incoming.push(sent);
-        if messages {
-            while let Ok(Some(FromSession::Outputs(placed))) = incoming.message() {
-                let first = placed.first().map_or(DType::F32, |first| first.dtype);
-                let of_one = vec![first; placed.len()];
-                for dtypes in [&of_one, &all] {
-                    let expected = Expected {
-                        dtypes,
-                        region: Some(&region),
-                        copies: &copies,
-                        may_stay: true,
-                        most: 1 << 20,
-                    };
-                    drop(outputs(placed.clone(), &expected, |_, _| Arc::new(Nobody)));
-                }
-            }
-        } else {
-            while let Ok(Some(report)) = incoming.message::<Report>() {
-                drop(report);
-            }
+    let (copies, all) = (Copies::default(), DType::all().collect::<Vec<_>>());
+    let mut to_session = Incoming::default();
+    to_session.push(sent);
+    while let Ok(Some(FromSession::Outputs(placed))) = to_session.message() {
+        let first = placed.first().map_or(DType::F32, |first| first.dtype);
+        let of_one = vec![first; placed.len()];
+        for dtypes in [&of_one, &all] {
+            let (region, copies, most) = (Some(&region), &copies, 1 << 20);
+            let expected = Expected { dtypes, region, copies, may_stay: true, most };
+            drop(outputs(placed.clone(), &expected, |_, _| Arc::new(Nobody)));
         }
+    }
+    let mut to_link = Incoming::default();
+    to_link.push(sent);
+    while let Ok(Some(report)) = to_link.message::<Report>() {
+        drop(report);
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Common {
     backend: BackendChoice,
     threads: usize,
     /// Bytes of memory, of all children together.
-    pub memory: u64,
+    memory: u64,
     /// Children that are there now, or were just before.
     links: Mutex<Vec<Weak<Link>>>,
     /// A child has begun before.
@@ -134,7 +134,7 @@ impl Homes {
         let watched = Arc::downgrade(&common);
         common.nursery.spawn(watch(watched));
         let shared = Arc::new(Home::new(&common, "native code".into(), None));
-        shared.may_read(options.folders.iter().cloned());
+        shared.may_read(options.graphs.iter().flat_map(|graph| places_of(graph)));
         Ok(Self { common, process: options.process, shared, others: Mutex::default() })
     }
 
@@ -147,24 +147,22 @@ impl Homes {
         }
     }
 
-    /// Where a graph lives. Its name is that of its model, and its own behind a slash.
-    pub fn home(&self, name: &str, path: &Path, options: &GraphOptions) -> Arc<Home> {
+    /// Where a graph lives that needs to read these [places](places_of). Its name is that of its model, and
+    /// its own behind a slash.
+    pub fn home(&self, name: &str, reads: &BTreeSet<PathBuf>, options: &GraphOptions) -> Arc<Home> {
         let model = name.split('/').next().unwrap_or(name);
         let process = options.process.unwrap_or(self.process);
-        let home = match (options.device, process) {
-            (Device::Cpu, Process::Own) => {
+        let home = match options.device {
+            Device::Cpu if process == Process::Own => {
                 self.other(model, format!("native code of {model}"), None)
             }
-            (Device::Cpu, _) => self.shared.clone(),
-            (device, _) => {
-                // A device is one place: a library's memory and contexts there are for all.
-                let (Device::Cuda(index) | Device::TensorRt(index)) = device else {
-                    return self.shared.clone();
-                };
+            Device::Cpu => self.shared.clone(),
+            // A device is one place: a library's memory and contexts there are for all.
+            device @ (Device::Cuda(index) | Device::TensorRt(index)) => {
                 self.other(&format!(" {index}"), format!("native code on {device}"), Some(device))
             }
         };
-        home.may_read(places_of(path));
+        home.may_read(reads.iter().cloned());
         home
     }
 
@@ -187,7 +185,7 @@ impl Homes {
 }
 
 /// What a process reads to load a graph: the folder that it lies in, and its files where they are links to
-/// elsewhere. Not the folders there.
+/// elsewhere. Not the folders there. It reads the file, so not on the thread of children.
 pub fn places_of(path: &Path) -> BTreeSet<PathBuf> {
     let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
     let mut files = vec![path.to_owned()];
@@ -205,11 +203,11 @@ impl Home {
     }
 
     /// A place for one graph alone.
-    pub fn alone(&self, graph: &str, path: &Path) -> Arc<Alone> {
+    pub fn alone(&self, graph: &str, reads: &BTreeSet<PathBuf>) -> Arc<Alone> {
         let name = format!("native code of {graph}, alone");
         let mut home = Self::new(&self.common, name, self.device);
         home.is_second = true;
-        home.may_read(places_of(path));
+        home.may_read(reads.iter().cloned());
         self.common.alone_now.fetch_add(1, Ordering::Relaxed);
         Arc::new(Alone { home: Arc::new(home) })
     }

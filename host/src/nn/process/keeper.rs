@@ -4,6 +4,7 @@
 //! ends that process too is known.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -25,7 +26,10 @@ use super::{
 };
 use crate::{
     breaker::Breaker,
-    child::{Ended, nursery::Killed},
+    child::{
+        Ended,
+        nursery::{Killed, how},
+    },
     nn::{
         DType, Device, GraphOptions, LoadError, NnError,
         dispatch::{Dispatch, RunAlone, reply},
@@ -51,9 +55,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const LOADING: Duration = Duration::from_secs(300);
 
 /// A graph in a child, for as long as it is used.
-pub struct Kept {
+pub struct GraphKeeper {
     name: String,
     path: PathBuf,
+    /// What its child reads to load it.
+    reads: BTreeSet<PathBuf>,
     options: GraphOptions,
     /// Where it belongs.
     home: Arc<Home>,
@@ -85,9 +91,9 @@ struct Place {
 
 /// A graph that was loaded for the first time.
 pub struct First {
-    pub kept: Arc<Kept>,
+    pub kept: Arc<GraphKeeper>,
     pub about: About,
-    /// For [`Kept::keep`].
+    /// For [`GraphKeeper::keep`].
     pub wide: Box<dyn Runner>,
 }
 
@@ -101,17 +107,24 @@ enum NotLoaded {
     Ended(Option<Ended>),
 }
 
-impl Kept {
+impl GraphKeeper {
     /// Loads a graph for the first time.
     pub async fn load(
         home: Arc<Home>,
         common: Arc<Common>,
         name: &str,
         path: PathBuf,
+        reads: BTreeSet<PathBuf>,
         options: GraphOptions,
     ) -> Result<First, LoadError> {
-        let loading =
-            Loading { home: &home, common: &common, name, path: &path, options: &options };
+        let loading = Loading {
+            home: &home,
+            common: &common,
+            name,
+            path: &path,
+            reads: &reads,
+            options: &options,
+        };
         let mut first = loading.load(None).await;
         for _ in 0..TRIES {
             if matches!(first, Err(NotLoaded::NoChild(_))) {
@@ -143,6 +156,7 @@ impl Kept {
         let kept = Arc::new(Self {
             name: name.to_owned(),
             path,
+            reads,
             options,
             home,
             common,
@@ -225,7 +239,7 @@ impl Kept {
         let Some(dispatch) = self.dispatch() else { return };
         *self.place() = None;
         dispatch.queue.hold();
-        let how = ended.map_or_else(|| "the server ends".to_owned(), |ended| ended.to_string());
+        let how = how(ended);
         if let Some(ended) = &ended
             && place.link.tells()
         {
@@ -369,6 +383,7 @@ impl Kept {
             common: &self.common,
             name: &self.name,
             path: &self.path,
+            reads: &self.reads,
             options: &self.options,
         };
         let loaded = match (wants_alone, &*alone) {
@@ -441,6 +456,7 @@ struct Loading<'a> {
     common: &'a Arc<Common>,
     name: &'a str,
     path: &'a PathBuf,
+    reads: &'a BTreeSet<PathBuf>,
     options: &'a GraphOptions,
 }
 
@@ -455,7 +471,7 @@ impl Loading<'_> {
     /// Loads it in a child of its own.
     async fn load_alone(&self) -> Result<Loaded, NotLoaded> {
         let permit = self.common.permit().await.map(Arc::new);
-        let mut loaded = self.load(Some(self.home.alone(self.name, self.path))).await?;
+        let mut loaded = self.load(Some(self.home.alone(self.name, self.reads))).await?;
         loaded.place.permit = permit;
         Ok(loaded)
     }
@@ -491,7 +507,7 @@ impl Loading<'_> {
     }
 }
 
-impl RunnerSource for Kept {
+impl RunnerSource for GraphKeeper {
     fn runner(&self, threads: usize) -> Going<'_, Result<Box<dyn Runner>, LoadError>> {
         let place = self.place().clone();
         Box::pin(async move {

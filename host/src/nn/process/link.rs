@@ -26,8 +26,8 @@ use super::message::{Answer, Begin, Order, Report};
 use crate::{
     child::{
         Child, Ended, Launch, Nursery,
-        channel::{self, Incoming},
-        nursery::Killed,
+        channel::{self, Incoming, receive, send_all},
+        nursery::{Killed, how},
         region::{Copies, OutputRegion},
     },
     nn::{Gain, GraphOptions, LibraryError, LoadError, library::About},
@@ -57,7 +57,6 @@ pub struct Link {
     told: AtomicBool,
     /// What the kernel lacks to confine it.
     pub lacks: Vec<String>,
-    pub began: Instant,
 }
 
 /// A region by its number with the child, and when it was used last.
@@ -85,15 +84,15 @@ pub enum NoLink {
 impl From<NoLink> for LoadError {
     fn from(error: NoLink) -> Self {
         match error {
-            NoLink::Library(error) => Self::Graph(error.to_string()),
+            NoLink::Library(error) => error.into(),
             NoLink::Start(reason) => Self::Graph(reason),
         }
     }
 }
 
 /// Why a graph is not loaded whose child ended meanwhile.
-pub fn ended_it(how: Option<Ended>) -> LoadError {
-    let how = how.map_or_else(|| "the server ends".to_owned(), |ended| ended.to_string());
+pub fn ended_it(ended: Option<Ended>) -> LoadError {
+    let how = how(ended);
     LoadError::Graph(format!("the native library ended while it read the graph ({how})"))
 }
 
@@ -116,8 +115,8 @@ impl Link {
         let (orders, outgoing) = mpsc::unbounded_channel();
         let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
         let (began, beginning) = oneshot::channel();
-        let talk = Talk { socket, outgoing, waiting: waiting.clone(), began: Some(began) };
-        nursery.spawn(talk.go_on());
+        let talk = Talk { outgoing, waiting: waiting.clone(), began: Some(began) };
+        nursery.spawn(talk.go_on(socket));
         let link = Self {
             child,
             orders,
@@ -132,7 +131,6 @@ impl Link {
             kept: AtomicU64::new(0),
             told: AtomicBool::new(false),
             lacks: Vec::new(),
-            began: Instant::now(),
         };
         let frame = channel::frame(begin).map_err(|e| failed("its first message", &e))?;
         link.send(frame, None);
@@ -140,10 +138,7 @@ impl Link {
             Ok(Ok(Ok(lacks))) => Ok(Self { lacks, ..link }),
             Ok(Ok(Err(library))) => Err(NoLink::Library(library)),
             Ok(Err(_)) => {
-                let how = match link.child.ended().await {
-                    Some(ended) => ended.to_string(),
-                    None => "the server ends".to_owned(),
-                };
+                let how = how(link.child.ended().await);
                 Err(failed("the process for native code ended before it began", &how))
             }
             Err(_) => Err(failed("the process for native code did not begin in time", &"")),
@@ -358,9 +353,8 @@ impl Waiting {
     }
 }
 
-/// The socket of a child, on the nursery's thread.
+/// What is said over a child's socket, on the nursery's thread.
 struct Talk {
-    socket: UnixStream,
     outgoing: mpsc::UnboundedReceiver<Outgoing>,
     waiting: Arc<Waiting>,
     began: Option<oneshot::Sender<Result<Vec<String>, LibraryError>>>,
@@ -368,25 +362,26 @@ struct Talk {
 
 impl Talk {
     /// Talks until the child ends or nobody has an order for it any more.
-    async fn go_on(mut self) {
+    async fn go_on(mut self, socket: UnixStream) {
         // Whatever ended it: who watches the child sees to it.
-        let _ = self.talk().await;
+        let _ = self.talk(socket).await;
         // Whoever waits for an answer gets none.
         *self.waiting.lock() = None;
     }
 
-    async fn talk(&mut self) -> io::Result<()> {
-        let watched = Watched::from_std(self.socket.try_clone()?)?;
+    async fn talk(&mut self, socket: UnixStream) -> io::Result<()> {
+        let socket = Watched::from_std(socket)?;
         let mut incoming = Incoming::default();
         loop {
             tokio::select! {
                 order = self.outgoing.recv() => match order {
                     Some(Outgoing { frame, descriptor }) => {
-                        send_all(&self.socket, &watched, &frame, descriptor.as_slice()).await?;
+                        let descriptor = descriptor.as_ref().map(AsFd::as_fd);
+                        send_all(&socket, &frame, descriptor.as_slice()).await?;
                     }
                     None => return Ok(()),
                 },
-                read = receive_some(&self.socket, &watched, &mut incoming) => {
+                read = receive(&socket, &mut incoming) => {
                     if read? == 0 {
                         return Ok(());
                     }
@@ -413,51 +408,4 @@ impl Talk {
             }
         }
     }
-}
-
-/// Sends all of it, and descriptors with its first byte. `watched` is the same socket.
-pub async fn send_all(
-    socket: &UnixStream,
-    watched: &Watched,
-    mut bytes: &[u8],
-    descriptors: &[OwnedFd],
-) -> io::Result<()> {
-    let mut descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-    while !bytes.is_empty() {
-        // It mostly has room: the runtime is asked only where it has none.
-        match channel::send(socket.as_fd(), bytes, &descriptors) {
-            Ok(sent) => {
-                bytes = bytes.get(sent..).unwrap_or_default();
-                descriptors.clear();
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                watched.writable().await?;
-                // A readiness that is out of date is forgotten only by trying.
-                let probe = || match channel::send(socket.as_fd(), bytes, &descriptors) {
-                    Ok(sent) => Ok(sent),
-                    Err(e) => Err(e),
-                };
-                match watched.try_io(tokio::io::Interest::WRITABLE, probe) {
-                    Ok(sent) => {
-                        bytes = bytes.get(sent..).unwrap_or_default();
-                        descriptors.clear();
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(e) => return Err(e),
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
-/// Waits for bytes and reads them; 0 at the end. `watched` is the same socket.
-pub async fn receive_some(
-    socket: &UnixStream,
-    watched: &Watched,
-    incoming: &mut Incoming,
-) -> io::Result<usize> {
-    watched.async_io(tokio::io::Interest::READABLE, || channel::read(socket, incoming)).await
 }

@@ -22,7 +22,7 @@ mod serve;
 mod session;
 
 pub use home::{Homes, places_of};
-pub use keeper::{First, Kept};
+pub use keeper::{First, GraphKeeper};
 pub use link::Link;
 pub use message::NativeStats;
 pub use serve::serve;

@@ -105,7 +105,7 @@ struct Child {
     runs: Arc<Runs>,
     tidy: Arc<Tidy>,
     crew: Arc<Crew<ServedSession>>,
-    kept: Arc<Kept>,
+    kept: Arc<KeptOutputs>,
     /// For kept tensors that are fetched.
     regions: HashMap<u32, Arc<Mutex<Target>>>,
 }
@@ -296,12 +296,12 @@ fn copied(tensor: Option<Tensor>, region: Option<Arc<Mutex<Target>>>) -> Option<
 
 /// Outputs that stayed here, by their numbers.
 #[derive(Default)]
-struct Kept {
+struct KeptOutputs {
     next: AtomicU64,
     tensors: Mutex<HashMap<u64, Tensor>>,
 }
 
-impl Kept {
+impl KeptOutputs {
     fn keep(&self, tensor: Tensor) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.tensors().insert(number, tensor);
@@ -421,7 +421,7 @@ struct ServedSession {
     last_may_stay: bool,
     current: RunsOf,
     tidy: Arc<Tidy>,
-    kept: Arc<Kept>,
+    kept: Arc<KeptOutputs>,
 }
 
 impl Member for ServedSession {

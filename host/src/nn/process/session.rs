@@ -4,7 +4,10 @@
 
 use std::{
     io,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -21,12 +24,12 @@ use tokio::{
 use super::{
     answer::{self, Expected},
     kept::Kept,
-    link::{Link, receive_some, send_all},
+    link::Link,
     message::{FromSession, Input, Place, Placed, ToSession},
 };
 use crate::{
     child::{
-        channel::{Incoming, frame},
+        channel::{Incoming, frame, receive, send_all},
         nursery::Killed,
         region::{Copies, InputRegion, OutputRegion, lay_out},
     },
@@ -119,6 +122,10 @@ impl Parcel {
         self.bytes.extend(frame(message).map_err(|e| failed(&e))?);
         Ok(())
     }
+}
+
+fn not_watched() -> io::Error {
+    io::Error::other("the socket is not watched")
 }
 
 fn failed(error: &dyn std::fmt::Display) -> RunEnd {
@@ -263,16 +270,15 @@ impl ChildSession {
             self.watched = None;
             self.watched = Some((here, Watched::from_std(self.socket.try_clone()?)?));
         }
-        let Self { socket, watched: Some((_, watched)), incoming, .. } = self else {
-            return Err(io::Error::other("the socket is not watched"));
+        self.send(parcel).await?;
+        let Self { watched: Some((_, socket)), incoming, .. } = self else {
+            return Err(not_watched());
         };
-        send_all(socket, watched, &parcel.bytes, &parcel.descriptors).await?;
-        drop(parcel);
         loop {
             if let Some(answer) = incoming.message()? {
                 return Ok(answer);
             }
-            if receive_some(socket, watched, incoming).await? == 0 {
+            if receive(socket, incoming).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -316,10 +322,9 @@ impl ChildSession {
     }
 
     async fn send(&mut self, parcel: Parcel) -> io::Result<()> {
-        let Self { socket, watched: Some((_, watched)), .. } = self else {
-            return Err(io::Error::other("the socket is not watched"));
-        };
-        send_all(socket, watched, &parcel.bytes, &parcel.descriptors).await
+        let (_, socket) = self.watched.as_ref().ok_or_else(not_watched)?;
+        let descriptors: Vec<_> = parcel.descriptors.iter().map(AsFd::as_fd).collect();
+        send_all(socket, &parcel.bytes, &descriptors).await
     }
 
     /// Copies outputs out of the region. None where they are not what was asked for.

@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     path::PathBuf,
     process,
     sync::Arc,
@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     child::{
         Child, Confinement, Ended, Launch, Nursery,
-        channel::{self, Incoming},
+        channel::{Incoming, frame, receive, send_all},
         confine::system_files,
         nursery::Killed,
     },
@@ -57,17 +57,18 @@ impl Bounds {
     }
 }
 
-/// It waits for a core while others compute: so much more wall-clock time than CPU time it has.
+/// How many times its CPU time it has of wall-clock time: it waits for a core while others compute.
 const WAITING: u32 = 10;
 
 /// How often a child is looked at: at first, and once it has gone on for a while.
 const LOOK: Duration = Duration::from_millis(10);
 const LATER: Duration = Duration::from_millis(50);
 
-/// A child that has had so much CPU time is slowed down.
+/// When a child that compiles is slowed down, and how far.
 struct Slower {
+    /// The CPU time that it has had.
     after: Duration,
-    /// By so much ("nice").
+    /// How far its priority is lowered ("nice").
     nice: i32,
     /// Only while other components compile or wait.
     beside_others: bool,
@@ -117,8 +118,8 @@ impl Children {
         let mut descriptors = vec![component.as_fd(), target.as_fd()];
         descriptors.extend(memories.map(|memories| memories.as_fd()));
         let talk = async {
-            send(&socket, &channel::frame(&confinement)?, &[]).await?;
-            send(&socket, &channel::frame(order)?, &descriptors).await?;
+            send_all(&socket, &frame(&confinement)?, &[]).await?;
+            send_all(&socket, &frame(order)?, &descriptors).await?;
             answer(&socket).await
         };
         let watch = Watch { child: &child, bounds, place };
@@ -152,45 +153,22 @@ fn confinement(bounds: Bounds) -> Confinement {
     }
 }
 
-async fn send(
-    socket: &tokio::net::UnixStream,
-    mut bytes: &[u8],
-    mut descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
-    while !bytes.is_empty() {
-        socket.writable().await?;
-        let send = || channel::send(socket.as_fd(), bytes, descriptors);
-        match socket.try_io(tokio::io::Interest::WRITABLE, send) {
-            Ok(sent) => (bytes, descriptors) = (&bytes[sent..], &[]),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
 /// The child's answer. None where it ended without one.
 async fn answer(socket: &tokio::net::UnixStream) -> io::Result<Option<Answer>> {
     let (mut incoming, mut length) = (Incoming::default(), 0);
-    let mut chunk = vec![0; 16 << 10];
     loop {
         if let Some(answer) = incoming.message()? {
             return Ok(Some(answer));
         }
-        socket.readable().await?;
-        match socket.try_read(&mut chunk) {
+        length += match receive(socket, &mut incoming).await {
             Ok(0) => return Ok(None),
-            Ok(read) => {
-                length += read;
-                if length > LONGEST_ANSWER {
-                    return Err(io::ErrorKind::InvalidData.into());
-                }
-                incoming.push(&chunk[..read]);
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(read) => read,
             // It had not read all that it was sent.
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
             Err(e) => return Err(e),
+        };
+        if length > LONGEST_ANSWER {
+            return Err(io::ErrorKind::InvalidData.into());
         }
     }
 }

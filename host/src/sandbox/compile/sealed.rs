@@ -31,7 +31,7 @@ impl Draft {
         Ok(Self(file()?))
     }
 
-    /// One that a child writes: at most so many bytes.
+    /// One that a child writes: no more than `bytes`.
     pub fn of_at_most(bytes: u64) -> io::Result<Self> {
         let file = file()?;
         // Pages are taken as they are written.

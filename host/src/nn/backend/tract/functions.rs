@@ -19,7 +19,7 @@ pub enum Function {
     HardSigmoid(f32, f32),
     /// Of the GELU by the hyperbolic tangent.
     TanhGelu,
-    /// Of the GELU by the sigmoid of so many times the number.
+    /// Of the GELU by the sigmoid of the number times this factor.
     SigmoidGelu(f32),
     /// 0 for what has no end.
     FiniteOrZero,
