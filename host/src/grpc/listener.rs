@@ -19,6 +19,7 @@ use crate::schedule::WorkerId;
 
 use super::{
     app::App,
+    connection::Connection,
     health::HealthService,
     layer::{CallLayer, Calls},
     open_inference::OpenInferenceService,
@@ -135,7 +136,8 @@ fn serve_worker(
         .http2_max_header_list_size(HEADERS)
         .layer(layer)
         .add_routes(services(app, health, max_message)?);
-    let connections = UnboundedReceiverStream::new(connections).map(TcpStream::from_std);
+    let connections = UnboundedReceiverStream::new(connections)
+        .map(|stream| TcpStream::from_std(stream).map(Connection::new));
     let end = calls.drained.clone().cancelled_owned();
     Ok(Box::pin(router.serve_with_incoming_shutdown(connections, end)))
 }

@@ -1,6 +1,7 @@
 //! The main listener: gRPC in and out. tonic's server is named only here.
 //!
 //! - [`sockets`]: addresses to listen on, connections and their home workers
+//! - [`connection`]: one of them, closed so that nothing is lost
 //! - [`listener`]: all services on one port, until told to stop; then the drain
 //! - [`layer`]: what every call passes: deadline, text of errors, calls in flight
 //! - [`app`]: what the services share
@@ -17,6 +18,7 @@
 
 pub mod app;
 pub mod codec;
+mod connection;
 pub mod context;
 mod error_text;
 pub mod health;

@@ -215,11 +215,7 @@ impl GraphKeeper {
                     if self.lost().is_empty() {
                         continue;
                     }
-                    // Mostly the child is about to end. One that only closed a socket is not right.
-                    if let Ok(ended) = timeout(GRACE, &mut ended).await {
-                        return Something::Ended(ended);
-                    }
-                    place.link.child().kill(Killed::Nonsense);
+                    return Something::Ended(end_of(&place.link).await);
                 }
                 () = tokio::time::sleep(TIDY) => {
                     if let Some(dispatch) = self.dispatch() {
@@ -335,12 +331,11 @@ impl GraphKeeper {
             match dispatch.serve_alone(wide, job).await {
                 Ok(()) => {}
                 Err(RunAlone::Lost(job)) => {
-                    let ended = timeout(GRACE, place.link.child().ended()).await;
-                    let ended = ended.ok().flatten();
+                    let ended = end_of(&place.link).await;
                     if let Some(ended) = &ended {
                         self.common.died(ended);
                     }
-                    let how = ended.map_or_else(|| "it fell silent".to_owned(), |e| e.to_string());
+                    let how = how(ended);
                     tracing::error!(
                         graph = self.name,
                         "a run ended its process a second time, when it was alone ({how}): its call fails"
@@ -443,6 +438,15 @@ impl GraphKeeper {
     fn lost(&self) -> MutexGuard<'_, Vec<Job>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The end of a child that has closed a session's socket. Mostly it is about to end; one that only closed the
+/// socket is not right, and is ended.
+async fn end_of(link: &Link) -> Option<Ended> {
+    if timeout(GRACE, link.child().ended()).await.is_err() {
+        link.child().kill(Killed::Nonsense);
+    }
+    link.child().ended().await
 }
 
 enum Something {
