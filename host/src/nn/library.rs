@@ -113,7 +113,7 @@ impl Libraries {
             let (mut session, signature) = (loaded.factory.session(None)?, &loaded.signature);
             let session = session.as_mut();
             let powers = powers_of_two(rows);
-            Ok(Batchable::verify(session, signature).and_then(|batchable| {
+            Ok(batchable(&*backend, &path, &options, &loaded, session).and_then(|batchable| {
                 powers.map(|rows| batchable.measure(session, signature, rows)).collect()
             }))
         })
@@ -208,7 +208,7 @@ fn read(
         let unfit =
             |e| LoadError::Graph(format!("its calls cannot be batched (batch = true): {e}"));
         let tried = session.as_mut();
-        let batchable = Batchable::verify(tried, signature).map_err(unfit)?;
+        let batchable = batchable(&*backend, &path, &options, &loaded, tried).map_err(unfit)?;
         for rows in powers_of_two(batch.rows).filter(|_| powers) {
             batchable.warm(tried, signature, rows).map_err(unfit)?;
         }
@@ -221,6 +221,30 @@ fn read(
         };
         Ok((loaded, session, batching))
     })
+}
+
+/// Whether the calls of a graph can be batched, and with which inputs that was seen. That rows leave each
+/// other alone is a matter of the graph, so one on a device is tried on the CPU: a device rounds more
+/// coarsely, and otherwise for each number of rows, than the influence is that is looked for.
+fn batchable(
+    backend: &dyn Backend,
+    path: &Path,
+    options: &GraphOptions,
+    loaded: &LoadedGraph,
+    session: &mut dyn Session,
+) -> Result<Batchable, String> {
+    /// Shows that the device, too, takes more than one.
+    const ROWS: usize = 2;
+    if loaded.device == Device::Cpu.to_string() {
+        return Batchable::verify(session, &loaded.signature);
+    }
+    let options = GraphOptions { device: Device::Cpu, ..options.clone() };
+    let on_cpu = |e: LoadError| format!("it is tried on the CPU first, which fails: {e}");
+    let there = backend.load(path, &options).map_err(on_cpu)?;
+    let mut tried = there.factory.session(None).map_err(on_cpu)?;
+    let batchable = Batchable::verify(tried.as_mut(), &there.signature)?;
+    batchable.warm(session, &loaded.signature, ROWS)?;
+    Ok(batchable)
 }
 
 /// Fails where every output is of a kind that cannot be given: no call could be answered.

@@ -19,11 +19,8 @@ use seccompiler::{
 
 /// Refused, whatever the arguments.
 const REFUSED: &[c_long] = &[
-    // The network. What is connected already stays so: the child's channel to the server.
-    libc::SYS_socket,
+    // The network. What is connected already stays so: the child's channel to the server. (`socket` is below.)
     libc::SYS_connect,
-    libc::SYS_bind,
-    libc::SYS_listen,
     libc::SYS_accept,
     libc::SYS_accept4,
     // Other programs. (Threads are `clone`, below.)
@@ -182,8 +179,16 @@ const REFUSED_HERE: &[c_long] = &[RENAMEAT_OF_AARCH64];
 const REFUSED_HERE: &[c_long] = &[];
 
 /// Refused where there are no devices. CUDA's libraries may share memory between their parts, and pin their
-/// threads: neither reaches beyond the process and the devices that it is given.
-const REFUSED_WITHOUT_DEVICES: &[c_long] = &[libc::SYS_memfd_create, libc::SYS_socketpair];
+/// threads: neither reaches beyond the process and the devices that it is given. CUDA does not start without
+/// a socket that it binds and listens on, where other processes could ask for memory of the device: nobody
+/// is ever let in, as `accept` is refused.
+const REFUSED_WITHOUT_DEVICES: &[c_long] = &[
+    libc::SYS_memfd_create,
+    libc::SYS_socketpair,
+    libc::SYS_socket,
+    libc::SYS_bind,
+    libc::SYS_listen,
+];
 
 /// Numbers that the libc crate does not have for every processor.
 const FCHMODAT2: c_long = 452;
@@ -269,6 +274,15 @@ fn rules(devices: bool) -> Result<Rules> {
     };
     let own = u64::from(std::process::id());
 
+    if devices {
+        // Sockets of this machine, of the one type that CUDA has: without `connect` they reach nobody.
+        refuse(libc::SYS_socket, &[argument(0, Ne, bits(libc::AF_UNIX))])?;
+        // Each bit of the type, as only parts that are equal can be asked for.
+        for bit in [1, 2, 4, 8] {
+            let other = !libc::SOCK_SEQPACKET & bit;
+            refuse(libc::SYS_socket, &[argument(1, masked(bit), bits(other))])?;
+        }
+    }
     // Processes: threads may be started, in no other namespace.
     refuse(libc::SYS_clone, &[argument(0, masked(libc::CLONE_THREAD), 0)])?;
     for namespace in [
@@ -469,7 +483,14 @@ mod tests {
         let thread = (libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD) as u64;
         let namespace = thread | libc::CLONE_NEWNET as u64;
         for (number, arguments, expected) in [
-            (libc::SYS_socket, vec![1, 1, 0], EPERM),
+            (libc::SYS_socket, vec![libc::AF_UNIX as u64, libc::SOCK_STREAM as u64, 0], EPERM),
+            (libc::SYS_socket, vec![libc::AF_UNIX as u64, libc::SOCK_DGRAM as u64, 0], EPERM),
+            (libc::SYS_socket, vec![libc::AF_INET as u64, libc::SOCK_STREAM as u64, 0], EPERM),
+            (libc::SYS_socket, vec![libc::AF_INET as u64, libc::SOCK_SEQPACKET as u64, 0], EPERM),
+            (libc::SYS_socket, vec![libc::AF_NETLINK as u64, libc::SOCK_RAW as u64, 0], EPERM),
+            (libc::SYS_connect, vec![], EPERM),
+            (libc::SYS_accept, vec![], EPERM),
+            (libc::SYS_accept4, vec![], EPERM),
             (libc::SYS_execve, vec![], EPERM),
             (libc::SYS_io_uring_setup, vec![], EPERM),
             (libc::SYS_clone3, vec![], ENOSYS),
@@ -520,6 +541,7 @@ mod tests {
         let open = |flags: i32| (libc::SYS_openat, vec![u64::MAX, 0, flags as u64]);
         let map = |flags: i32| (libc::SYS_mmap, vec![0, 1, 3, flags as u64]);
         let control = |command: u64| (libc::SYS_ioctl, vec![3, command]);
+        let socket = |kind: i32| (libc::SYS_socket, vec![libc::AF_UNIX as u64, kind as u64, 0]);
         for ((number, arguments), without, with) in [
             (open(libc::O_RDONLY | libc::O_CLOEXEC), ALLOWED, ALLOWED),
             (open(libc::O_RDWR), EPERM, ALLOWED),
@@ -538,7 +560,16 @@ mod tests {
             (control(libc::TIOCSTI), EPERM, EPERM),
             ((libc::SYS_memfd_create, vec![]), EPERM, ALLOWED),
             ((libc::SYS_sched_setaffinity, vec![12345]), EPERM, ALLOWED),
-            ((libc::SYS_socket, vec![]), EPERM, EPERM),
+            (socket(libc::SOCK_SEQPACKET), EPERM, ALLOWED),
+            (
+                socket(libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK),
+                EPERM,
+                ALLOWED,
+            ),
+            (socket(libc::SOCK_STREAM | libc::SOCK_CLOEXEC), EPERM, EPERM),
+            (socket(libc::SOCK_RAW), EPERM, EPERM),
+            ((libc::SYS_bind, vec![]), EPERM, ALLOWED),
+            ((libc::SYS_listen, vec![]), EPERM, ALLOWED),
         ] {
             for (devices, expected) in [(false, without), (true, with)] {
                 let answer = decided(devices, &call(number, &arguments));

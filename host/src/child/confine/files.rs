@@ -55,9 +55,8 @@ const SYSTEM: [&str; 30] = [
 ];
 
 /// What NVIDIA's driver and CUDA read besides.
-const DRIVER: [&str; 12] = [
-    "/proc/driver/nvidia",
-    "/proc/driver/nvidia-uvm",
+const DRIVER: [&str; 11] = [
+    "/proc/driver",
     "/proc/devices",
     "/proc/modules",
     "/sys/bus/pci",
@@ -70,6 +69,9 @@ const DRIVER: [&str; 12] = [
     "/usr/local/nvidia",
     "/usr/share/nvidia",
 ];
+
+/// What CUDA writes: it does not start where it cannot name the threads of this very process.
+const NAMES_OF_THREADS: &str = "/proc/self/task";
 
 /// Files and folders that inference libraries need besides their own: the dynamic linker's and the
 /// system's libraries, locales, and what the kernel says of the machine and of the process itself.
@@ -90,14 +92,14 @@ pub fn restrict(read: &[PathBuf], devices: &[PathBuf]) -> Result<Option<String>>
     // Executing is not among it; mapping a library's code is reading, for Landlock.
     let may_read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     let may_use = make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev});
-    let void = [Path::new("/dev/null")];
-    let driver = DRIVER.iter().map(Path::new).filter(|_| !devices.is_empty());
+    let may_write = may_read | AccessFs::WriteFile;
+    let with_devices = !devices.is_empty();
+    let driver = DRIVER.iter().map(Path::new).filter(|_| with_devices);
+    let names = Some(Path::new(NAMES_OF_THREADS)).filter(|_| with_devices);
+    let used = devices.iter().map(PathBuf::as_path).chain([Path::new("/dev/null")]);
     let given = (read.iter().map(PathBuf::as_path).chain(driver).map(|path| (path, may_read)))
-        .chain(
-            void.into_iter()
-                .chain(devices.iter().map(PathBuf::as_path))
-                .map(|path| (path, may_use)),
-        );
+        .chain(names.map(|path| (path, may_write)))
+        .chain(used.map(|path| (path, may_use)));
     let mut rules = Rules::default();
     for (path, access) in given {
         rules.add(path, access);

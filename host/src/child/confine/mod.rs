@@ -152,3 +152,46 @@ fn drop_capabilities() -> io::Result<()> {
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: none };
     Ok(set_capabilities(None, sets)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, io::Write, thread};
+
+    use rustix::net::{self, AddressFamily, SocketType};
+
+    use super::*;
+
+    #[test]
+    fn a_process_with_devices_may_do_what_cuda_starts_with() {
+        // The layers hold for the thread that asks for them, and for those that it starts.
+        thread::spawn(confined).join().unwrap();
+    }
+
+    fn confined() {
+        set_no_new_privs(true).unwrap();
+        files::restrict(&system_files(), &[PathBuf::from("/dev/zero")]).unwrap();
+        calls::restrict(true).unwrap();
+
+        // It names its threads, by /proc.
+        let named = thread::spawn(|| {
+            let file = format!("/proc/self/task/{}/comm", rustix::thread::gettid());
+            let mut opened = fs::OpenOptions::new().write(true).open(&file).unwrap();
+            opened.write_all(b"cuda").map(|()| fs::read_to_string(file))
+        });
+        assert_eq!(named.join().unwrap().unwrap().unwrap(), "cuda\n");
+        // It listens on a socket without a file, where nobody is let in and from where nobody is reached.
+        let socket = || net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None);
+        let name = format!("tms-confined-{}", process::id());
+        let address = net::SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+        let listening = socket().unwrap();
+        net::bind(&listening, &address).unwrap();
+        net::listen(&listening, 1).unwrap();
+        assert_eq!(net::accept(&listening).unwrap_err(), rustix::io::Errno::PERM);
+        let connected = net::connect(socket().unwrap(), &address);
+        assert_eq!(connected.unwrap_err(), rustix::io::Errno::PERM);
+        // Nothing else is written.
+        let elsewhere = env::temp_dir().join(&name);
+        assert!(fs::write(elsewhere, "").is_err());
+        assert!(fs::write("/proc/self/comm", "").is_err());
+    }
+}
