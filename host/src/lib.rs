@@ -24,7 +24,9 @@
 //! - [`child`]: processes of this program that do what may crash
 //! - [`cores`]: work that blocks, on threads of its own
 //! - [`data`]: a request's data and a model's result
+//! - [`ledger`]: one account of the server's memory
 //! - [`logging`]: the log's format and level
+//! - [`machine`]: how much memory there is
 //! - [`text`]: texts for people, bounded
 
 pub mod admin;
@@ -37,7 +39,9 @@ pub mod data;
 pub mod edf;
 pub mod fair;
 pub mod grpc;
+pub mod ledger;
 pub mod logging;
+pub mod machine;
 pub mod models;
 pub mod nn;
 pub mod repository;

@@ -17,6 +17,7 @@ use crate::{
     child::Nursery,
     config::Settings,
     grpc::{self, app::App, sockets},
+    ledger::Ledger,
     nn, repository,
     sandbox::{Children, Compiling},
     schedule::{WorkerId, Workers},
@@ -110,12 +111,14 @@ pub async fn serve(
     };
     tracing::info!("calls are taken at {}; {} models load", urls(&addresses), plans.len());
     let stop = CancellationToken::new();
+    let ledger = Ledger::new(settings.accounted());
     let app = Arc::new(App {
         catalogue: catalogue.clone(),
         workers: workers.clone(),
         stop: stop.clone(),
         stop_server: settings.stop_server,
         max_message: settings.max_message,
+        ledger: ledger.clone(),
     });
     let metrics_address = metrics_sockets.first().and_then(|listener| listener.local_addr().ok());
     let stopping = async {
@@ -127,8 +130,11 @@ pub async fn serve(
     };
     // All children are its.
     let nursery = Arc::new(Nursery::start().map_err(ServeError::Nursery)?);
-    let native =
-        nn::Options { nursery: Some(nursery.clone()), ..repository::load::native(&settings) };
+    let native = nn::Options {
+        nursery: Some(nursery.clone()),
+        ledger: ledger.clone(),
+        ..repository::load::native(&settings)
+    };
     let compiling = Compiling::Child(Children { nursery, program: settings.program.clone() });
     let (healthy, health_tells) = oneshot::channel();
     // Models that are ready are served while others load.
@@ -158,7 +164,7 @@ pub async fn serve(
         e = loading => Err(e.into()),
         () = tidy(&app) => Ok(()),
         () = stopping => Ok(()),
-        () = admin::listener::serve(metrics_sockets, app.catalogue.clone()) => Ok(()),
+        () = admin::listener::serve(metrics_sockets, app.catalogue.clone(), ledger) => Ok(()),
     }
 }
 

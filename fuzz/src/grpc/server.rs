@@ -146,6 +146,7 @@ impl Server {
 fn services(catalogue: &Arc<Catalogue>, workers: &Arc<Workers>) -> (CancellationToken, Routes) {
     let stop = CancellationToken::new();
     let app = Arc::new(App {
+        ledger: Arc::default(),
         catalogue: catalogue.clone(),
         workers: workers.clone(),
         stop: stop.clone(),

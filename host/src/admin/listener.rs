@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
-use crate::repository::Catalogue;
+use crate::{ledger::Ledger, repository::Catalogue};
 
 use super::metrics;
 
@@ -25,10 +25,10 @@ const READERS: usize = 16;
 /// The longest that a reader may take from connecting to its reply.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Says where the metrics of `catalogue` are read, and answers whoever does, until it is dropped. It has no
+/// Says where the metrics of `catalogue` and `ledger` are read, and answers whoever does, until it is dropped. It has no
 /// end of its own: where nobody wants metrics, there are no listeners.
-pub async fn serve(listeners: Vec<TcpListener>, catalogue: Arc<Catalogue>) {
-    let registry = Arc::new(metrics::registry(catalogue));
+pub async fn serve(listeners: Vec<TcpListener>, catalogue: Arc<Catalogue>, ledger: Arc<Ledger>) {
+    let registry = Arc::new(metrics::registry(catalogue, ledger));
     for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!("metrics on http://{address}/metrics");
     }

@@ -13,6 +13,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    ledger::{Account, Ledger},
     logging,
     models::{Body, Model, outcome::Outcome},
     nn::{NativeStats, QueueStats},
@@ -21,10 +22,11 @@ use crate::{
     schedule::Pool,
 };
 
-/// A registry of what goes on in `catalogue`.
-pub(super) fn registry(catalogue: Arc<Catalogue>) -> Registry {
+/// A registry of what goes on in `catalogue`, and of what is charged to `ledger`.
+pub(super) fn registry(catalogue: Arc<Catalogue>, ledger: Arc<Ledger>) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Now(catalogue)));
+    registry.register_collector(Box::new(Memory(ledger)));
     registry
 }
 
@@ -201,6 +203,26 @@ impl Now {
             )?;
         }
         Ok(())
+    }
+}
+
+/// Who has the server's memory.
+#[derive(Debug)]
+struct Memory(Arc<Ledger>);
+
+impl Collector for Memory {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (name, help) = ("tms_memory_limit_bytes", "Memory that can be charged in all");
+        let limit = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(self.0.limit()).unwrap_or(i64::MAX)).encode(limit)?;
+        let used = |account: Account| (account.name(), self.0.used_for(account) as u64);
+        let (name, help) = ("tms_memory_bytes", "Memory that is charged, by what it is for");
+        let accounts = Account::ALL.into_iter();
+        family(&mut encoder, (name, help, MetricType::Gauge), "account", accounts.map(used))?;
+        let refused = |account: Account| (account.name(), self.0.refused(account) as u64);
+        let (name, help) = ("tms_memory_refused", "Charges that there was no room for");
+        let accounts = Account::ALL.into_iter();
+        family(&mut encoder, (name, help, MetricType::Counter), "account", accounts.map(refused))
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     read,
     values::{self, Count, Listener, Named, Size, Time},
 };
+use crate::machine;
 
 /// The operator's file, read where it is there and `--config` names no other.
 const DEFAULT_FILE: &str = "tms.toml";
@@ -32,6 +33,9 @@ pub type Port = Count<0, { u16::MAX as u64 }>;
 
 /// What HTTP/2 allows of a window.
 type Window = Size<{ 64 << 10 }, { 1 << 30 }>;
+
+/// Less is not enough to serve anything.
+pub type Memory = Size<{ 128 << 20 }, { 1 << 50 }>;
 
 /// Every instance that runs has one.
 type Stack = Size<{ 64 << 10 }, { 64 << 20 }>;
@@ -174,6 +178,9 @@ settings! {
     /// Where graphs run: in a process of each model's own, in one that all share, or in the server
     #[arg(value_enum)]
     process ("TMS_PROCESS"): Process = "shared" => Process::default(),
+    /// Memory of the server itself: messages, components, tensors, replies; beyond it work is refused
+    memory ("TMS_MEMORY"): Memory as Option<Memory>
+        = "what native_memory leaves of the machine's or the container's" => None,
     /// Memory that native code may take, all its processes together
     native_memory ("TMS_NATIVE_MEMORY"): Size as Option<Size>
         = "three quarters of the machine's or the container's" => None,
@@ -198,6 +205,17 @@ impl Settings {
             args.stop_server = StopServer::of_old_switch(old);
         }
         Self::merge(args, file)
+    }
+}
+
+impl Settings {
+    /// Bytes that the server can account for: see [`machine`].
+    pub fn accounted(&self) -> usize {
+        let native = self.native_memory.map(|size| usize::from(size) as u64);
+        let memory = self.memory.map(|size| usize::from(size) as u64);
+        let native = native.unwrap_or_else(machine::native_memory);
+        let memory = memory.unwrap_or_else(|| machine::server_memory(native));
+        usize::try_from(machine::accounted(memory)).unwrap_or(usize::MAX)
     }
 }
 

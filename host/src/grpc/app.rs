@@ -7,6 +7,7 @@ use tonic::{Response, Status};
 
 use crate::{
     config::StopServer,
+    ledger::Ledger,
     models::Model,
     repository::{Catalogue, Unready},
     schedule::Workers,
@@ -26,6 +27,8 @@ pub struct App {
     pub stop_server: StopServer,
     /// Bytes of a reply.
     pub max_message: usize,
+    /// What messages and replies take is charged here.
+    pub ledger: Arc<Ledger>,
 }
 
 impl App {

@@ -9,6 +9,7 @@ use super::backend::onnxruntime::Candidate;
 use crate::{
     child::Nursery,
     config::{Process, limits::Limits},
+    ledger::Ledger,
 };
 
 /// Choices for the whole server.
@@ -33,6 +34,8 @@ pub struct Options {
     /// Bytes of memory that native code may take, all children together. None: as much as leaves the
     /// server room.
     pub native_memory: Option<u64>,
+    /// Memory that is shared with children is charged here.
+    pub ledger: Arc<Ledger>,
     /// Graphs that will be loaded: what a child may read is fixed when it is started.
     pub graphs: Vec<PathBuf>,
     /// Told when a graph begins to refuse calls.

@@ -15,12 +15,12 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     link::{Gone, Link, NoLink, ended_it},
-    memory,
     message::{Begin, NativeStats},
     session::RegionBytes,
 };
 use crate::{
     child::{Confinement, Ended, Launch, Nursery, confine, nursery::Killed},
+    machine,
     nn::{
         BackendChoice, Device, Gain, GraphOptions, LibraryError, LoadError, Options, Process,
         backend::onnxruntime::{Candidate, candidates},
@@ -119,7 +119,7 @@ impl Homes {
             candidates,
             backend: options.backend,
             threads: options.threads(),
-            memory: options.native_memory.unwrap_or_else(memory::default_limit),
+            memory: options.native_memory.unwrap_or_else(machine::native_memory),
             links: Mutex::default(),
             began: AtomicBool::new(false),
             lacks_said: AtomicBool::new(false),

@@ -8,7 +8,6 @@
 //! - [`home`]: which child serves which graphs
 //! - [`keeper`]: what sees to one graph: it is loaded, and loaded again where its child ends
 //! - [`kept`]: an output that stays in a child
-//! - [`memory`]: how much native code may take
 
 pub mod answer;
 mod crew;
@@ -16,7 +15,6 @@ mod home;
 mod keeper;
 mod kept;
 mod link;
-mod memory;
 mod message;
 mod serve;
 mod session;

@@ -1,16 +1,39 @@
-//! How much memory native code may take: a limit below that of the machine and of the server's own group
-//! of processes, because systems end a whole group that goes over its limit (Kubernetes does).
+//! How much memory there is for the server and its children, and how it is divided: below the limit of the
+//! machine and of the server's own group of processes, because systems end a whole group that goes over its
+//! limit (Kubernetes does).
 
 use std::fs;
 
-/// The part of the limit that is not for native code: for the server, and for the system's surprises.
-const RESERVED: u64 = 4;
+/// Of what there is, for native code: all but a quarter.
+const NOT_NATIVE: u64 = 4;
+/// What the server has in any case, of what there is: an eighth.
+const LEAST: u64 = 8;
+/// The server's own, which is in no account: its code, its threads' stacks, models' compiled code, and what
+/// its allocator keeps; and a part of the whole.
+const UNACCOUNTED: u64 = 64 << 20;
+const UNACCOUNTED_PART: u64 = 8;
 
-/// The default: three quarters of what there is for the server and its children.
-pub fn default_limit() -> u64 {
+/// Bytes for native code, all its processes together, where nobody says how many.
+pub fn native_memory() -> u64 {
+    let all = all();
+    all - all / NOT_NATIVE
+}
+
+/// Bytes for the server itself, where nobody says how many: what native code leaves.
+pub fn server_memory(native: u64) -> u64 {
+    let all = all();
+    all.saturating_sub(native).max(all / LEAST)
+}
+
+/// Of the server's memory, what can be accounted for.
+pub fn accounted(memory: u64) -> u64 {
+    memory - (UNACCOUNTED + memory / UNACCOUNTED_PART).min(memory / 2)
+}
+
+/// What there is for the server and its children together.
+fn all() -> u64 {
     let limits = [machine(), group_v2(), group_v1()];
-    let least = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
-    least - least / RESERVED
+    limits.into_iter().flatten().min().unwrap_or(u64::MAX)
 }
 
 /// All memory of the machine, in bytes.
@@ -77,7 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_default() {
-        assert!((1 << 20..u64::MAX / 2).contains(&default_limit()));
+    fn what_there_is_is_divided() {
+        let (all, native) = (all(), native_memory());
+        assert!((1 << 20..u64::MAX / 2).contains(&native));
+        assert_eq!(native + server_memory(native), all);
+        assert_eq!(server_memory(2 * all), all / 8);
+        assert_eq!(accounted(128 << 20), 64 << 20);
+        assert_eq!(accounted(1 << 30), (1 << 30) - (192 << 20));
     }
 }

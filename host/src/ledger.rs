@@ -1,0 +1,422 @@
+//! One account of the server's memory. Whatever a message, a guest or a file can make large is charged
+//! here before it is allocated; what does not fit is refused, and what is gone is given back.
+//!
+//! New work may fill seven eighths of it. The rest is for work under way, so that it ends well. Above three
+//! quarters a model's new work is let in only where the model takes less than its share, by weight among
+//! the models that have any: so one that takes all there is leaves room for the others' next calls.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// What memory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// Requests that arrive, and what they become when they are decoded.
+    Messages,
+    /// Requests that are read: they wait, or are being answered.
+    Inputs,
+    /// Linear memory and tables of components' instances.
+    Guests,
+    /// Tensors, their shapes and names among them, that components and native runs made.
+    Tensors,
+    /// Memory that is shared with native code.
+    Regions,
+    /// Replies that their callers have not taken.
+    Replies,
+    /// Processes that compile components.
+    Compiling,
+}
+
+impl Account {
+    pub const ALL: [Self; 7] = [
+        Self::Messages,
+        Self::Inputs,
+        Self::Guests,
+        Self::Tensors,
+        Self::Regions,
+        Self::Replies,
+        Self::Compiling,
+    ];
+
+    /// For metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Inputs => "inputs",
+            Self::Guests => "guests",
+            Self::Tensors => "tensors",
+            Self::Regions => "regions",
+            Self::Replies => "replies",
+            Self::Compiling => "compiling",
+        }
+    }
+}
+
+/// How far something may fill the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Work that could be done later, or elsewhere.
+    New,
+    /// Work under way, which would be lost.
+    UnderWay,
+}
+
+/// There is no room; the message is for callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the server's memory is taken: there is no room for {bytes} bytes now, try again later (memory)"
+)]
+pub struct NoRoom {
+    pub bytes: usize,
+}
+
+/// The memory of a server, and who has it.
+#[derive(Debug)]
+pub struct Ledger {
+    limit: usize,
+    /// The sum of all accounts.
+    used: AtomicUsize,
+    /// By [`Account::ALL`].
+    accounts: [Figures; Account::ALL.len()],
+    /// The models. Those that are gone are forgotten when the next one comes.
+    tenants: RwLock<Vec<Weak<Tenant>>>,
+    /// When something was last refused, as the log said, and what was refused since.
+    said: Mutex<Said>,
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    used: AtomicUsize,
+    /// Charges that there was no room for.
+    refused: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    last: Option<Instant>,
+    refused: u64,
+}
+
+/// One that refuses nothing, for what serves nobody.
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            limit: usize::MAX,
+            used: AtomicUsize::new(0),
+            accounts: Default::default(),
+            tenants: RwLock::default(),
+            said: Mutex::default(),
+        }
+    }
+}
+
+impl Ledger {
+    /// An account of so many bytes.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, ..Self::default() })
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes of all accounts.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub fn used_for(&self, account: Account) -> usize {
+        self.figures(account).used.load(Ordering::Relaxed)
+    }
+
+    /// How many charges were refused.
+    pub fn refused(&self, account: Account) -> usize {
+        self.figures(account).refused.load(Ordering::Relaxed)
+    }
+
+    /// Charges so many bytes, until the charge is gone.
+    pub fn charge(
+        self: &Arc<Self>,
+        account: Account,
+        bytes: usize,
+        room: Room,
+    ) -> Result<Charge, NoRoom> {
+        let mut charge = self.nothing(account);
+        charge.grow(bytes, room)?;
+        Ok(charge)
+    }
+
+    /// Charges what is there already, whether there is room or not: it leaves less to others.
+    pub fn count(self: &Arc<Self>, account: Account, bytes: usize) -> Charge {
+        let mut charge = self.nothing(account);
+        charge.add(bytes);
+        charge
+    }
+
+    /// A charge of nothing, which can grow.
+    pub fn nothing(self: &Arc<Self>, account: Account) -> Charge {
+        Charge { ledger: self.clone(), tenant: None, account, bytes: 0 }
+    }
+
+    /// Somebody among whom memory is divided, by weight, when there is not enough.
+    pub fn tenant(self: &Arc<Self>, weight: u32) -> Arc<Tenant> {
+        let used = AtomicUsize::new(0);
+        let tenant = Arc::new(Tenant { ledger: self.clone(), weight: weight.max(1), used });
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        tenants.retain(|tenant| tenant.strong_count() > 0);
+        tenants.push(Arc::downgrade(&tenant));
+        tenant
+    }
+
+    fn figures(&self, account: Account) -> &Figures {
+        &self.accounts[account as usize]
+    }
+
+    /// What may be used in all.
+    fn bound(&self, room: Room) -> usize {
+        match room {
+            Room::New => self.limit - self.limit / 8,
+            Room::UnderWay => self.limit,
+        }
+    }
+
+    /// Adds to the sum, if it stays within the bound.
+    fn take(&self, bytes: usize, bound: usize) -> bool {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.checked_add(bytes).is_some_and(|after| after <= bound);
+        if !fits {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Notes that there was no room, and says so in the log, once in a while.
+    fn refuse(&self, account: Account, bytes: usize) -> NoRoom {
+        const EVERY: Duration = Duration::from_secs(5);
+        self.figures(account).refused.fetch_add(1, Ordering::Relaxed);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.refused += 1;
+        let now = Instant::now();
+        if said.last.is_none_or(|last| now.duration_since(last) >= EVERY) {
+            let refused = std::mem::take(&mut said.refused);
+            said.last = Some(now);
+            drop(said);
+            tracing::warn!(
+                "memory is short, and work is refused ({refused} times since this was last said): {bytes} \
+                 bytes for {} have no room in {self}",
+                account.name()
+            );
+        }
+        NoRoom { bytes }
+    }
+}
+
+/// How much is used of how much, and for what.
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, of which {} are taken:", self.limit, self.used())?;
+        let taken = Account::ALL.map(|account| (account.name(), self.used_for(account)));
+        let mut taken = taken.into_iter().filter(|(_, used)| *used > 0);
+        taken.try_for_each(|(name, used)| write!(f, " {name} {used}"))
+    }
+}
+
+/// A model, among those that memory is divided between.
+#[derive(Debug)]
+pub struct Tenant {
+    ledger: Arc<Ledger>,
+    weight: u32,
+    /// Bytes of all its charges.
+    used: AtomicUsize,
+}
+
+impl Tenant {
+    /// Charges so many bytes more for new work of this model.
+    pub fn admit(self: &Arc<Self>, account: Account, bytes: usize) -> Result<Charge, NoRoom> {
+        let mut charge = self.nothing(account);
+        charge.grow(bytes, Room::New)?;
+        Ok(charge)
+    }
+
+    /// A charge of nothing, which can grow.
+    pub fn nothing(self: &Arc<Self>, account: Account) -> Charge {
+        let (ledger, tenant) = (self.ledger.clone(), Some(self.clone()));
+        Charge { ledger, tenant, account, bytes: 0 }
+    }
+
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether so many bytes more are within its share of the memory, or there is enough for everybody.
+    fn within_share(&self, bytes: usize) -> bool {
+        let Ledger { limit, tenants, .. } = &*self.ledger;
+        let plenty = limit - limit / 4;
+        if self.ledger.used().saturating_add(bytes) <= plenty {
+            return true;
+        }
+        let tenants = tenants.read().unwrap_or_else(PoisonError::into_inner);
+        let has_work = |tenant: &Arc<Self>| tenant.used() > 0 && !std::ptr::eq(&**tenant, self);
+        let others = tenants.iter().filter_map(Weak::upgrade).filter(has_work);
+        let weights: u64 = others.map(|tenant| u64::from(tenant.weight)).sum();
+        let all = weights + u64::from(self.weight);
+        let share = *limit as u128 * u128::from(self.weight) / u128::from(all);
+        (self.used() as u128 + bytes as u128) <= share
+    }
+}
+
+/// Bytes that are charged, until this is gone.
+#[derive(Debug)]
+pub struct Charge {
+    ledger: Arc<Ledger>,
+    /// Whose it is; nobody's, as long as that is not known.
+    tenant: Option<Arc<Tenant>>,
+    account: Account,
+    bytes: usize,
+}
+
+impl Charge {
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Charges so many bytes more.
+    pub fn grow(&mut self, bytes: usize, room: Room) -> Result<(), NoRoom> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let shared = match (&self.tenant, room) {
+            (Some(tenant), Room::New) => tenant.within_share(bytes),
+            _ => true,
+        };
+        if !shared || !self.ledger.take(bytes, self.ledger.bound(room)) {
+            return Err(self.ledger.refuse(self.account, bytes));
+        }
+        self.note(bytes);
+        Ok(())
+    }
+
+    /// Charges so many bytes more, whether there is room or not.
+    pub fn add(&mut self, bytes: usize) {
+        self.ledger.used.fetch_add(bytes, Ordering::Relaxed);
+        self.note(bytes);
+    }
+
+    /// Gives back what is beyond so many bytes.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let Some(less) = self.bytes.checked_sub(bytes).filter(|less| *less > 0) else { return };
+        self.bytes = bytes;
+        self.ledger.figures(self.account).used.fetch_sub(less, Ordering::Relaxed);
+        if let Some(tenant) = &self.tenant {
+            tenant.used.fetch_sub(less, Ordering::Relaxed);
+        }
+        self.ledger.used.fetch_sub(less, Ordering::Relaxed);
+    }
+
+    /// The same bytes are for something else now.
+    pub fn move_to(&mut self, account: Account) {
+        self.ledger.figures(self.account).used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.ledger.figures(account).used.fetch_add(self.bytes, Ordering::Relaxed);
+        self.account = account;
+    }
+
+    /// It is this model's, as is known now.
+    pub fn give_to(&mut self, tenant: &Arc<Tenant>) {
+        if let Some(before) = self.tenant.replace(tenant.clone()) {
+            before.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+        tenant.used.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+
+    /// Notes bytes that the sum has already.
+    fn note(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.ledger.figures(self.account).used.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(tenant) = &self.tenant {
+            tenant.used.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_charged_is_given_back() {
+        let ledger = Ledger::new(800);
+        let mut one = ledger.charge(Account::Messages, 300, Room::New).unwrap();
+        one.grow(100, Room::New).unwrap();
+        one.move_to(Account::Inputs);
+        assert_eq!((ledger.used(), ledger.used_for(Account::Inputs)), (400, 400));
+        one.shrink_to(50);
+        assert_eq!(ledger.used(), 50);
+        drop(one);
+        assert_eq!((ledger.used(), ledger.used_for(Account::Inputs)), (0, 0));
+    }
+
+    #[test]
+    fn new_work_leaves_room_for_work_under_way() {
+        let ledger = Ledger::new(800);
+        let new = ledger.charge(Account::Messages, 700, Room::New).unwrap();
+        let refused = ledger.charge(Account::Messages, 1, Room::New).unwrap_err();
+        assert_eq!(refused, NoRoom { bytes: 1 });
+        let mut grown = ledger.charge(Account::Guests, 100, Room::UnderWay).unwrap();
+        assert!(grown.grow(1, Room::UnderWay).is_err());
+        assert_eq!((ledger.used(), grown.bytes()), (800, 100), "nothing was charged");
+        assert_eq!(ledger.refused(Account::Guests), 1);
+        drop((new, grown));
+        assert_eq!(ledger.used(), 0);
+    }
+
+    #[test]
+    fn what_is_there_counts_beyond_the_limit() {
+        let ledger = Ledger::new(100);
+        let counted = ledger.count(Account::Compiling, 200);
+        assert!(ledger.charge(Account::Messages, 1, Room::UnderWay).is_err());
+        drop(counted);
+        assert!(ledger.charge(Account::Messages, 1, Room::UnderWay).is_ok());
+        assert!(ledger.charge(Account::Messages, usize::MAX, Room::UnderWay).is_err());
+    }
+
+    #[test]
+    fn memory_that_is_short_is_divided_by_weight() {
+        let ledger = Ledger::new(1000);
+        let (greedy, modest) = (ledger.tenant(1), ledger.tenant(3));
+        let most = greedy.admit(Account::Guests, 750).unwrap();
+        assert!(modest.admit(Account::Guests, 1).is_ok(), "within its share");
+        assert!(greedy.admit(Account::Guests, 100).is_ok(), "it is the only one with work");
+        let some = modest.admit(Account::Guests, 50).unwrap();
+        assert!(greedy.admit(Account::Guests, 10).is_err(), "it has three times its share");
+        assert!(modest.admit(Account::Guests, 10).is_ok());
+        drop((most, some));
+        assert_eq!((greedy.used(), modest.used(), ledger.used()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_charge_can_become_a_models() {
+        let ledger = Ledger::new(1000);
+        let tenant = ledger.tenant(1);
+        let mut message = ledger.charge(Account::Messages, 10, Room::New).unwrap();
+        message.give_to(&tenant);
+        assert_eq!(tenant.used(), 10);
+        drop(message);
+        assert_eq!(tenant.used(), 0);
+    }
+}
