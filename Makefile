@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run_server setup build test run_tests fuzz bench soak gpu-test fmt lint \
+.PHONY: help run run_server setup build test run_tests fuzz bench soak pressure gpu-test fmt lint \
         build_docker run_docker_server remove_container clean
 
 ## folder of models that `make run` serves
@@ -11,7 +11,7 @@ MODELS ?= models
 PORT ?= 50000
 ## name of the container image
 IMAGE ?= tiny_model_server/server:latest
-## how long `make soak` takes, without its beginning and end
+## how long `make soak` and `make pressure` take, without its beginning and end
 SOAK_MINUTES ?= 60
 export MODELS PORT
 
@@ -60,6 +60,10 @@ bench: build
 soak: build
 	@scripts/python.sh && for process in shared own; do .venv/bin/python benches/soak.py \
 	    --minutes $$(($(SOAK_MINUTES) / 2)) --process $$process || exit 1; done
+
+## call for all of the server's memory for SOAK_MINUTES, beside good calls that must not notice
+pressure: build
+	@scripts/python.sh && exec .venv/bin/python benches/pressure.py --minutes $(SOAK_MINUTES)
 
 ## compare the classifier on the first GPU with the CPU
 gpu-test:

@@ -32,6 +32,7 @@ mod hostile; // attacks, one a file, each beside a neighbour who must not notice
 mod instances; // how long an instance lives; snapshots
 mod kept; // outputs that stay with the child until somebody reads them
 mod limits; // each limit, exceeded
+mod memory; // the server's memory: the sum over models, workers and callers
 mod native; // native code that crashes, hangs or grows, in processes of its own
 mod native_hostile; // a library that attacks as soon as it is loaded
 mod sessions; // how many runs of a graph go on at once
@@ -41,6 +42,7 @@ mod stop_remote; // StopServer, and who may call it
 mod traps; // guests that fail, and what callers and the log hear of it
 
 // What the operator sees.
+mod bounds; // docs/bounds.md says what bounds each thing that others write
 mod cache; // compiled code on disk
 mod command; // `tms call` and `tms build`
 mod compiling; // components are compiled in processes of their own

@@ -77,6 +77,7 @@ async fn every_metric_moves_as_its_help_says() {
     graphs(&page, &caller).await;
     natives(&page, &caller).await;
     failures(&page, &caller).await;
+    memory(&page);
     // It moves where nobody reads the log, which has tests of its own.
     assert_eq!(page.value("tms_log_lines_lost_total", ""), 0.0);
     let names = names(&server);
@@ -152,6 +153,14 @@ async fn graphs(page: &Page<'_>, caller: &Caller) {
     left.abort();
     page.until("tms_graph_abandoned_calls", unstoppable, 1.0).await;
     page.until("tms_graph_abandoned_calls", unstoppable, 0.0).await;
+}
+
+/// Instances have memory; what is refused has tests of its own.
+fn memory(page: &Page<'_>) {
+    let limit = page.value("tms_memory_limit_bytes", "");
+    let guests = page.value("tms_memory_bytes", "account=\"guests\"");
+    assert!(guests > 0.0 && guests < limit, "{guests} of {limit}");
+    assert_eq!(page.value("tms_memory_refused_total", ""), 0.0);
 }
 
 async fn natives(page: &Page<'_>, caller: &Caller) {

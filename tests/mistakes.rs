@@ -292,7 +292,7 @@ fn unknown_key_in_tms_toml() {
          | ^^^^^^^\n\
          unknown field `wrokers`, expected one of `models`, `port`, `host`, `workers`, \
          `max_message`, `window`, `drain_timeout`, `stop_server`, `cache`, `onnxruntime`, \
-         `threads`, `process`, `native_memory`, `stack`, `metrics`, `allow_remote_stop`, `limits`, `model`"
+         `threads`, `process`, `memory`, `native_memory`, `stack`, `metrics`, `allow_remote_stop`, `limits`, `model`"
     );
 }
 

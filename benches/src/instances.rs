@@ -14,6 +14,7 @@ use tms::{
     config::limits::Limits,
     data::Input,
     fair::Flow,
+    ledger::Ledger,
     nn::{DType, Tensor},
     sandbox::{
         Compiling, Footprint, Grants, Guest, GuestOptions, Instance, PoolSize, Sandbox, inspect,
@@ -117,6 +118,7 @@ impl Side {
             name: model.to_owned(),
             graphs: Arc::default(),
             flow: Flow::ALONE,
+            tenant: Arc::<Ledger>::default().tenant(1),
             limits: self.limits,
             grants: Grants::default(),
             fresh: false,

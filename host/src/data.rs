@@ -1,6 +1,9 @@
 //! What flows between the rings: a request's data and a model's result, free of gRPC and of Wasm.
 
-use crate::nn::{Tensor, TensorInfo};
+use crate::{
+    ledger::Charge,
+    nn::{Tensor, TensorInfo},
+};
 
 /// The name under which an image travels as a tensor, in requests and in results.
 pub const IMAGE: &str = "image";
@@ -69,7 +72,7 @@ impl Kind {
 }
 
 /// One request's result.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Output {
     /// A JSON document, checked.
     pub json: Option<String>,
@@ -77,6 +80,8 @@ pub struct Output {
     /// The most calls that were in one native run with this one, itself included; None where none of
     /// its graphs is batched.
     pub batch: Option<usize>,
+    /// What the server's memory is charged for it, where that is not in the tensors' own bytes.
+    pub charge: Option<Charge>,
 }
 
 /// What a model takes and gives, as it says itself (a component) or as its graph says.

@@ -1,9 +1,10 @@
 //! One account of the server's memory. Whatever a message, a guest or a file can make large is charged
 //! here before it is allocated; what does not fit is refused, and what is gone is given back.
 //!
-//! New work may fill seven eighths of it. The rest is for work under way, so that it ends well. Above three
-//! quarters a model's new work is let in only where the model takes less than its share, by weight among
-//! the models that have any: so one that takes all there is leaves room for the others' next calls.
+//! How far it may be filled depends on who asks. A model that takes more than its share, by weight among
+//! the models that have any, gets new calls in up to three quarters, and its calls grow up to seven eighths.
+//! One that takes less gets new calls in up to fifteen sixteenths, and its calls grow as long as there is
+//! any: so one that takes all it can leaves room for the others. Large messages fill half of it.
 
 use std::{
     fmt,
@@ -13,6 +14,8 @@ use std::{
     },
     time::{Duration, Instant},
 };
+
+use serde::{Deserialize, Serialize};
 
 /// What memory is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +71,7 @@ pub enum Room {
 }
 
 /// There is no room; the message is for callers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error(
     "the server's memory is taken: there is no room for {bytes} bytes now, try again later (memory)"
 )]
@@ -82,6 +85,8 @@ pub struct Ledger {
     limit: usize,
     /// The sum of all accounts.
     used: AtomicUsize,
+    /// The most that it was since it was last asked for. Small charges do not count.
+    peak: AtomicUsize,
     /// By [`Account::ALL`].
     accounts: [Figures; Account::ALL.len()],
     /// The models. Those that are gone are forgotten when the next one comes.
@@ -109,6 +114,7 @@ impl Default for Ledger {
         Self {
             limit: usize::MAX,
             used: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
             accounts: Default::default(),
             tenants: RwLock::default(),
             said: Mutex::default(),
@@ -129,6 +135,11 @@ impl Ledger {
     /// Bytes of all accounts.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// The most that was used since this was last asked, but for small charges.
+    pub fn take_peak(&self) -> usize {
+        self.peak.swap(self.used(), Ordering::Relaxed)
     }
 
     pub fn used_for(&self, account: Account) -> usize {
@@ -178,11 +189,19 @@ impl Ledger {
         &self.accounts[account as usize]
     }
 
-    /// What may be used in all.
-    fn bound(&self, room: Room) -> usize {
-        match room {
-            Room::New => self.limit - self.limit / 8,
-            Room::UnderWay => self.limit,
+    /// What the calls of a model that is alone may fill.
+    pub fn for_new_work(&self) -> usize {
+        self.bound(Room::New, false)
+    }
+
+    /// How far all accounts together may be filled.
+    fn bound(&self, room: Room, within_share: bool) -> usize {
+        let without = |part: usize| self.limit - self.limit / part;
+        match (room, within_share) {
+            (Room::New, false) => without(4),
+            (Room::UnderWay, false) => without(8),
+            (Room::New, true) => without(16),
+            (Room::UnderWay, true) => self.limit,
         }
     }
 
@@ -258,18 +277,16 @@ impl Tenant {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether so many bytes more are within its share of the memory, or there is enough for everybody.
+    /// Whether so many bytes more are within its share of the memory.
     fn within_share(&self, bytes: usize) -> bool {
         let Ledger { limit, tenants, .. } = &*self.ledger;
-        let plenty = limit - limit / 4;
-        if self.ledger.used().saturating_add(bytes) <= plenty {
-            return true;
-        }
         let tenants = tenants.read().unwrap_or_else(PoisonError::into_inner);
         let has_work = |tenant: &Arc<Self>| tenant.used() > 0 && !std::ptr::eq(&**tenant, self);
         let others = tenants.iter().filter_map(Weak::upgrade).filter(has_work);
         let weights: u64 = others.map(|tenant| u64::from(tenant.weight)).sum();
-        let all = weights + u64::from(self.weight);
+        // One that is alone leaves as much to whoever comes next.
+        let others = if weights == 0 { u64::from(self.weight) } else { weights };
+        let all = others + u64::from(self.weight);
         let share = *limit as u128 * u128::from(self.weight) / u128::from(all);
         (self.used() as u128 + bytes as u128) <= share
     }
@@ -295,12 +312,21 @@ impl Charge {
         if bytes == 0 {
             return Ok(());
         }
-        let shared = match (&self.tenant, room) {
-            (Some(tenant), Room::New) => tenant.within_share(bytes),
-            _ => true,
+        let ledger = &self.ledger;
+        // Mostly there is enough for everybody, and nobody need ask further.
+        let fits = ledger.take(bytes, ledger.bound(room, false)) || {
+            let within_share = match &self.tenant {
+                Some(tenant) => tenant.within_share(bytes),
+                None => true,
+            };
+            within_share && ledger.take(bytes, ledger.bound(room, true))
         };
-        if !shared || !self.ledger.take(bytes, self.ledger.bound(room)) {
-            return Err(self.ledger.refuse(self.account, bytes));
+        if !fits {
+            return Err(ledger.refuse(self.account, bytes));
+        }
+        if !self.leaves_room_for_small(bytes, room) {
+            ledger.used.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(ledger.refuse(self.account, bytes));
         }
         self.note(bytes);
         Ok(())
@@ -338,8 +364,26 @@ impl Charge {
         tenant.used.fetch_add(self.bytes, Ordering::Relaxed);
     }
 
+    /// Whether it is not a large message, or all messages stay below half of the memory: large ones keep no
+    /// small ones out, and leave room for what is done about them.
+    fn leaves_room_for_small(&self, bytes: usize, room: Room) -> bool {
+        const SMALL: usize = 1 << 20;
+        if self.tenant.is_some() || room == Room::UnderWay {
+            return true;
+        }
+        let read =
+            [Account::Messages, Account::Inputs].map(|account| self.ledger.used_for(account));
+        let all = read.iter().sum::<usize>().saturating_add(bytes);
+        self.bytes.saturating_add(bytes) <= SMALL || all <= self.ledger.limit / 2
+    }
+
     /// Notes bytes that the sum has already.
     fn note(&mut self, bytes: usize) {
+        /// What makes a peak.
+        const LARGE: usize = 64 << 10;
+        if bytes >= LARGE {
+            self.ledger.peak.fetch_max(self.ledger.used(), Ordering::Relaxed);
+        }
         self.bytes += bytes;
         self.ledger.figures(self.account).used.fetch_add(bytes, Ordering::Relaxed);
         if let Some(tenant) = &self.tenant {
@@ -374,14 +418,15 @@ mod tests {
     #[test]
     fn new_work_leaves_room_for_work_under_way() {
         let ledger = Ledger::new(800);
-        let new = ledger.charge(Account::Messages, 700, Room::New).unwrap();
+        let new = ledger.charge(Account::Messages, 400, Room::New).unwrap();
+        let more = ledger.charge(Account::Replies, 350, Room::New).unwrap();
         let refused = ledger.charge(Account::Messages, 1, Room::New).unwrap_err();
         assert_eq!(refused, NoRoom { bytes: 1 });
-        let mut grown = ledger.charge(Account::Guests, 100, Room::UnderWay).unwrap();
+        let mut grown = ledger.charge(Account::Guests, 50, Room::UnderWay).unwrap();
         assert!(grown.grow(1, Room::UnderWay).is_err());
-        assert_eq!((ledger.used(), grown.bytes()), (800, 100), "nothing was charged");
+        assert_eq!((ledger.used(), grown.bytes()), (800, 50), "nothing was charged");
         assert_eq!(ledger.refused(Account::Guests), 1);
-        drop((new, grown));
+        drop((new, more, grown));
         assert_eq!(ledger.used(), 0);
     }
 
@@ -401,12 +446,30 @@ mod tests {
         let (greedy, modest) = (ledger.tenant(1), ledger.tenant(3));
         let most = greedy.admit(Account::Guests, 750).unwrap();
         assert!(modest.admit(Account::Guests, 1).is_ok(), "within its share");
-        assert!(greedy.admit(Account::Guests, 100).is_ok(), "it is the only one with work");
+        assert!(greedy.admit(Account::Guests, 1).is_err(), "somebody may come");
         let some = modest.admit(Account::Guests, 50).unwrap();
         assert!(greedy.admit(Account::Guests, 10).is_err(), "it has three times its share");
-        assert!(modest.admit(Account::Guests, 10).is_ok());
-        drop((most, some));
+        let mut grown = greedy.nothing(Account::Guests);
+        grown.grow(75, Room::UnderWay).unwrap();
+        assert!(grown.grow(1, Room::UnderWay).is_err());
+        let mut within = modest.admit(Account::Guests, 63).unwrap();
+        assert!(modest.admit(Account::Guests, 1).is_err());
+        within.grow(62, Room::UnderWay).unwrap();
+        assert_eq!(ledger.used(), 1000);
+        drop((most, some, grown, within));
         assert_eq!((greedy.used(), modest.used(), ledger.used()), (0, 0, 0));
+    }
+
+    #[test]
+    fn large_messages_keep_no_small_ones_out() {
+        let ledger = Ledger::new(16 << 20);
+        let mut large = ledger.charge(Account::Messages, 7 << 20, Room::New).unwrap();
+        assert!(large.grow(2 << 20, Room::New).is_err());
+        let one = ledger.charge(Account::Messages, 1 << 20, Room::New).unwrap();
+        let two = ledger.charge(Account::Messages, 1 << 20, Room::New);
+        assert!(two.is_ok() && ledger.charge(Account::Messages, 2 << 20, Room::New).is_err());
+        drop((large, one, two));
+        assert_eq!(ledger.used(), 0);
     }
 
     #[test]

@@ -30,6 +30,13 @@ pub fn accounted(memory: u64) -> u64 {
     memory - (UNACCOUNTED + memory / UNACCOUNTED_PART).min(memory / 2)
 }
 
+/// The server's memory of which so much can be accounted for.
+pub fn memory_for(accounted: u64) -> u64 {
+    let part = accounted.saturating_add(UNACCOUNTED) / (UNACCOUNTED_PART - 1);
+    let memory = part.saturating_mul(UNACCOUNTED_PART).saturating_add(UNACCOUNTED_PART);
+    memory.max(accounted.saturating_mul(2).min(4 * UNACCOUNTED))
+}
+
 /// What there is for the server and its children together.
 fn all() -> u64 {
     let limits = [machine(), group_v2(), group_v1()];
@@ -106,6 +113,10 @@ mod tests {
         assert_eq!(native + server_memory(native), all);
         assert_eq!(server_memory(2 * all), all / 8);
         assert_eq!(accounted(128 << 20), 64 << 20);
+        for wanted in [50 << 20, 100 << 20, 1 << 30, 100 << 30] {
+            let (memory, slack) = (memory_for(wanted), 200 << 20);
+            assert!((wanted..wanted + slack).contains(&accounted(memory)), "{wanted}: {memory}");
+        }
         assert_eq!(accounted(1 << 30), (1 << 30) - (192 << 20));
     }
 }

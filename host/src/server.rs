@@ -135,7 +135,11 @@ pub async fn serve(
         ledger: ledger.clone(),
         ..repository::load::native(&settings)
     };
-    let compiling = Compiling::Child(Children { nursery, program: settings.program.clone() });
+    let compiling = Compiling::Child(Children {
+        nursery,
+        program: settings.program.clone(),
+        ledger: ledger.clone(),
+    });
     let (healthy, health_tells) = oneshot::channel();
     // Models that are ready are served while others load.
     let loading = async {
@@ -170,8 +174,12 @@ pub async fn serve(
 
 /// Drops instances that nobody needs, and gives memory back, without end.
 async fn tidy(app: &App) {
+    /// What is worth giving back when it is gone, in bytes.
+    const LARGE: usize = 16 << 20;
     // None at first: loading leaves much behind, too.
     let mut discarded = None;
+    // The most that was charged since memory was last given back.
+    let mut high = 0;
     let mut swept = Instant::now();
     loop {
         tokio::time::sleep(TIDY).await;
@@ -183,8 +191,13 @@ async fn tidy(app: &App) {
             continue;
         }
         let before = discarded.replace(app.catalogue.discarded());
-        if discarded != before {
+        // Calls that go on would take again what is given back: it waits until it is quieter.
+        let (peak, used) = (app.ledger.take_peak(), app.ledger.used());
+        high = high.max(peak);
+        let quiet = peak <= used + LARGE;
+        if discarded != before || (quiet && high > used + LARGE) {
             give_back();
+            high = used;
         }
     }
 }

@@ -22,6 +22,8 @@ use rustix::{
     mm::{MapFlags, ProtFlags, mmap, munmap},
 };
 
+use crate::ledger::{Account, Charge, Ledger, NoRoom, Room};
+
 /// The smallest region, in bytes.
 const SMALLEST: usize = 64 << 10;
 /// Where tensors in a region begin: what vector instructions like best.
@@ -67,6 +69,11 @@ impl Drop for Mapping {
     }
 }
 
+/// What regions and copies are charged to, before they are made.
+fn charge(ledger: &Arc<Ledger>, account: Account, bytes: usize) -> Result<Charge, NoRoom> {
+    ledger.charge(account, bytes, Room::UnderWay)
+}
+
 /// The size of a region that is to hold `bytes`: powers of two, so that it is seldom too small again.
 fn size_for(bytes: usize) -> usize {
     bytes.max(SMALLEST).checked_next_power_of_two().unwrap_or(bytes)
@@ -83,27 +90,40 @@ fn make(bytes: usize, protection: ProtFlags, seals: SealFlags) -> io::Result<(Ma
     Ok((mapping, file))
 }
 
+/// Why there is no region.
+#[derive(Debug, thiserror::Error)]
+pub enum NoRegion {
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    #[error("memory cannot be shared with its process: {0}")]
+    System(#[from] io::Error),
+}
+
 /// The server's side of a region for inputs, which the child cannot write.
-pub struct InputRegion(Mapping);
+pub struct InputRegion {
+    mapping: Mapping,
+    _charge: Charge,
+}
 
 impl InputRegion {
     /// A region that holds at least `bytes`, and its descriptor for the child.
-    pub fn new(bytes: usize) -> io::Result<(Self, OwnedFd)> {
+    pub fn new(bytes: usize, ledger: &Arc<Ledger>) -> Result<(Self, OwnedFd), NoRegion> {
+        let charge = charge(ledger, Account::Regions, size_for(bytes))?;
         // Mapped before it is sealed: only mappings made later are read-only.
         let seals = SealFlags::FUTURE_WRITE;
         let (mapping, file) = make(bytes, ProtFlags::READ | ProtFlags::WRITE, seals)?;
-        Ok((Self(mapping), file))
+        Ok((Self { mapping, _charge: charge }, file))
     }
 
     pub fn length(&self) -> usize {
-        self.0.length
+        self.mapping.length
     }
 
     /// Copies bytes to a place in the region. False where they do not fit.
     #[allow(unsafe_code)]
     #[must_use]
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> bool {
-        if !self.0.holds(offset, bytes.len()) {
+        if !self.mapping.holds(offset, bytes.len()) {
             return false;
         }
         COPIED.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -111,7 +131,7 @@ impl InputRegion {
         // the source is memory of ours, which never is a region. The child only reads there, and only
         // during the run that is sent after this.
         unsafe {
-            ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.start.add(offset), bytes.len());
+            ptr::copy_nonoverlapping(bytes.as_ptr(), self.mapping.start.add(offset), bytes.len());
         }
         true
     }
@@ -120,34 +140,52 @@ impl InputRegion {
 /// Memory for large copies, which is used again: the allocator would give it back to the system after each
 /// run, and to get a page from there takes as long as to fill it.
 #[derive(Clone, Default)]
-pub struct Copies(Arc<Mutex<Vec<Vec<u8>>>>);
+pub struct Copies {
+    spare: Arc<Mutex<Vec<Buffer>>>,
+    ledger: Arc<Ledger>,
+}
+
+/// Memory for a copy, with its charge.
+struct Buffer {
+    bytes: Vec<u8>,
+    _charge: Charge,
+}
 
 /// Copies of fewer bytes are left to the allocator.
 const LARGE: usize = 256 << 10;
+/// Copies of fewer bytes are not charged: whoever keeps many of them is.
+pub const UNCHARGED: usize = 4 << 10;
 /// Copies that wait to be used again.
 const SPARE: usize = 4;
 
 impl Copies {
+    pub fn new(ledger: &Arc<Ledger>) -> Self {
+        Self { ledger: ledger.clone(), ..Self::default() }
+    }
+
     /// Empty, with room for `length` bytes.
-    fn take(&self, length: usize) -> Vec<u8> {
+    fn take(&self, length: usize) -> Result<Buffer, NoRoom> {
         let fits =
-            |spare: &Vec<u8>| (length..=length.saturating_mul(2)).contains(&spare.capacity());
+            |spare: &Buffer| (length..=length.saturating_mul(2)).contains(&spare.bytes.capacity());
         if length >= LARGE {
             let mut spare = self.spare();
             if let Some(at) = spare.iter().position(fits) {
-                let mut bytes = spare.swap_remove(at);
-                bytes.clear();
-                return bytes;
+                let mut buffer = spare.swap_remove(at);
+                buffer.bytes.clear();
+                return Ok(buffer);
             }
         }
-        Vec::with_capacity(length)
+        let charged = if length < UNCHARGED { 0 } else { length };
+        let charge = charge(&self.ledger, Account::Tensors, charged)?;
+        Ok(Buffer { bytes: Vec::with_capacity(length), _charge: charge })
     }
 
-    /// Bytes whose memory comes back here.
-    fn lend(&self, bytes: Vec<u8>) -> Bytes {
-        match bytes.len() {
-            0..LARGE => Bytes::from(bytes),
-            _ => Bytes::from_owner(Copy { bytes, copies: self.clone() }),
+    /// Bytes whose memory comes back here, if there are many.
+    fn lend(&self, buffer: Buffer) -> Bytes {
+        match buffer.bytes.len() {
+            0..UNCHARGED => Bytes::from(buffer.bytes),
+            UNCHARGED..LARGE => Bytes::from_owner(buffer),
+            _ => Bytes::from_owner(Lendable { buffer: Some(buffer), copies: self.clone() }),
         }
     }
 
@@ -156,67 +194,83 @@ impl Copies {
         self.spare().clear();
     }
 
-    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn spare(&self) -> MutexGuard<'_, Vec<Buffer>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A large copy.
-struct Copy {
-    bytes: Vec<u8>,
-    copies: Copies,
-}
-
-impl AsRef<[u8]> for Copy {
+impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Copy {
+/// A large copy.
+struct Lendable {
+    /// Until it is given back.
+    buffer: Option<Buffer>,
+    copies: Copies,
+}
+
+impl AsRef<[u8]> for Lendable {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], Buffer::as_ref)
+    }
+}
+
+impl Drop for Lendable {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
         let mut spare = self.copies.spare();
         if spare.len() == SPARE {
             // Of an earlier size, perhaps.
             spare.remove(0);
         }
-        spare.push(bytes);
+        spare.extend(self.buffer.take());
     }
 }
 
 /// The server's side of a region for outputs, which the child writes.
-pub struct OutputRegion(Mapping);
+pub struct OutputRegion {
+    mapping: Mapping,
+    _charge: Charge,
+}
 
 impl OutputRegion {
     /// A region that holds at least `bytes`, and its descriptor for the child.
-    pub fn new(bytes: usize) -> io::Result<(Self, OwnedFd)> {
+    pub fn new(bytes: usize, ledger: &Arc<Ledger>) -> Result<(Self, OwnedFd), NoRegion> {
+        let charge = charge(ledger, Account::Regions, size_for(bytes))?;
         let (mapping, file) = make(bytes, ProtFlags::READ, SealFlags::empty())?;
-        Ok((Self(mapping), file))
+        Ok((Self { mapping, _charge: charge }, file))
     }
 
     pub fn length(&self) -> usize {
-        self.0.length
+        self.mapping.length
     }
 
     /// A copy of bytes in the region, as they are at the moment of copying, in memory from `copies`;
     /// None where there are none such.
     #[allow(unsafe_code)]
-    pub fn copy(&self, offset: usize, length: usize, copies: &Copies) -> Option<Bytes> {
-        if !self.0.holds(offset, length) {
-            return None;
+    pub fn copy(
+        &self,
+        offset: usize,
+        length: usize,
+        copies: &Copies,
+    ) -> Result<Option<Bytes>, NoRoom> {
+        if !self.mapping.holds(offset, length) {
+            return Ok(None);
         }
         COPIED.fetch_add(length as u64, Ordering::Relaxed);
-        let mut bytes = copies.take(length);
+        let mut buffer = copies.take(length)?;
+        let bytes = &mut buffer.bytes;
         // SAFETY: the bytes lie inside (checked) of a mapping that lives as long as `self` and cannot
         // shrink; the destination has room for them, and is no region. The child may write there
         // meanwhile: then the copy holds old and new bytes, all of them valid as `u8`, and nothing is
         // concluded from the region itself. All `length` bytes are initialised by the copy.
         unsafe {
-            ptr::copy_nonoverlapping(self.0.start.add(offset), bytes.as_mut_ptr(), length);
+            ptr::copy_nonoverlapping(self.mapping.start.add(offset), bytes.as_mut_ptr(), length);
             bytes.set_len(length);
         }
-        Some(copies.lend(bytes))
+        Ok(Some(copies.lend(buffer)))
     }
 }
 
@@ -291,7 +345,7 @@ mod tests {
 
     #[test]
     fn inputs_reach_the_child_and_outputs_come_back() {
-        let (mut input, file) = InputRegion::new(100_000).unwrap();
+        let (mut input, file) = InputRegion::new(100_000, &Arc::default()).unwrap();
         assert!(input.write(64, b"hello"));
         assert!(!input.write(input.length() - 4, b"hello"), "it does not fit");
         assert!(!input.write(usize::MAX, b"hello"));
@@ -299,23 +353,42 @@ mod tests {
         assert_eq!(lent.bytes(64, 5), Some(&b"hello"[..]));
         assert_eq!(lent.bytes(usize::MAX, 2), None);
         let copies = Copies::default();
-        let (output, file) = OutputRegion::new(1).unwrap();
+        let (output, file) = OutputRegion::new(1, &Arc::default()).unwrap();
         let mut target = Target::map(&file).unwrap();
         assert!(target.write(128, b"answer"));
-        assert_eq!(output.copy(128, 6, &copies).as_deref(), Some(&b"answer"[..]));
-        assert_eq!(output.copy(output.length(), 1, &copies), None);
-        assert_eq!(output.copy(1, usize::MAX, &copies), None);
+        assert_eq!(output.copy(128, 6, &copies).unwrap().as_deref(), Some(&b"answer"[..]));
+        assert_eq!(output.copy(output.length(), 1, &copies), Ok(None));
+        assert_eq!(output.copy(1, usize::MAX, &copies), Ok(None));
     }
 
     #[test]
     fn a_child_cannot_write_inputs_or_resize_regions() {
-        let (_input, file) = InputRegion::new(1).unwrap();
+        let (_input, file) = InputRegion::new(1, &Arc::default()).unwrap();
         assert!(Target::map(&file).is_err());
         assert!(rustix::io::write(&file, b"x").is_err());
         assert!(ftruncate(&file, 0).is_err() && ftruncate(&file, 1 << 30).is_err());
-        let (_output, file) = OutputRegion::new(1).unwrap();
+        let (_output, file) = OutputRegion::new(1, &Arc::default()).unwrap();
         assert!(ftruncate(&file, 0).is_err() && ftruncate(&file, 1 << 30).is_err());
         assert!(fcntl_add_seals(&file, SealFlags::WRITE).is_err());
+    }
+
+    #[test]
+    fn regions_and_copies_are_charged() {
+        let ledger = Ledger::new(3 << 20);
+        let (output, _file) = OutputRegion::new(1 << 20, &ledger).unwrap();
+        let copies = Copies::new(&ledger);
+        let copy = output.copy(0, 1 << 20, &copies).unwrap();
+        assert_eq!(ledger.used_for(Account::Regions), 1 << 20);
+        assert_eq!(ledger.used_for(Account::Tensors), 1 << 20);
+        assert!(matches!(InputRegion::new(2 << 20, &ledger), Err(NoRegion::NoRoom(_))));
+        let another = output.copy(0, 1 << 20, &copies).unwrap();
+        assert!(output.copy(0, 8 << 10, &copies).is_err());
+        drop((copy, another));
+        // They wait to be used again.
+        assert_eq!(ledger.used_for(Account::Tensors), 2 << 20);
+        copies.clear();
+        drop(output);
+        assert_eq!(ledger.used(), 0);
     }
 
     #[test]

@@ -12,9 +12,10 @@ use std::{
 
 use clap::Args;
 
+use super::sizing::{self, ModelSize};
 use crate::{
     child::Nursery,
-    config::{ServeArgs, Settings, Threads},
+    config::{MOST_MEMORY, ServeArgs, Settings, Threads},
     nn::{self, Gain, GraphOptions},
     repository::{
         Catalogue, StartError,
@@ -45,10 +46,20 @@ impl CheckArgs {
     pub fn shown(arg: clap::Arg) -> clap::Arg {
         const SHOWN: [&str; 7] =
             ["folders", "max_batch", "config", "onnxruntime", "threads", "stack", "cache"];
-        let hidden = !SHOWN.contains(&arg.get_id().as_str());
-        if hidden { arg.hide(true) } else { arg }
+        match arg.get_id().as_str() {
+            "memory" => arg
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value(NOT_SAID)
+                .help("Say what memory a server of these models wants, of the size given, or of its own"),
+            shown if SHOWN.contains(&shown) => arg,
+            _ => arg.hide(true),
+        }
     }
 }
+
+/// In place of a size of memory: the most that can be given.
+const NOT_SAID: &str = "1 PiB";
 
 /// What there is to say of the folders has been said; this many of them have something wrong.
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +84,16 @@ pub enum Error {
 /// Loads each model as `tms serve` does, and prints what there is to say of it.
 pub fn check(args: &CheckArgs) -> Result<(), Error> {
     // Each worker has instances of its own; one is enough to try a model.
-    let one_worker = ServeArgs { workers: Threads::new(1), ..args.serve.clone() };
+    let sizes = args.serve.memory;
+    let said = sizes.filter(|size| usize::from(*size) as u64 != MOST_MEMORY);
+    let served = ServeArgs { memory: said, ..args.serve.clone() };
+    let as_served = Settings::resolve(served.clone())?;
+    let one_worker = ServeArgs { workers: Threads::new(1), ..served };
     let settings = Settings::resolve(one_worker)?;
     let native = load::native(&settings);
     let runtime = nn::Runtime::start(&native)?;
     let mut problems = 0;
+    let mut models_sizes = Vec::new();
     let chosen = match args.folders.as_slice() {
         [] => std::slice::from_ref(&settings.models),
         some => some,
@@ -86,7 +102,9 @@ pub fn check(args: &CheckArgs) -> Result<(), Error> {
         let folders = models(folder)?;
         let names: Vec<_> = folders.iter().map(|folder| folder.name.clone()).collect();
         let folders = with_granted(folders, &settings);
-        let loaded = load_all(folders, &settings, native.clone())?;
+        let loaded = load_all(folders, &settings, native.clone(), |plan| {
+            models_sizes.push(ModelSize::of(plan, as_served.workers));
+        })?;
         for name in names {
             let mut report = format!("{name}\n");
             let fine = loaded.report(&name, &runtime, args.max_batch, &mut report);
@@ -94,6 +112,9 @@ pub fn check(args: &CheckArgs) -> Result<(), Error> {
             // Whoever reads it may have seen enough.
             let _ = write!(std::io::stdout(), "{report}");
         }
+    }
+    if sizes.is_some() {
+        let _ = write!(std::io::stdout(), "{}", sizing::report(&models_sizes, &as_served));
     }
     if problems > 0 { Err(Error::Problems(problems)) } else { Ok(()) }
 }
@@ -164,14 +185,20 @@ fn load_all(
     folders: Vec<Folder>,
     settings: &Settings,
     native: nn::Options,
+    look: impl FnMut(&Plan),
 ) -> Result<Loaded, Error> {
     let planned = plan::plan_each(folders, settings).collect();
     let (catalogue, plans) = load::begin_with(planned);
+    plans.iter().for_each(look);
     let graphs = plans.iter().flat_map(graphs_of).collect();
     let workers = Workers::start(settings.workers)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let nursery = Arc::new(Nursery::start()?);
-    let compiling = Compiling::Child(Children { nursery, program: settings.program.clone() });
+    let compiling = Compiling::Child(Children {
+        nursery,
+        program: settings.program.clone(),
+        ledger: Arc::default(),
+    });
     let load = load::load(catalogue.clone(), plans, settings, native, workers.clone(), compiling);
     let result = runtime.block_on(load);
     workers.stop();

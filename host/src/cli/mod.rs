@@ -1,6 +1,7 @@
 //! The command line: one verb a file.
 //!
 //! - [`serve`], [`build`], [`check`], [`call`]
+//! - [`sizing`]: what memory models want, for [`check`]
 //! - [`child`]: the server's own children
 
 pub mod build;
@@ -8,6 +9,7 @@ pub mod call;
 pub mod check;
 pub mod child;
 pub mod serve;
+mod sizing;
 
 use std::{env, error::Error, io::Write};
 

@@ -28,5 +28,5 @@ pub use manifest::{GraphSettings, Manifest, Reuse};
 pub use model::{Grants, ModelSettings};
 pub use process::Process;
 pub use read::{ConfigError, read, read_text};
-pub use settings::{ServeArgs, Settings, Threads};
+pub use settings::{MOST_MEMORY, ServeArgs, Settings, Threads};
 pub use stop_server::StopServer;

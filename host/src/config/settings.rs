@@ -35,7 +35,10 @@ pub type Port = Count<0, { u16::MAX as u64 }>;
 type Window = Size<{ 64 << 10 }, { 1 << 30 }>;
 
 /// Less is not enough to serve anything.
-pub type Memory = Size<{ 128 << 20 }, { 1 << 50 }>;
+pub type Memory = Size<{ 128 << 20 }, MOST_MEMORY>;
+
+/// Bytes: 1 PiB.
+pub const MOST_MEMORY: u64 = 1 << 50;
 
 /// Every instance that runs has one.
 type Stack = Size<{ 64 << 10 }, { 64 << 20 }>;
@@ -209,13 +212,17 @@ impl Settings {
 }
 
 impl Settings {
-    /// Bytes that the server can account for: see [`machine`].
-    pub fn accounted(&self) -> usize {
+    /// Bytes of memory for the server itself.
+    pub fn memory(&self) -> u64 {
         let native = self.native_memory.map(|size| usize::from(size) as u64);
-        let memory = self.memory.map(|size| usize::from(size) as u64);
         let native = native.unwrap_or_else(machine::native_memory);
-        let memory = memory.unwrap_or_else(|| machine::server_memory(native));
-        usize::try_from(machine::accounted(memory)).unwrap_or(usize::MAX)
+        let given = self.memory.map(|size| usize::from(size) as u64);
+        given.unwrap_or_else(|| machine::server_memory(native))
+    }
+
+    /// The part of it that can be accounted for.
+    pub fn accounted(&self) -> usize {
+        usize::try_from(machine::accounted(self.memory())).unwrap_or(usize::MAX)
     }
 }
 

@@ -53,7 +53,7 @@ pub fn run(model: &Model, error: &RunError) -> Status {
         | Outcome::Cpu
         | Outcome::StartLate
         | Outcome::Late => Code::DeadlineExceeded,
-        Outcome::Full | Outcome::GraphMemory => Code::ResourceExhausted,
+        Outcome::Full | Outcome::NoRoom | Outcome::GraphMemory => Code::ResourceExhausted,
         Outcome::Cancelled => Code::Cancelled,
     };
     Status::new(code, fit(format_args!("model `{}`: {error}", model.name)))

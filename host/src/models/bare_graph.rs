@@ -40,7 +40,7 @@ impl BareGraph {
         let run = self.graph.compute(request);
         match tokio::time::timeout_at(deadline.into(), run).await {
             Ok(Ok(Computed { tensors, batch_size })) => {
-                Ok(Output { json: None, tensors, batch: batch_size })
+                Ok(Output { tensors, batch: batch_size, ..Output::default() })
             }
             Ok(Err(error)) => Err(RunError::Graph(error)),
             Err(_) => Err(RunError::GraphLate { had: deadline.saturating_duration_since(began) }),

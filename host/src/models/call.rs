@@ -75,9 +75,11 @@ impl RunError {
                 CallError::Cpu(_) => Outcome::Cpu,
                 CallError::Start(_) => Outcome::StartLate,
                 CallError::PoolFull => Outcome::Full,
+                CallError::NoRoom(_) => Outcome::NoRoom,
             },
             Self::Start(error) => match error {
                 CallError::PoolFull => Outcome::Full,
+                CallError::NoRoom(_) => Outcome::NoRoom,
                 CallError::Start(_) | CallError::Timeout(_) | CallError::Cpu(_) => {
                     Outcome::StartLate
                 }
@@ -93,6 +95,7 @@ impl RunError {
                 NnError::Runtime(_) | NnError::Broken(_) => Outcome::Graph,
                 NnError::Ended(_) => Outcome::GraphEnded,
                 NnError::Memory(_) => Outcome::GraphMemory,
+                NnError::NoRoom(_) => Outcome::NoRoom,
                 NnError::Refused(_) => Outcome::Unavailable,
             },
             Self::GraphLate { had } => late(*had),

@@ -167,6 +167,12 @@ impl Question for Several {
     }
 }
 
+/// Sees that there is room for what a call takes.
+async fn begin(lease: &mut Lease<Guest>) -> Result<(), RunError> {
+    let instance = lease.instance().await.map_err(RunError::Start)?;
+    instance.begin().map_err(|no_room| RunError::Guest(no_room.into()))
+}
+
 /// Asks the leased instance, on its worker.
 async fn ask_leased<Q: Question>(
     mut lease: Lease<Guest>,
@@ -176,9 +182,18 @@ async fn ask_leased<Q: Question>(
 ) -> Result<Q::Answer, RunError> {
     match lease.instance().await {
         // Other models' idle instances make room for a second try.
-        Err(CallError::PoolFull) => lease.make_room(),
+        Err(CallError::PoolFull | CallError::NoRoom(_)) => lease.make_room(),
         Err(error) => return Err(RunError::Start(error)),
         Ok(_) => {}
+    }
+    if begin(&mut lease).await.is_err() {
+        // Of the server's memory, too.
+        lease.make_room();
+        if let Err(error) = begin(&mut lease).await {
+            // It has not been asked anything.
+            lease.keep();
+            return Err(error);
+        }
     }
     let instance = lease.instance().await.map_err(RunError::Start)?;
     let answer = question.ask(instance, &args, deadline).await.map_err(RunError::Guest);

@@ -62,6 +62,8 @@ outcomes! {
     StartLate "start_late" Failing,
     /// Refused: too many waited, or there was no room for an instance.
     Full "full" Unknown,
+    /// The server's memory was taken.
+    NoRoom "no_room" Unknown,
     /// The deadline passed in the queue.
     Late "late" Unknown,
     /// The caller left.

@@ -28,10 +28,11 @@ impl SessionFactory for NoMore {
 }
 
 fn serve(name: &str, session: Box<dyn Session>, batching: Batching) -> Arc<Dispatch> {
-    let source = LocalGraph { name: name.to_owned(), factory: Arc::new(NoMore) };
+    let source =
+        LocalGraph { name: name.to_owned(), factory: Arc::new(NoMore), ledger: Arc::default() };
     let (source, queue) = (Arc::new(source), Queue::new(8, 1, batching));
     let dispatch = Arc::new(Dispatch { name: name.to_owned(), queue, source, threads: 1 });
-    let runner = LocalRunner::new(name, session).unwrap();
+    let runner = LocalRunner::new(name, session, &Arc::default()).unwrap();
     dispatch.open(Box::new(runner), &Handle::current());
     dispatch
 }

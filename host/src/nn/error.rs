@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::bounded;
+use crate::{ledger::NoRoom, text::bounded};
 
 /// Bytes of what a native library says.
 const SAID: usize = 500;
@@ -27,6 +27,9 @@ pub enum NnError {
     /// The run needed more memory than native code may take.
     #[error("{0}")]
     Memory(String),
+    /// The server's memory is taken.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The graph ended its process too often just before.
     #[error("{0}")]
     Refused(String),

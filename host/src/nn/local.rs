@@ -16,12 +16,15 @@ use super::{
     runner::{Going, Run, RunEnd, Runner, RunnerSource},
     thread::{native_thread, panic_message},
 };
+use crate::ledger::Ledger;
 
 /// Makes sessions of a graph that was read in this process.
 pub struct LocalGraph {
     /// For messages.
     pub name: String,
     pub factory: Arc<dyn SessionFactory>,
+    /// What outputs are charged to.
+    pub ledger: Arc<Ledger>,
 }
 
 /// A run on its way to the thread that owns the session.
@@ -35,15 +38,20 @@ struct Order {
 /// A session on a thread of its own, which ends with this.
 pub struct LocalRunner {
     orders: mpsc::Sender<Order>,
+    ledger: Arc<Ledger>,
 }
 
 impl LocalRunner {
     /// Puts a session on a thread.
-    pub fn new(name: &str, session: Box<dyn Session>) -> Result<Self, LoadError> {
+    pub fn new(
+        name: &str,
+        session: Box<dyn Session>,
+        ledger: &Arc<Ledger>,
+    ) -> Result<Self, LoadError> {
         let (orders, waiting) = mpsc::channel();
         let name = name.to_owned();
         native_thread("nn-session", move || serve(&name, session, &waiting)).map_err(no_thread)?;
-        Ok(Self { orders })
+        Ok(Self { orders, ledger: ledger.clone() })
     }
 }
 
@@ -105,7 +113,9 @@ impl Runner for LocalRunner {
             let sent = self.orders.send(order);
             let ended = || NnError::Runtime("the session ended before it replied".into());
             sent.map_err(|_| ended())?;
-            Ok(answer.await.map_err(|_| ended())??)
+            let outputs = answer.await.map_err(|_| ended())??;
+            let charged = outputs.into_iter().map(|output| output.charged(&self.ledger));
+            Ok(charged.collect::<Result<_, _>>().map_err(NnError::from)?)
         })
     }
 }
@@ -113,6 +123,7 @@ impl Runner for LocalRunner {
 impl RunnerSource for LocalGraph {
     fn runner(&self, threads: usize) -> Going<'_, Result<Box<dyn Runner>, LoadError>> {
         let (name, factory) = (self.name.clone(), self.factory.clone());
+        let ledger = self.ledger.clone();
         let (orders, waiting) = mpsc::channel();
         let (tell, made) = oneshot::channel();
         // The session is made on the thread that owns it.
@@ -128,7 +139,7 @@ impl RunnerSource for LocalGraph {
             thread.map_err(no_thread)?;
             let ended = |_| LoadError::Graph("its thread ended".into());
             made.await.map_err(ended)??;
-            Ok(Box::new(LocalRunner { orders }) as Box<dyn Runner>)
+            Ok(Box::new(LocalRunner { orders, ledger }) as Box<dyn Runner>)
         })
     }
 

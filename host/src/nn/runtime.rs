@@ -130,8 +130,12 @@ impl Runtime {
         options: &GraphOptions,
     ) -> Result<Graph, LoadError> {
         let ReadGraph { about, first, factory } = self.here()?.read(name, path, options)?;
-        let wide = LocalRunner::new(name, first)?;
-        let source = Arc::new(LocalGraph { name: name.to_owned(), factory });
+        let wide = LocalRunner::new(name, first, &self.0.options.ledger)?;
+        let source = Arc::new(LocalGraph {
+            name: name.to_owned(),
+            factory,
+            ledger: self.0.options.ledger.clone(),
+        });
         let dispatch = dispatch(name, &about, options, source);
         dispatch.open(Box::new(wide), self.handle());
         Ok(Graph::new(about, options.max_elements, dispatch, None))

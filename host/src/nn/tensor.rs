@@ -7,7 +7,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::{DType, NnError, away::Away};
-use crate::text::Shape;
+use crate::{
+    child::region::UNCHARGED,
+    ledger::{Account, Charge, Ledger, NoRoom, Room},
+    text::Shape,
+};
 
 /// An immutable, row-major array of any rank. An empty shape is a scalar.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +29,18 @@ enum Data {
     Here(Bytes),
     /// Of numbers only, as all their bytes are valid.
     Away(Arc<Away>),
+}
+
+/// Bytes with their charge.
+struct Charged {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// In place of bytes that are not here.
@@ -145,6 +161,17 @@ impl Tensor {
             data.put_slice(element);
         }
         Tensor::new(DType::Bytes, shape, data.freeze())
+    }
+
+    /// The same tensor, whose bytes are charged for as long as anybody has them, if they are many.
+    pub(super) fn charged(mut self, ledger: &Arc<Ledger>) -> Result<Tensor, NoRoom> {
+        if let Data::Here(bytes) = &mut self.data
+            && bytes.len() >= UNCHARGED
+        {
+            let charge = ledger.charge(Account::Tensors, bytes.len(), Room::UnderWay)?;
+            *bytes = Bytes::from_owner(Charged { bytes: std::mem::take(bytes), _charge: charge });
+        }
+        Ok(self)
     }
 
     pub fn dtype(&self) -> DType {

@@ -125,13 +125,10 @@ impl Catalogue {
         self.models.changed()
     }
 
-    /// Instances and large tensors thrown away so far.
+    /// Instances thrown away so far.
     pub fn discarded(&self) -> u64 {
-        let discarded = |pool: &Pool<Guest>| {
-            let usage = pool.factory().usage();
-            usage.instances_discarded.load(Ordering::Relaxed)
-                + usage.large_freed.load(Ordering::Relaxed)
-        };
+        let discarded =
+            |pool: &Pool<Guest>| pool.factory().usage().instances_discarded.load(Ordering::Relaxed);
         self.pools().map(discarded).sum()
     }
 

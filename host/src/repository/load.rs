@@ -379,6 +379,7 @@ impl Loader {
         let source: Source = Arc::new(move || component.read());
         let Decided { grants, .. } = decided;
         let name = folder.name.clone();
+        let tenant = self.options.ledger.tenant(settings.weight.unwrap_or(1));
         let snapshot_key = match snapshot {
             true => {
                 let grants = grants.clone();
@@ -390,6 +391,7 @@ impl Loader {
             name,
             graphs: Arc::new(graphs),
             flow,
+            tenant,
             snapshot_key,
             limits,
             grants,

@@ -1,12 +1,16 @@
-//! What a model's instances use: counted for metrics, and against each instance's limit.
+//! What a model's instances use: counted for metrics, against each instance's limit, and against the server's
+//! memory.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-/// What is worth giving back to the system when it is gone, in bytes.
-const LARGE: usize = 16 << 20;
+use crate::ledger::{self, NoRoom, Room, Tenant};
+
+/// What a handle on a tensor takes besides the tensor's bytes, and what each of its dimensions takes.
+const HANDLE: usize = 160;
+const DIMENSION: usize = size_of::<u64>();
 
 /// What a model's instances use, and what became of them.
 #[derive(Debug, Default)]
@@ -18,22 +22,77 @@ pub struct Usage {
     pub log_lines_dropped: AtomicU64,
     pub instances_created: AtomicU64,
     pub instances_discarded: AtomicU64,
-    /// Tensors of more than [`LARGE`] that are gone.
-    pub large_freed: AtomicU64,
+    /// What an instance takes at the height of a call, in bytes: the most of recent calls. It is what the
+    /// next call is let in with.
+    pub high_water: AtomicUsize,
+    /// The same, as it mostly is: what a call is let in with where there is not room for more. One call that
+    /// takes much does not keep the others out.
+    usual: AtomicUsize,
+}
+
+impl Usage {
+    /// A call has taken so much at its height. Older calls are forgotten by and by.
+    fn has_taken(&self, bytes: usize) {
+        /// The part of an older mark that is forgotten with each call.
+        const FORGOTTEN: usize = 64;
+        let mark = self.high_water.load(Ordering::Relaxed);
+        let next = bytes.max(mark - mark / FORGOTTEN);
+        if next != mark {
+            self.high_water.store(next, Ordering::Relaxed);
+        }
+        /// The weight of the past in what is usual.
+        const PAST: usize = 8;
+        let usual = self.usual.load(Ordering::Relaxed);
+        let next = usual - usual / PAST + bytes / PAST;
+        if next != usual {
+            self.usual.store(next, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What one instance uses.
 #[derive(Debug)]
 pub struct Account {
-    /// Linear memory and host-side tensors, in bytes.
+    /// Linear memory, tables and host-side tensors, in bytes: what the instance's limit counts.
     used: AtomicUsize,
+    /// The part of it that is charged to the server's memory here. What callers sent, and what graphs gave,
+    /// is charged with its bytes already, wherever they are.
+    owned: AtomicUsize,
+    /// The most that was owned in the current call.
+    height: AtomicUsize,
+    /// What is charged: what is owned, and what was set aside for the current call.
+    charged: Mutex<ledger::Charge>,
     usage: Arc<Usage>,
 }
 
+/// Why an instance gets no more memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// Its own limit.
+    Limit,
+    /// The server's memory is taken.
+    Server(NoRoom),
+}
+
+/// Whose the bytes of a tensor are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {
+    /// The instance's: it made them.
+    Own,
+    /// Charged elsewhere.
+    Charged,
+}
+
 impl Account {
-    pub fn new(usage: Arc<Usage>) -> Self {
+    pub fn new(usage: Arc<Usage>, tenant: &Arc<Tenant>) -> Self {
         usage.instances_created.fetch_add(1, Ordering::Relaxed);
-        Self { used: AtomicUsize::new(0), usage }
+        Self {
+            used: AtomicUsize::new(0),
+            owned: AtomicUsize::new(0),
+            height: AtomicUsize::new(0),
+            charged: Mutex::new(tenant.nothing(ledger::Account::Guests)),
+            usage,
+        }
     }
 
     pub fn used(&self) -> usize {
@@ -45,23 +104,80 @@ impl Account {
         self.usage.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Counts `bytes` on the host's side until the charge is gone. None where that exceeds `limit`.
-    pub fn charge(self: &Arc<Self>, bytes: usize, limit: usize) -> Option<Charge> {
-        if !self.add(bytes, limit) {
-            return None;
+    /// A call begins: sets aside what calls of this model take, so that it does not fail half way.
+    pub fn begin(&self) -> Result<(), NoRoom> {
+        let mut charged = self.charged();
+        let has = charged.bytes();
+        let more = |mark: &AtomicUsize| mark.load(Ordering::Relaxed).saturating_sub(has);
+        match more(&self.usage.high_water) {
+            0 => Ok(()),
+            most => charged
+                .grow(most, Room::New)
+                .or_else(|_| charged.grow(more(&self.usage.usual), Room::New)),
         }
-        self.usage.tensor_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Some(Charge { bytes, account: self.clone() })
     }
 
-    /// Adds `bytes` of linear memory or of tensors unless that exceeds `limit`.
-    pub fn add(&self, bytes: usize, limit: usize) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= limit;
-        if !fits {
+    /// A call has ended: what it did not take, or has given back, is free again.
+    pub fn end(&self) {
+        let owned = self.owned.load(Ordering::Relaxed);
+        let height = self.height.swap(owned, Ordering::Relaxed);
+        self.usage.has_taken(height.max(owned));
+        self.charged().shrink_to(owned);
+    }
+
+    /// Counts the handle of a tensor, and its bytes, until the charge is gone.
+    pub fn tensor(
+        self: &Arc<Self>,
+        bytes: usize,
+        whose: Bytes,
+        rank: usize,
+        limit: usize,
+    ) -> Result<Charge, Full> {
+        let handle = HANDLE + rank.saturating_mul(DIMENSION);
+        let bytes = bytes.saturating_add(handle);
+        let owned = if whose == Bytes::Own { bytes } else { handle };
+        self.add(bytes, owned, limit)?;
+        self.usage.tensor_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Charge { bytes, owned, account: self.clone() })
+    }
+
+    /// Adds so many bytes of memory that the instance has for good, or for as long as it says.
+    pub fn grow(&self, bytes: usize, limit: usize) -> Result<(), Full> {
+        self.add(bytes, bytes, limit)
+    }
+
+    /// It did not get the bytes, although they were added.
+    pub fn did_not_grow(&self, bytes: usize) {
+        self.remove(bytes, bytes);
+    }
+
+    fn add(&self, bytes: usize, owned: usize, limit: usize) -> Result<(), Full> {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if used > limit {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Full::Limit);
         }
-        fits
+        let all = self.owned.fetch_add(owned, Ordering::Relaxed) + owned;
+        // Up to the height it is charged already.
+        if all > self.height.load(Ordering::Relaxed) {
+            let mut charged = self.charged();
+            let more = all.saturating_sub(charged.bytes());
+            if let Err(no_room) = charged.grow(more, Room::UnderWay) {
+                self.remove(bytes, owned);
+                return Err(Full::Server(no_room));
+            }
+            self.height.fetch_max(all, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn remove(&self, bytes: usize, owned: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.owned.fetch_sub(owned, Ordering::Relaxed);
+    }
+
+    fn charged(&self) -> MutexGuard<'_, ledger::Charge> {
+        self.charged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,6 +185,8 @@ impl Account {
 /// holds. One that failed to start is counted too.
 impl Drop for Account {
     fn drop(&mut self) {
+        let height = self.height.load(Ordering::Relaxed);
+        self.usage.has_taken(height);
         self.usage.instances_discarded.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -77,15 +195,66 @@ impl Drop for Account {
 #[derive(Debug)]
 pub struct Charge {
     bytes: usize,
+    /// The part of them that is charged to the server's memory by the instance.
+    owned: usize,
     account: Arc<Account>,
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.remove(self.bytes, self.owned);
         self.account.usage.tensor_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        if self.bytes > LARGE {
-            self.account.usage.large_freed.fetch_add(1, Ordering::Relaxed);
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Ledger;
+
+    const LIMIT: usize = 1 << 20;
+
+    #[test]
+    fn a_call_is_let_in_with_what_the_last_one_took() {
+        let ledger = Ledger::new(800_000);
+        let usage = Arc::<Usage>::default();
+        let tenant = ledger.tenant(1);
+        let one = Account::new(usage.clone(), &tenant);
+        one.grow(100_000, LIMIT).unwrap();
+        one.begin().unwrap();
+        assert_eq!(ledger.used(), 100_000, "nothing is known of its calls");
+        one.grow(300_000, LIMIT).unwrap();
+        one.did_not_grow(300_000);
+        assert_eq!(ledger.used(), 400_000, "it may want it again");
+        one.end();
+        assert_eq!(ledger.used(), 100_000);
+        one.begin().unwrap();
+        assert_eq!(ledger.used(), 400_000);
+        let two = Account::new(usage.clone(), &tenant);
+        two.begin().unwrap();
+        assert_eq!(
+            ledger.used(),
+            450_000,
+            "with what is usual: 400 000 more would leave too little"
+        );
+        drop(two);
+        drop(one);
+        assert_eq!(ledger.used(), 0);
+    }
+
+    #[test]
+    fn the_limit_and_the_server_refuse() {
+        let ledger = Ledger::new(1000);
+        let account = Arc::new(Account::new(Arc::default(), &ledger.tenant(1)));
+        assert_eq!(account.grow(1000, 999), Err(Full::Limit));
+        assert_eq!(account.grow(1001, 2000), Err(Full::Server(NoRoom { bytes: 1001 })));
+        assert_eq!((account.used(), ledger.used()), (0, 0));
+        let charged = account.tensor(5000, Bytes::Charged, 4, LIMIT).unwrap();
+        assert_eq!(account.used(), 5000 + HANDLE + 4 * DIMENSION);
+        assert_eq!(ledger.used(), HANDLE + 4 * DIMENSION);
+        assert!(account.tensor(5000, Bytes::Own, 4, LIMIT).is_err());
+        drop(charged);
+        account.end();
+        assert_eq!((account.used(), ledger.used()), (0, 0));
     }
 }

@@ -82,6 +82,8 @@ impl Sandbox {
             .total_tables(slots(pool.total.tables))
             .max_memories_per_component(pool.largest.memories.max(1))
             .max_tables_per_component(pool.largest.tables.max(1))
+            .max_memories_per_module(pool.largest.memories.max(1))
+            .max_tables_per_module(pool.largest.tables.max(1))
             .max_component_instance_size(4 << 20)
             .max_core_instance_size(4 << 20)
             .table_elements(TABLE_ELEMENTS)

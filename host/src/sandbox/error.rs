@@ -4,6 +4,7 @@ use std::{fmt::Display, io, time::Duration};
 
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace, component::ResourceTableError};
 
+use crate::ledger::NoRoom;
 use crate::nn::NnError;
 use crate::text::{bounded, bounded_display};
 
@@ -67,6 +68,22 @@ pub enum CallError {
     /// No room for another instance.
     #[error("no room for another instance of the model")]
     PoolFull,
+    /// The server's memory is taken.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+}
+
+impl CallError {
+    /// The same, or what it comes from where the guest was refused memory that the server did not have: it
+    /// did not fail by itself.
+    pub fn or_no_room(self, no_room: Option<NoRoom>) -> Self {
+        match (self, no_room) {
+            (Self::Trap(_) | Self::Model(_) | Self::Server(_), Some(no_room)) => {
+                Self::NoRoom(no_room)
+            }
+            (error, _) => error,
+        }
+    }
 }
 
 /// The guest has had its CPU time.
@@ -82,12 +99,17 @@ pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Durati
     if let Some(Trap::Interrupt) = error.downcast_ref::<Trap>() {
         return CallError::Timeout(limit);
     }
+    if let Some(no_room) = error.downcast_ref::<NoRoom>() {
+        return CallError::NoRoom(*no_room);
+    }
     if error.is::<OverCpu>() {
         return CallError::Cpu(cpu);
     }
     // A tensor was in a process that has ended: the guest has done nothing wrong.
-    if let Some(lost) = error.downcast_ref::<NnError>() {
-        return CallError::Server(one_line(lost));
+    match error.downcast_ref::<NnError>() {
+        Some(NnError::NoRoom(no_room)) => return CallError::NoRoom(*no_room),
+        Some(lost) => return CallError::Server(one_line(lost)),
+        None => {}
     }
     // The log has the guest's backtrace (not the host's, which `:?` would add), the caller only the
     // reason.

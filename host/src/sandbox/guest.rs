@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{config::limits::Limits, fair::Flow};
+use crate::{config::limits::Limits, fair::Flow, ledger::Tenant};
 
 use super::{
     account::Usage,
@@ -22,6 +22,8 @@ pub struct GuestOptions {
     pub graphs: Graphs,
     /// The model among those that share graphs.
     pub flow: Flow,
+    /// The model among those that the server's memory is divided between.
+    pub tenant: Arc<Tenant>,
     pub limits: Limits,
     pub grants: Grants,
     /// An instance answers one call only.
@@ -58,6 +60,7 @@ impl Guest {
             limits: options.limits,
             grants: options.grants,
             usage: Arc::default(),
+            tenant: options.tenant,
             engine: sandbox.engine.clone(),
             ticker: sandbox.ticker.clone(),
             interruptible: sandbox.interruptible,
@@ -87,8 +90,10 @@ impl Guest {
             };
             wasmtime::Result::Ok((exports, init))
         };
-        let (exports, init) = self.maker.starting(&clock, start).await?;
-        init?;
+        let started = self.maker.starting(&clock, start).await;
+        let short = store.data().no_room;
+        let (exports, init) = started.map_err(|e| e.or_no_room(short))?;
+        init.map_err(|e| CallError::from(e).or_no_room(short))?;
         Ok(Instance::new(store, exports, self.maker.name.clone(), self.fresh))
     }
 

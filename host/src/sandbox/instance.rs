@@ -7,7 +7,8 @@ use wasmtime::Store;
 
 use crate::{
     data::{Description, IMAGE, Input, Kind, Output, check_json},
-    nn::{DType, MAX_RANK, Tensor, TensorInfo},
+    ledger::{Account, NoRoom, Room},
+    nn::{DType, MAX_RANK, NnError, Tensor, TensorInfo},
 };
 
 use super::{
@@ -73,12 +74,19 @@ impl Instance {
         }
     }
 
-    /// Whether the next call may have it too: it is not worn out, and keeps little for itself.
+    /// To be asked before a call: whether there is room for what calls of this model take.
+    pub fn begin(&self) -> Result<(), NoRoom> {
+        self.store.data().account.begin()
+    }
+
+    /// To be asked after a call: whether the next one may have it too, as it is not worn out, and keeps little
+    /// for itself.
     pub fn reusable(&mut self) -> bool {
         /// Counting handles walks their table: now and then is enough.
         const COUNT_EVERY: usize = 64;
         self.uses += 1;
         let state = self.store.data_mut();
+        state.account.end();
         let limits = &state.limits;
         if self.broken
             || self.fresh
@@ -126,7 +134,7 @@ impl Instance {
         let size = self.check_request(slice::from_ref(&input), args)?;
         let input = self.give(input)?;
         let output = guest!(self, deadline, call_run(&input, args));
-        let output = output.map_err(|e| self.too_large(e, size))??;
+        let output = self.answered(output, size)?;
         self.take(output, deadline).await
     }
 
@@ -141,7 +149,7 @@ impl Instance {
         let size = self.check_request(&inputs, args)?;
         let inputs = self.give_all(inputs)?;
         let outputs = guest!(self, deadline, call_run_batch(&inputs, args));
-        let outputs = outputs.map_err(|e| self.too_large(e, size))??;
+        let outputs = self.answered(outputs, size)?;
         if outputs.len() != count {
             return Err(CallError::Model(format!(
                 "the model gave {} results for {count} requests",
@@ -196,6 +204,20 @@ impl Instance {
             )));
         }
         Ok(written.saturating_add(read))
+    }
+
+    /// What a guest answered to a request of so many bytes.
+    fn answered<T>(
+        &self,
+        answer: Result<Result<T, types::Error>, CallError>,
+        size: usize,
+    ) -> Result<T, CallError> {
+        let no_room = self.store.data().no_room;
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(said)) => Err(CallError::from(said).or_no_room(no_room)),
+            Err(error) => Err(self.too_large(error.or_no_room(no_room), size)),
+        }
     }
 
     /// A guest that ran out of memory over a request which is a good part of it did not fail by
@@ -281,15 +303,28 @@ impl Instance {
         let batch = data.batch;
         for (_, tensor) in &tensors {
             let fetched = tensor.fetch().await;
-            fetched.map_err(|e| CallError::Server(one_line(e)))?;
+            fetched.map_err(|e| match e {
+                NnError::NoRoom(no_room) => CallError::NoRoom(no_room),
+                lost => CallError::Server(one_line(lost)),
+            })?;
         }
+        let charge = match bytes {
+            0..WORTH_CHARGING => None,
+            _ => {
+                let ledger = self.store.data().tenant.ledger();
+                Some(ledger.charge(Account::Tensors, bytes, Room::UnderWay)?)
+            }
+        };
         let json = match output.json {
             Some(json) => Some(checked_json(json, deadline).await?),
             None => None,
         };
-        Ok(Output { json, tensors, batch })
+        Ok(Output { json, tensors, batch, charge })
     }
 }
+
+/// Bytes of a result that are charged between the instance and the reply: fewer are gone before they matter.
+const WORTH_CHARGING: usize = 64 << 10;
 
 /// What a member of a batch takes besides its text: its record in the guest, and its result's on the way
 /// back, which one call of the host copies out of a quarter of the memory (see `Maker::store`).

@@ -13,14 +13,16 @@ use wasmtime::{Engine, ResourceLimiter, Store, Trap, component::Resource};
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
+    child::region::UNCHARGED,
     config::limits::Limits,
     data::NamedTensor,
     fair::Flow,
+    ledger::{NoRoom, Tenant},
     nn::{ComputeRequest, Graph, NnError, Tensor},
 };
 
 use super::{
-    account::{Account, Usage},
+    account::{self, Account, Full, Usage},
     clock::{CallClock, Late},
     error::{CallError, OverCpu, failure},
     host::{
@@ -39,6 +41,8 @@ pub type NamedHandles = Vec<(String, Resource<HostTensor>)>;
 
 /// Elements of one table: function references, mostly.
 pub const TABLE_ELEMENTS: usize = 100_000;
+/// Bytes of one of them.
+const TABLE_ELEMENT: usize = 16;
 
 /// Makes stores for one component, and runs what is to start in them.
 pub struct Maker {
@@ -50,6 +54,8 @@ pub struct Maker {
     pub flow: Flow,
     pub grants: Grants,
     pub usage: Arc<Usage>,
+    /// The model, among those that the server's memory is divided between.
+    pub tenant: Arc<Tenant>,
     pub engine: Engine,
     pub ticker: Arc<Ticker>,
     /// Whether guests are interrupted and limited.
@@ -71,12 +77,15 @@ impl Maker {
             grants: self.grants.clone(),
             log,
             limits: *limits,
-            account: Arc::new(Account::new(self.usage.clone())),
+            account: Arc::new(Account::new(self.usage.clone(), &self.tenant)),
+            tenant: self.tenant.clone(),
             deadline: Instant::now() + limits.init,
             cpu: limits.init,
             clock: Arc::new(CallClock::new(self.ticker.clone())),
             batch: None,
             out_of_memory: false,
+            no_room: None,
+            growing: 0,
         };
         if !self.grants.folders.is_empty() {
             data.open_folders().map_err(|e| {
@@ -134,6 +143,8 @@ pub struct StoreData {
     pub limits: Limits,
     /// Shared with the charges of this instance's tensors.
     pub account: Arc<Account>,
+    /// The model, among those that the server's memory is divided between.
+    pub tenant: Arc<Tenant>,
     /// When the current call must have ended; read where the guest is interrupted.
     pub deadline: Instant,
     /// CPU time that the current call may take, and what it has taken.
@@ -143,6 +154,10 @@ pub struct StoreData {
     pub batch: Option<usize>,
     /// The guest was refused memory in the current call.
     pub out_of_memory: bool,
+    /// That was because the server's memory was taken.
+    pub no_room: Option<NoRoom>,
+    /// Bytes that the guest was last allowed to grow by. Whether it then did, is heard only if not.
+    growing: usize,
 }
 
 impl StoreData {
@@ -152,6 +167,7 @@ impl StoreData {
         self.cpu = self.limits.cpu;
         self.batch = None;
         self.out_of_memory = false;
+        self.no_room = None;
         self.log.renew(&self.limits);
     }
 
@@ -188,17 +204,74 @@ impl StoreData {
         self.cpu = Duration::MAX;
     }
 
-    /// Makes a tensor this instance's, counted against its memory.
+    /// Makes a tensor this instance's, counted against its memory. Its bytes are charged to the server's
+    /// already: they are of a request, or of a graph.
     pub fn give_tensor(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<HostTensor>> {
-        let (bytes, limit) = (tensor.byte_length(), self.limits.memory);
-        let charge = self.account.charge(bytes, limit);
-        self.out_of_memory |= charge.is_none();
-        let charge = charge.ok_or_else(|| {
-            wasmtime::format_err!(
-                "a tensor of {bytes} bytes exceeds the memory limit of {limit} bytes"
-            )
-        })?;
-        Ok(self.table.push(HostTensor { tensor, charge: Arc::new(charge) })?)
+        let (bytes, rank) = (tensor.byte_length(), tensor.shape().len());
+        let whose = if bytes < UNCHARGED { account::Bytes::Own } else { account::Bytes::Charged };
+        let charge = Arc::new(self.charge(bytes, whose, rank)?);
+        Ok(self.table.push(HostTensor { tensor, data: charge, view: None })?)
+    }
+
+    /// Counts a tensor of so many bytes that the guest makes, before it is made.
+    pub fn charge_tensor(
+        &mut self,
+        bytes: usize,
+        rank: usize,
+    ) -> wasmtime::Result<account::Charge> {
+        self.charge(bytes, account::Bytes::Own, rank)
+    }
+
+    /// A tensor on the bytes of another one of this instance.
+    pub fn give_view(
+        &mut self,
+        of: &Resource<HostTensor>,
+        tensor: Tensor,
+    ) -> wasmtime::Result<Resource<HostTensor>> {
+        let data = self.table.get(of)?.data.clone();
+        let view = self.charge(0, account::Bytes::Own, tensor.shape().len())?;
+        Ok(self.table.push(HostTensor { tensor, data, view: Some(Arc::new(view)) })?)
+    }
+
+    fn charge(
+        &mut self,
+        bytes: usize,
+        whose: account::Bytes,
+        rank: usize,
+    ) -> wasmtime::Result<account::Charge> {
+        let limit = self.limits.memory;
+        self.account.tensor(bytes, whose, rank, limit).map_err(|full| {
+            self.refused(full);
+            match full {
+                Full::Limit => wasmtime::format_err!(
+                    "a tensor of {bytes} bytes exceeds the memory limit of {limit} bytes"
+                ),
+                Full::Server(no_room) => no_room.into(),
+            }
+        })
+    }
+
+    fn refused(&mut self, full: Full) {
+        self.out_of_memory = true;
+        if let Full::Server(no_room) = full {
+            self.no_room = Some(no_room);
+        }
+    }
+
+    /// Whether the guest may grow by so many bytes.
+    fn may_grow(&mut self, bytes: usize) -> bool {
+        self.growing = 0;
+        match self.account.grow(bytes, self.limits.memory) {
+            Ok(()) => self.growing = bytes,
+            Err(full) => self.refused(full),
+        }
+        self.growing == bytes
+    }
+
+    /// The guest did not grow, although it was allowed to.
+    fn did_not_grow(&mut self) {
+        self.account.did_not_grow(std::mem::take(&mut self.growing));
+        self.out_of_memory = true;
     }
 
     /// Makes tensors this instance's, counted against its memory: all of them or none.
@@ -259,8 +332,8 @@ impl StoreData {
         let mut charges = Vec::with_capacity(inputs.len());
         let mut tensors = Vec::with_capacity(inputs.len());
         for (name, handle) in inputs {
-            let HostTensor { tensor, charge } = self.table.delete(handle)?;
-            charges.push(charge);
+            let HostTensor { tensor, data, view } = self.table.delete(handle)?;
+            charges.push((data, view));
             tensors.push((name, tensor));
         }
         let request = ComputeRequest {
@@ -272,6 +345,9 @@ impl StoreData {
         };
         let result = graph.compute(request).await;
         drop(charges);
+        if let Err(NnError::NoRoom(no_room)) = result {
+            self.no_room = Some(no_room);
+        }
         Ok(result.map(|computed| {
             self.batch = self.batch.max(computed.batch_size);
             computed.tensors
@@ -279,31 +355,47 @@ impl StoreData {
     }
 }
 
+/// Where a growth is refused, `memory.grow` and `table.grow` return -1: the guest's allocator decides what
+/// that means.
 impl ResourceLimiter for StoreData {
     fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // Where not, `memory.grow` returns -1: the guest's allocator decides what that means.
-        let fits = self.account.add(desired.saturating_sub(current), self.limits.memory);
-        self.out_of_memory |= !fits;
-        Ok(fits)
+        // wasmtime would refuse it, too, and say nothing of how much was asked for.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.may_grow(desired.saturating_sub(current)))
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.out_of_memory = true;
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        // This one comes before it asks whether the guest may grow, so nothing was added.
+        if !error.to_string().contains("memory type's limits") {
+            self.did_not_grow();
+        }
         Ok(())
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS)
+        if desired > TABLE_ELEMENTS || maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.may_grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT)))
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        if !error.to_string().contains("overflow calculating") {
+            self.did_not_grow();
+        }
+        Ok(())
     }
 }
 

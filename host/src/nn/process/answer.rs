@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::message::{Place, Placed};
 use crate::{
     child::region::{Copies, OutputRegion},
+    ledger::NoRoom,
     nn::{
         DType, Tensor,
         away::{Away, Keeper},
@@ -27,52 +28,68 @@ pub struct Expected<'a> {
     pub most: usize,
 }
 
-/// The outputs, those in the region copied out of it. None where they are not what was asked for. `keep`
-/// makes what fetches a tensor of this number and length.
+/// Why an answer is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It is not what was asked for.
+    Nonsense,
+    NoRoom(NoRoom),
+}
+
+impl From<NoRoom> for NotTaken {
+    fn from(no_room: NoRoom) -> Self {
+        Self::NoRoom(no_room)
+    }
+}
+
+/// The outputs, those in the region copied out of it. `keep` makes what fetches a tensor of this number and
+/// length.
 pub fn outputs(
     placed: Vec<Placed>,
     expected: &Expected<'_>,
     keep: impl Fn(u64, usize) -> Arc<dyn Keeper>,
-) -> Option<Vec<Tensor>> {
+) -> Result<Vec<Tensor>, NotTaken> {
+    use NotTaken::Nonsense;
     if placed.len() != expected.dtypes.len() {
-        return None;
+        return Err(Nonsense);
     }
     let mut tensors = Vec::with_capacity(placed.len());
     let (mut copied, mut kept) = (0usize, 0usize);
     for (Placed { dtype, shape, length, place }, wanted) in placed.into_iter().zip(expected.dtypes)
     {
         if dtype != *wanted {
-            return None;
+            return Err(Nonsense);
         }
-        let length = usize::try_from(length).ok()?;
+        let length = usize::try_from(length).map_err(|_| Nonsense)?;
         let tensor = match place {
             Place::Region { offset } => {
                 // Outputs that lie on each other could be many times the region.
-                copied = copied.checked_add(length)?;
+                copied = copied.checked_add(length).ok_or(Nonsense)?;
                 if copied > expected.region.map_or(0, OutputRegion::length) {
-                    return None;
+                    return Err(Nonsense);
                 }
                 let data = match length {
                     0 => Bytes::new(),
                     _ => {
-                        let offset = usize::try_from(offset).ok()?;
-                        expected.region?.copy(offset, length, expected.copies)?
+                        let offset = usize::try_from(offset).map_err(|_| Nonsense)?;
+                        let region = expected.region.ok_or(Nonsense)?;
+                        region.copy(offset, length, expected.copies)?.ok_or(Nonsense)?
                     }
                 };
-                Tensor::new(dtype, shape, data).ok()?
+                Tensor::new(dtype, shape, data).map_err(|_| Nonsense)?
             }
             Place::Kept { number } => {
-                kept = kept.checked_add(length)?;
+                kept = kept.checked_add(length).ok_or(Nonsense)?;
                 if !expected.may_stay || kept > expected.most {
-                    return None;
+                    return Err(Nonsense);
                 }
                 let away = Away::new(length, keep(number, length));
-                Tensor::elsewhere(dtype, shape, away).ok()?
+                Tensor::elsewhere(dtype, shape, away).map_err(|_| Nonsense)?
             }
         };
         tensors.push(tensor);
     }
-    Some(tensors)
+    Ok(tensors)
 }
 
 /// Takes bytes as what a child sent over a session's socket and over its own, and other bytes as what it left
@@ -91,7 +108,7 @@ pub fn hear(sent: &[u8], left: &[u8]) {
         }
     }
 
-    let Ok((region, file)) = OutputRegion::new(left.len()) else { return };
+    let Ok((region, file)) = OutputRegion::new(left.len(), &Arc::default()) else { return };
     if let Ok(mut target) = Target::map(&file) {
         let _ = target.write(0, left);
     }
@@ -125,7 +142,7 @@ mod tests {
 
     #[test]
     fn only_what_was_asked_for_is_taken() {
-        let (region, file) = OutputRegion::new(1).unwrap();
+        let (region, file) = OutputRegion::new(1, &Arc::default()).unwrap();
         assert!(Target::map(&file).unwrap().write(64, b"abc"));
         let nobody = |_, _| -> Arc<dyn Keeper> { unreachable!("nothing stays") };
         let take = |dtype: DType, placed: Vec<Placed>| {
@@ -148,12 +165,12 @@ mod tests {
             ("a huge shape", vec![placed(&[1 << 40, 1 << 40], 64, 3)]),
             ("a huge rank", vec![placed(&[1; 1000], 64, 1)]),
         ] {
-            assert!(take(DType::U8, bad).is_none(), "{why}");
+            assert!(take(DType::U8, bad).is_err(), "{why}");
         }
-        assert!(take(DType::I8, vec![placed(&[3], 64, 3)]).is_none(), "another type");
+        assert!(take(DType::I8, vec![placed(&[3], 64, 3)]).is_err(), "another type");
         let flags = Placed { dtype: DType::Bool, ..placed(&[3], 64, 3) };
-        assert!(take(DType::Bool, vec![flags]).is_none(), "97 is no truth");
+        assert!(take(DType::Bool, vec![flags]).is_err(), "97 is no truth");
         let stays = Placed { place: Place::Kept { number: 7 }, ..placed(&[3], 0, 3) };
-        assert!(take(DType::U8, vec![stays]).is_none(), "nobody let it");
+        assert!(take(DType::U8, vec![stays]).is_err(), "nobody let it");
     }
 }

@@ -16,10 +16,10 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore};
 use super::{
     link::{Gone, Link, NoLink, ended_it},
     message::{Begin, NativeStats},
-    session::RegionBytes,
 };
 use crate::{
     child::{Confinement, Ended, Launch, Nursery, confine, nursery::Killed},
+    ledger::{Account, Ledger},
     machine,
     nn::{
         BackendChoice, Device, Gain, GraphOptions, LibraryError, LoadError, Options, Process,
@@ -67,7 +67,8 @@ pub struct Common {
     deaths: Mutex<BTreeMap<&'static str, u64>>,
     restarts: AtomicU64,
     pub reruns: AtomicU64,
-    pub regions: RegionBytes,
+    /// What regions and copies are charged to.
+    pub ledger: Arc<Ledger>,
     /// Told when a graph begins to refuse calls.
     pub refusing: Option<Arc<Notify>>,
 }
@@ -128,7 +129,7 @@ impl Homes {
             deaths: Mutex::default(),
             restarts: AtomicU64::new(0),
             reruns: AtomicU64::new(0),
-            regions: RegionBytes::default(),
+            ledger: options.ledger.clone(),
             refusing: options.refusing.clone(),
         });
         let watched = Arc::downgrade(&common);
@@ -287,7 +288,7 @@ impl Common {
             log: log.to_owned(),
         };
         let launch = Launch { program: &self.program, work: "native", name };
-        let link = Link::start(&self.nursery, launch, &begin).await?;
+        let link = Link::start(&self.nursery, launch, &begin, &self.ledger).await?;
         if !link.lacks.is_empty() && !self.lacks_said.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "native code is not confined as it could be: this kernel lacks {}",
@@ -343,7 +344,7 @@ impl Common {
             deaths: deaths.iter().map(|(cause, count)| (*cause, *count)).collect(),
             restarts: self.restarts.load(Ordering::Relaxed),
             reruns: self.reruns.load(Ordering::Relaxed),
-            regions: self.regions.get() + live.iter().map(|l| l.region_bytes()).sum::<u64>(),
+            regions: self.ledger.used_for(Account::Regions) as u64,
             kept: live.iter().map(|link| link.kept()).sum(),
         }
     }

@@ -149,7 +149,7 @@ impl GraphKeeper {
             limit: options.timeout.saturating_add(GRACE),
             max_output: options.max_output,
             outputs,
-            regions: common.regions.clone(),
+            ledger: common.ledger.clone(),
         });
         let (id, socket) = wide;
         let wide = ChildSession::new(place.link.clone(), id, socket, session.clone());

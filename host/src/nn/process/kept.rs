@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::link::{Gone, Link};
+use super::link::{Link, NotFetched};
 use crate::nn::{NnError, away::Keeper, runner::Going};
 
 /// A child's tensor under its number there. Dropped, the child forgets it.
@@ -30,8 +30,11 @@ impl Keeper for Kept {
     fn fetch(&self) -> Going<'_, Result<Bytes, NnError>> {
         Box::pin(async {
             let fetched = self.link.fetch(self.number, self.length).await;
-            fetched.map_err(|Gone| {
-                NnError::Ended("a tensor was lost with the process that computed it".into())
+            fetched.map_err(|error| match error {
+                NotFetched::Gone => {
+                    NnError::Ended("a tensor was lost with the process that computed it".into())
+                }
+                NotFetched::NoRoom(no_room) => no_room.into(),
             })
         })
     }

@@ -28,8 +28,9 @@ use crate::{
         Child, Ended, Launch, Nursery,
         channel::{self, Incoming, receive, send_all},
         nursery::{Killed, how},
-        region::{Copies, OutputRegion},
+        region::{Copies, NoRegion, OutputRegion},
     },
+    ledger::{Ledger, NoRoom},
     nn::{Gain, GraphOptions, LibraryError, LoadError, library::About},
 };
 
@@ -50,6 +51,8 @@ pub struct Link {
     /// Regions that no fetch uses now, for the next one; and how many were made.
     spare: Mutex<Vec<Spare>>,
     copies: Copies,
+    /// What regions are charged to.
+    ledger: Arc<Ledger>,
     regions: AtomicU32,
     /// Bytes of tensors that stay with it.
     kept: AtomicU64,
@@ -100,12 +103,33 @@ pub fn ended_it(ended: Option<Ended>) -> LoadError {
 #[derive(Debug)]
 pub struct Gone;
 
+/// Why a tensor is not here.
+#[derive(Debug)]
+pub enum NotFetched {
+    /// It was lost with the child.
+    Gone,
+    NoRoom(NoRoom),
+}
+
+impl From<Gone> for NotFetched {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<NoRoom> for NotFetched {
+    fn from(no_room: NoRoom) -> Self {
+        Self::NoRoom(no_room)
+    }
+}
+
 impl Link {
     /// Starts a child and tells it how to begin.
     pub async fn start(
         nursery: &Nursery,
         launch: Launch<'_>,
         begin: &Begin,
+        ledger: &Arc<Ledger>,
     ) -> Result<Self, NoLink> {
         let failed = |what: &str, e: &dyn std::fmt::Display| NoLink::Start(format!("{what}: {e}"));
         let (child, socket) = nursery
@@ -126,7 +150,8 @@ impl Link {
             sessions: AtomicU32::new(0),
             running: AtomicUsize::new(0),
             spare: Mutex::default(),
-            copies: Copies::default(),
+            copies: Copies::new(ledger),
+            ledger: ledger.clone(),
             regions: AtomicU32::new(0),
             kept: AtomicU64::new(0),
             told: AtomicBool::new(false),
@@ -206,22 +231,23 @@ impl Link {
     }
 
     /// A copy of a kept tensor of `length` bytes.
-    pub async fn fetch(&self, kept: u64, length: usize) -> Result<Bytes, Gone> {
+    pub async fn fetch(&self, kept: u64, length: usize) -> Result<Bytes, NotFetched> {
         let (region, mapped) = self.region(length)?;
         let order = |number| Order::Fetch { number, kept, region };
         let bytes = match self.ask(order, None).await? {
             Answer::Fetched(Some(fetched)) if fetched == length as u64 => {
                 mapped.copy(0, length, &self.copies)
             }
-            _ => None,
+            _ => Ok(None),
         };
-        let bytes = bytes.ok_or_else(|| self.nonsense())?;
+        // Without room the region is good all the same.
+        let bytes = bytes.transpose().ok_or_else(|| self.nonsense())?;
         self.spare().push((region, mapped, Instant::now()));
-        Ok(bytes)
+        Ok(bytes?)
     }
 
     /// A region of at least `length` bytes, and its number with the child.
-    fn region(&self, length: usize) -> Result<(u32, OutputRegion), Gone> {
+    fn region(&self, length: usize) -> Result<(u32, OutputRegion), NotFetched> {
         {
             let mut spare = self.spare();
             if let Some(at) = spare.iter().position(|(_, region, _)| region.length() >= length) {
@@ -229,9 +255,13 @@ impl Link {
                 return Ok((number, region));
             }
         }
-        let (region, descriptor) = OutputRegion::new(length).map_err(|e| {
-            tracing::warn!("no memory can be shared with a process: {e}");
-            Gone
+        let made = OutputRegion::new(length, &self.ledger);
+        let (region, descriptor) = made.map_err(|e| match e {
+            NoRegion::NoRoom(no_room) => NotFetched::NoRoom(no_room),
+            NoRegion::System(_) => {
+                tracing::warn!("{e}");
+                NotFetched::Gone
+            }
         })?;
         let number = self.regions.fetch_add(1, Ordering::Relaxed);
         let order = channel::frame(&Order::Region { region: number }).map_err(|_| Gone)?;
@@ -270,11 +300,6 @@ impl Link {
             true => self.kept.fetch_add(bytes as u64, Ordering::Relaxed),
             false => self.kept.fetch_sub(bytes as u64, Ordering::Relaxed),
         };
-    }
-
-    /// Bytes of regions for tensors that are fetched.
-    pub fn region_bytes(&self) -> u64 {
-        self.spare().iter().map(|(_, region, _)| region.length() as u64).sum()
     }
 
     fn spare(&self) -> MutexGuard<'_, Vec<Spare>> {

@@ -8,10 +8,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    answer::{self, Expected},
+    answer::{self, Expected, NotTaken},
     kept::Kept,
     link::Link,
     message::{FromSession, Input, Place, Placed, ToSession},
@@ -31,8 +28,9 @@ use crate::{
     child::{
         channel::{Incoming, frame, receive, send_all},
         nursery::Killed,
-        region::{Copies, InputRegion, OutputRegion, lay_out},
+        region::{Copies, InputRegion, NoRegion, OutputRegion, lay_out},
     },
+    ledger::Ledger,
     nn::{
         DType, NnError, Tensor,
         cancel::Stop,
@@ -42,16 +40,6 @@ use crate::{
 
 /// A region is kept for the next run up to this size, in bytes; a larger one for a while.
 const KEPT: usize = 1 << 20;
-
-/// Bytes of all regions of this server.
-#[derive(Clone, Default)]
-pub struct RegionBytes(Arc<AtomicU64>);
-
-impl RegionBytes {
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// What all sessions of a graph have in common.
 pub struct SessionOptions {
@@ -63,7 +51,8 @@ pub struct SessionOptions {
     pub max_output: usize,
     /// The types of the graph's outputs.
     pub outputs: Vec<DType>,
-    pub regions: RegionBytes,
+    /// What regions and copies are charged to.
+    pub ledger: Arc<Ledger>,
 }
 
 /// A session in a child. Dropped, it ends there too.
@@ -77,37 +66,11 @@ pub struct ChildSession {
     incoming: Incoming,
     /// Runs so far.
     runs: u64,
-    inputs: Counted<InputRegion>,
-    outputs: Counted<OutputRegion>,
+    inputs: Option<InputRegion>,
+    outputs: Option<OutputRegion>,
     copies: Copies,
     /// When the last run ended.
     rests: Instant,
-}
-
-/// A region, if there is one, and its bytes counted.
-struct Counted<R> {
-    region: Option<R>,
-    bytes: u64,
-    regions: RegionBytes,
-}
-
-impl<R> Counted<R> {
-    fn none(regions: &RegionBytes) -> Self {
-        Self { region: None, bytes: 0, regions: regions.clone() }
-    }
-
-    fn set(&mut self, region: Option<R>, bytes: usize) {
-        self.regions.0.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.bytes = bytes as u64;
-        self.regions.0.fetch_add(self.bytes, Ordering::Relaxed);
-        self.region = region;
-    }
-}
-
-impl<R> Drop for Counted<R> {
-    fn drop(&mut self) {
-        self.regions.0.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 /// What goes to the child at once.
@@ -128,6 +91,15 @@ fn not_watched() -> io::Error {
     io::Error::other("the socket is not watched")
 }
 
+impl From<NoRegion> for RunEnd {
+    fn from(error: NoRegion) -> Self {
+        match error {
+            NoRegion::NoRoom(no_room) => Self::Failed(no_room.into()),
+            NoRegion::System(e) => failed(&e),
+        }
+    }
+}
+
 fn failed(error: &dyn std::fmt::Display) -> RunEnd {
     RunEnd::Failed(NnError::Runtime(format!("the run cannot be handed over: {error}")))
 }
@@ -139,7 +111,7 @@ impl ChildSession {
         socket: UnixStream,
         options: Arc<SessionOptions>,
     ) -> Self {
-        let (inputs, outputs) = (Counted::none(&options.regions), Counted::none(&options.regions));
+        let copies = Copies::new(&options.ledger);
         Self {
             link,
             options,
@@ -148,9 +120,9 @@ impl ChildSession {
             watched: None,
             incoming: Incoming::default(),
             runs: 0,
-            inputs,
-            outputs,
-            copies: Copies::default(),
+            inputs: None,
+            outputs: None,
+            copies,
             rests: Instant::now(),
         }
     }
@@ -169,8 +141,8 @@ impl ChildSession {
             Ok(parcel) => parcel,
             Err(error) => {
                 // The child never hears of regions that were to go with it.
-                self.inputs.set(None, 0);
-                self.outputs.set(None, 0);
+                self.inputs = None;
+                self.outputs = None;
                 return Err(error);
             }
         };
@@ -221,14 +193,15 @@ impl ChildSession {
         });
         let laid_out = lay_out(lengths);
         let (offsets, bytes) = laid_out.ok_or_else(|| failed(&"its inputs are too large"))?;
-        if self.inputs.region.as_ref().is_none_or(|region| region.length() < bytes) {
-            let (region, descriptor) = InputRegion::new(bytes).map_err(|e| failed(&e))?;
-            let length = region.length();
-            self.inputs.set(Some(region), length);
+        if self.inputs.as_ref().is_none_or(|region| region.length() < bytes) {
+            // Before there is another one: there may be room for one only.
+            self.inputs = None;
+            let (region, descriptor) = InputRegion::new(bytes, &self.options.ledger)?;
+            self.inputs = Some(region);
             parcel.add(&ToSession::Inputs { here: true })?;
             parcel.descriptors.push(descriptor);
         }
-        if self.outputs.region.is_none() {
+        if self.outputs.is_none() {
             self.new_outputs(0, &mut parcel)?;
         }
         let mut inputs = Vec::with_capacity(run.inputs.len());
@@ -236,7 +209,7 @@ impl ChildSession {
             let place = match kept {
                 Some(number) => Place::Kept { number },
                 None => {
-                    let region = self.inputs.region.as_mut();
+                    let region = self.inputs.as_mut();
                     if !region.is_some_and(|region| region.write(offset, tensor.data())) {
                         return Err(failed(&"an input has no room"));
                     }
@@ -255,9 +228,9 @@ impl ChildSession {
     }
 
     fn new_outputs(&mut self, bytes: usize, parcel: &mut Parcel) -> Result<(), RunEnd> {
-        let (region, descriptor) = OutputRegion::new(bytes).map_err(|e| failed(&e))?;
-        let length = region.length();
-        self.outputs.set(Some(region), length);
+        self.outputs = None;
+        let (region, descriptor) = OutputRegion::new(bytes, &self.options.ledger)?;
+        self.outputs = Some(region);
         parcel.add(&ToSession::Outputs { here: true })?;
         parcel.descriptors.push(descriptor);
         Ok(())
@@ -313,8 +286,10 @@ impl ChildSession {
         }
         match answer {
             FromSession::Outputs(placed) => {
-                let tensors = self.read(run, placed);
-                tensors.ok_or_else(|| self.nonsense())
+                self.read(run, placed).map_err(|not_taken| match not_taken {
+                    NotTaken::Nonsense => self.nonsense(),
+                    NotTaken::NoRoom(no_room) => RunEnd::Failed(no_room.into()),
+                })
             }
             FromSession::Failed(e) => Err(RunEnd::Failed(e)),
             FromSession::TooLarge { .. } => Err(self.nonsense()),
@@ -327,14 +302,14 @@ impl ChildSession {
         send_all(socket, &parcel.bytes, &descriptors).await
     }
 
-    /// Copies outputs out of the region. None where they are not what was asked for.
-    fn read(&self, run: &Run<'_>, placed: Vec<Placed>) -> Option<Vec<Tensor>> {
+    /// Copies outputs out of the region.
+    fn read(&self, run: &Run<'_>, placed: Vec<Placed>) -> Result<Vec<Tensor>, NotTaken> {
         let SessionOptions { outputs, max_output, .. } = &*self.options;
         let dtypes: Vec<DType> =
             run.outputs.iter().filter_map(|at| outputs.get(*at).copied()).collect();
         let expected = Expected {
             dtypes: &dtypes,
-            region: self.outputs.region.as_ref(),
+            region: self.outputs.as_ref(),
             copies: &self.copies,
             may_stay: run.may_stay,
             most: *max_output,
@@ -370,14 +345,15 @@ impl Runner for ChildSession {
         }
         self.copies.clear();
         let mut parcel = Parcel::default();
-        if self.inputs.bytes > KEPT as u64 && parcel.add(&ToSession::Inputs { here: false }).is_ok()
+        if self.inputs.as_ref().is_some_and(|region| region.length() > KEPT)
+            && parcel.add(&ToSession::Inputs { here: false }).is_ok()
         {
-            self.inputs.set(None, 0);
+            self.inputs = None;
         }
-        if self.outputs.bytes > KEPT as u64
+        if self.outputs.as_ref().is_some_and(|region| region.length() > KEPT)
             && parcel.add(&ToSession::Outputs { here: false }).is_ok()
         {
-            self.outputs.set(None, 0);
+            self.outputs = None;
         }
         if parcel.bytes.is_empty() {
             return;

@@ -21,6 +21,7 @@ use crate::{
         nursery::Killed,
     },
     config::{limits::Limits, values::show_bytes},
+    ledger::{Account, Ledger},
 };
 
 use super::{
@@ -36,6 +37,8 @@ pub struct Children {
     pub nursery: Arc<Nursery>,
     /// This very program.
     pub program: PathBuf,
+    /// Their memory is counted here.
+    pub ledger: Arc<Ledger>,
 }
 
 /// What compiling one component may take.
@@ -122,7 +125,7 @@ impl Children {
             send_all(&socket, &frame(order)?, &descriptors).await?;
             answer(&socket).await
         };
-        let watch = Watch { child: &child, bounds, place };
+        let watch = Watch { child: &child, bounds, place, ledger: &self.ledger };
         let (answered, most) = watch.during(talk).await?;
         match answered {
             Ok(Some(Answer::Made { length })) => made(&child, target, length).await,
@@ -227,6 +230,7 @@ struct Watch<'a> {
     child: &'a Child,
     bounds: Bounds,
     place: &'a Place,
+    ledger: &'a Arc<Ledger>,
 }
 
 impl Watch<'_> {
@@ -236,6 +240,8 @@ impl Watch<'_> {
         let mut talk = std::pin::pin!(talk);
         let began = Instant::now();
         let (mut most, mut nice) = (0, 0);
+        // It leaves less to others. It is not refused any: its own bound ends it.
+        let mut counted = self.ledger.nothing(Account::Compiling);
         loop {
             let look = if began.elapsed() < Duration::from_secs(1) { LOOK } else { LATER };
             tokio::select! {
@@ -247,6 +253,9 @@ impl Watch<'_> {
             }
             let memory = self.child.memory().unwrap_or_default();
             most = memory.max(most);
+            let now = usize::try_from(memory).unwrap_or(usize::MAX);
+            counted.shrink_to(now);
+            counted.add(now.saturating_sub(counted.bytes()));
             if memory > self.bounds.memory {
                 self.child.kill(Killed::Memory);
             }

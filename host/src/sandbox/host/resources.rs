@@ -7,18 +7,14 @@ use crate::{
     sandbox::account::Charge,
 };
 
-/// A tensor as a guest holds it; the charge is shared by all handles on the same bytes.
+/// A tensor as a guest holds it.
 #[derive(Clone, Debug)]
 pub struct HostTensor {
     pub tensor: Tensor,
-    pub charge: Arc<Charge>,
-}
-
-impl HostTensor {
-    /// Another tensor on the same bytes.
-    pub fn view(&self, tensor: Tensor) -> Self {
-        Self { tensor, charge: self.charge.clone() }
-    }
+    /// Shared by all handles on the same bytes.
+    pub data: Arc<Charge>,
+    /// Of a tensor on the bytes of another one.
+    pub view: Option<Arc<Charge>>,
 }
 
 /// A graph as a guest holds it.
@@ -36,6 +32,8 @@ pub struct NnContext {
 pub struct NnError {
     pub kind: NnErrorKind,
     pub message: String,
+    /// Of the message: there may be many.
+    pub _charge: Charge,
 }
 
 /// What we use of wasi:nn's error codes.

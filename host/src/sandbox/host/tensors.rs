@@ -1,5 +1,7 @@
 //! `tms:model/tensors`: handles on tensors whose bytes stay in the host.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use wasmtime::{
     Result, StoreContextMut,
@@ -47,11 +49,13 @@ impl tensors::HostTensor for StoreData {
         data: Vec<u8>,
     ) -> Result<Resource<HostTensor>> {
         let wrong = |e| format_err!("{e}");
+        let charge = Arc::new(self.charge_tensor(data.len(), shape.len())?);
         let mut data = Unchecked::new(dtype.into(), shape, Bytes::from(data)).map_err(wrong)?;
         while !data.check(STEP).map_err(wrong)? {
             self.pause().await?;
         }
-        self.give_tensor(data.finish().map_err(wrong)?)
+        let tensor = data.finish().map_err(wrong)?;
+        Ok(self.table.push(HostTensor { tensor, data: charge, view: None })?)
     }
 
     fn dtype(&mut self, this: Resource<HostTensor>) -> Result<tensors::Dtype> {
@@ -86,10 +90,9 @@ impl tensors::HostTensor for StoreData {
         this: Resource<HostTensor>,
         shape: Vec<u64>,
     ) -> Result<Resource<HostTensor>> {
-        let it = self.table.get(&this)?;
-        let tensor = it.tensor.reshape(shape).map_err(|e| format_err!("{e}"))?;
-        let view = it.view(tensor);
-        Ok(self.table.push(view)?)
+        let tensor = &self.table.get(&this)?.tensor;
+        let tensor = tensor.reshape(shape).map_err(|e| format_err!("{e}"))?;
+        self.give_view(&this, tensor)
     }
 
     async fn rows(
@@ -104,8 +107,7 @@ impl tensors::HostTensor for StoreData {
         while !rows.find(STEP) {
             self.pause().await?;
         }
-        let view = self.table.get(&this)?.view(rows.finish());
-        Ok(self.table.push(view)?)
+        self.give_view(&this, rows.finish())
     }
 
     fn drop(&mut self, this: Resource<HostTensor>) -> Result<()> {
