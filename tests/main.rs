@@ -33,6 +33,7 @@ mod instances; // how long an instance lives; snapshots
 mod kept; // outputs that stay with the child until somebody reads them
 mod limits; // each limit, exceeded
 mod memory; // the server's memory: the sum over models, workers and callers
+mod messages; // what comes in: its memory, its time, slow callers, compression
 mod native; // native code that crashes, hangs or grows, in processes of its own
 mod native_hostile; // a library that attacks as soon as it is loaded
 mod sessions; // how many runs of a graph go on at once

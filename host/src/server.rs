@@ -159,8 +159,8 @@ pub async fn serve(
         }
         std::future::pending().await
     };
-    let Settings { max_message, window, .. } = settings;
-    let wire = grpc::listener::Wire { max_message, window };
+    let Settings { max_message, message_timeout, window, .. } = settings;
+    let wire = grpc::listener::Wire { max_message, message_timeout, window };
     let serving =
         grpc::listener::serve(app.clone(), listeners, wire, settings.drain_timeout, healthy);
     tokio::select! {

@@ -165,6 +165,8 @@ settings! {
     max_message ("TMS_MAX_MESSAGE"): Size as usize = "64 MiB",
     /// How much of a request its caller may send before the server takes it (HTTP/2's window)
     window ("TMS_WINDOW"): Window as u32 = "256 KiB",
+    /// How long a request's message may take to bring its end, or 64 KiB more of it
+    message_timeout ("TMS_MESSAGE_TIMEOUT"): Time as Duration = "20s",
     /// How long calls in flight may take when the server stops
     drain_timeout ("TMS_DRAIN_TIMEOUT"): Time as Duration = "4s",
     /// Who may stop the server by calling StopServer

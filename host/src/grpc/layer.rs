@@ -23,7 +23,11 @@ use tower::{Layer, Service};
 
 use crate::schedule::WorkerId;
 
-use super::{context::Arrived, error_text, too_large};
+use super::{
+    context::Arrived,
+    error_text, inflate,
+    receive::{self, Inbox},
+};
 
 /// The calls of all connections, and how they and the end of the server are bound to each other.
 #[derive(Clone, Default)]
@@ -62,8 +66,7 @@ impl Calls {
 pub struct CallLayer {
     pub calls: Calls,
     pub worker: WorkerId,
-    /// Bytes of a message.
-    pub max_message: usize,
+    pub inbox: Arc<Inbox>,
 }
 
 impl Layer<Routes> for CallLayer {
@@ -91,11 +94,18 @@ impl Service<Request<Body>> for CallService {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let CallLayer { calls, worker, max_message } = &self.layer;
-        let max_message = *max_message;
+        let CallLayer { calls, worker, inbox } = &self.layer;
         let (in_flight, request) = calls.bind(request);
         let (arrived, request) = Arrived::mark(request, *worker);
-        let answer = self.routes.call(request);
+        let (inbox, mut routes) = (inbox.clone(), self.routes.clone());
+        let encoded = request.headers().contains_key(receive::ENCODING);
+        let answer = async move {
+            match inbox.receive(request).await {
+                // What the request has become is charged until it is answered.
+                Ok((request, _charge)) => routes.call(request).await,
+                Err(refused) => Ok(refused.into_http()),
+            }
+        };
         Box::pin(async move {
             let mut response = match arrived.deadline() {
                 None => answer.await?,
@@ -104,7 +114,9 @@ impl Service<Request<Body>> for CallService {
                     Err(_) => arrived.too_late().into_http(),
                 },
             };
-            too_large::name_setting(response.headers_mut(), max_message);
+            if encoded {
+                response.headers_mut().insert(receive::ACCEPT_ENCODING, inflate::ACCEPTED);
+            }
             error_text::fit(response.headers_mut());
             Ok(response.map(|body| ReplyBody { body, _in_flight: in_flight }))
         })

@@ -29,6 +29,7 @@ use super::{
         inference::grpc_inference_service_server::GrpcInferenceServiceServer,
         server::server_server::ServerServer,
     },
+    receive::{Inbox, SMALL_MESSAGE},
     sockets,
 };
 
@@ -62,6 +63,8 @@ pub enum ListenerError {
 pub struct Wire {
     /// Bytes of a message.
     pub max_message: usize,
+    /// How long a message may take to get on.
+    pub message_timeout: Duration,
     /// Bytes of a call that may be under way before they are read. Small, so that a message goes
     /// through the processor's cache on its way from the socket to its buffer: see
     /// docs/performance.md.
@@ -82,10 +85,12 @@ pub async fn serve(
     let calls = Calls::default();
     let mut homes = Vec::new();
     let mut serving = Vec::new();
+    let Wire { max_message, message_timeout, .. } = wire;
+    let inbox = Arc::new(Inbox::new(app.ledger.clone(), max_message, message_timeout));
     for worker in app.workers.ids() {
         let (home, connections) = mpsc::unbounded_channel();
         homes.push(home);
-        let server = serve_worker(&app, worker, &health, &calls, connections, wire)?;
+        let server = serve_worker(&app, worker, &health, &calls, connections, wire, &inbox)?;
         serving.push(app.workers.spawn(worker, server));
     }
     let mut serving = try_join_all(serving);
@@ -126,9 +131,10 @@ fn serve_worker(
     calls: &Calls,
     connections: UnboundedReceiver<std::net::TcpStream>,
     wire: Wire,
+    inbox: &Arc<Inbox>,
 ) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, ListenerError> {
-    let Wire { max_message, window } = wire;
-    let layer = CallLayer { calls: calls.clone(), worker, max_message };
+    let Wire { max_message, window, .. } = wire;
+    let layer = CallLayer { calls: calls.clone(), worker, inbox: inbox.clone() };
     let router = Transport::builder()
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.max(CONNECTION_WINDOW))
@@ -155,9 +161,9 @@ pub fn services(
     let reflection_v1alpha = reflection().build_v1alpha()?;
     Ok(Routes::new(original.max_decoding_message_size(max_message))
         .add_service(open_inference.max_decoding_message_size(max_message))
-        .add_service(health.max_decoding_message_size(max_message))
-        .add_service(reflection_v1.max_decoding_message_size(max_message))
-        .add_service(reflection_v1alpha.max_decoding_message_size(max_message)))
+        .add_service(health.max_decoding_message_size(SMALL_MESSAGE))
+        .add_service(reflection_v1.max_decoding_message_size(SMALL_MESSAGE))
+        .add_service(reflection_v1alpha.max_decoding_message_size(SMALL_MESSAGE)))
 }
 
 /// Tells clients such as grpcurl what can be called here.

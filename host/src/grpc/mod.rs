@@ -4,6 +4,11 @@
 //! - [`connection`]: one of them, closed so that nothing is lost
 //! - [`listener`]: all services on one port, until told to stop; then the drain
 //! - [`layer`]: what every call passes: deadline, text of errors, calls in flight
+//! - [`receive`]: the request half of that: what a service finds
+//! - [`inbox`]: a request's message as it comes in
+//! - [`inflate`]: one that is compressed
+//! - [`count`]: what it becomes in memory, before it does
+//! - [`decode`]: its structs, made here or on a thread of their own
 //! - [`app`]: what the services share
 //! - [`context`]: one call: who calls, and until when an answer is of use
 //! - [`original`]: the nine calls of the original Tiny Model Server
@@ -12,7 +17,7 @@
 //! - [`images`], [`tensors`]: their data as tensors, and back
 //! - [`status`]: errors as gRPC statuses
 //! - [`error_text`]: their texts, bounded
-//! - [`too_large`]: says which setting a message was too large for
+//! - [`too_large`]: what is said of a message that is too large
 //! - [`codec`]: messages in buffers that fit
 //! - [`proto`]: generated from proto/
 
@@ -20,14 +25,19 @@ pub mod app;
 pub mod codec;
 mod connection;
 pub mod context;
+mod count;
+mod decode;
 mod error_text;
 pub mod health;
 mod images;
+mod inbox;
+mod inflate;
 mod layer;
 pub mod listener;
 mod open_inference;
 mod original;
 pub mod proto;
+mod receive;
 pub mod sockets;
 mod status;
 mod tensors;

@@ -1,10 +1,17 @@
 //! The Open Inference Protocol's six calls: components that take named tensors, and bare graphs.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
+};
+
+use serde::{Serialize, Serializer};
 
 use tonic::{Request, Response as Reply, Status};
 
 use crate::{
+    data::NamedTensor,
     models::{Body, Model},
     nn::TensorInfo,
     repository::Unready,
@@ -20,6 +27,7 @@ use super::{
         ServerReadyResponse, grpc_inference_service_server::GrpcInferenceService,
         infer_parameter::ParameterChoice, model_metadata_response::TensorMetadata,
     },
+    receive::taken,
     status, tensors,
 };
 
@@ -118,14 +126,10 @@ impl GrpcInferenceService for OpenInferenceService {
         request: Request<ModelInferRequest>,
     ) -> Result<Reply<ModelInferResponse>, Status> {
         let mut caller = CallContext::of(&request);
-        let request = request.into_inner();
-        let (name, version) = (&request.model_name, &request.model_version);
-        let model = self.model(&mut caller, name, version).await?;
-        let typed = request.raw_input_contents.is_empty() && !request.inputs.is_empty();
-        let inputs = tensors::from_proto(request.inputs, request.raw_input_contents)?;
-        let wanted: Vec<_> = request.outputs.into_iter().map(|o| o.name).collect();
-        let args = || arguments(request.parameters);
-        let output = model.infer(inputs, &wanted, args, caller.call(model, "{}")).await;
+        let Infer { model, version, id, typed, inputs, wanted, args } = taken(request);
+        let model = self.model(&mut caller, &model, &version).await?;
+        let call = caller.call(model, "{}");
+        let output = model.infer(inputs?, &wanted, || args, call).await;
         let output = output.map_err(|e| status::run(model, &e))?;
         let batch = output.batch;
         let (outputs, raw_output_contents) = tensors::to_proto(output.tensors, typed);
@@ -136,7 +140,7 @@ impl GrpcInferenceService for OpenInferenceService {
         let reply = ModelInferResponse {
             model_name: model.name.clone(),
             model_version: VERSION.into(),
-            id: request.id,
+            id,
             parameters: json.into_iter().collect(),
             outputs,
             raw_output_contents,
@@ -145,18 +149,76 @@ impl GrpcInferenceService for OpenInferenceService {
     }
 }
 
-/// A request's parameters as the JSON arguments of a component.
-fn arguments(parameters: HashMap<String, InferParameter>) -> String {
-    use serde_json::{Map, Value};
-    let value = |parameter: InferParameter| match parameter.parameter_choice {
-        Some(ParameterChoice::BoolParam(v)) => v.into(),
-        Some(ParameterChoice::Int64Param(v)) => v.into(),
-        Some(ParameterChoice::StringParam(v)) => v.into(),
-        Some(ParameterChoice::DoubleParam(v)) => v.into(),
-        Some(ParameterChoice::Uint64Param(v)) => v.into(),
-        None => Value::Null,
-    };
-    let map: Map<_, _> =
-        parameters.into_iter().map(|(name, parameter)| (name, value(parameter))).collect();
-    Value::Object(map).to_string()
+/// A request for a model, as far as it can be understood without the model.
+#[derive(Clone)]
+pub struct Infer {
+    model: String,
+    version: String,
+    id: String,
+    /// Whether contents are typed.
+    typed: bool,
+    inputs: Result<Vec<NamedTensor>, Status>,
+    /// Names of outputs.
+    wanted: Vec<String>,
+    /// JSON.
+    args: String,
+}
+
+impl From<ModelInferRequest> for Infer {
+    fn from(request: ModelInferRequest) -> Self {
+        Self {
+            model: request.model_name,
+            version: request.model_version,
+            id: request.id,
+            typed: request.raw_input_contents.is_empty() && !request.inputs.is_empty(),
+            inputs: tensors::from_proto(request.inputs, request.raw_input_contents),
+            wanted: request.outputs.into_iter().map(|o| o.name).collect(),
+            args: arguments(&request.parameters),
+        }
+    }
+}
+
+/// A request's parameters as the JSON arguments of a component, in the order of their names.
+fn arguments(parameters: &HashMap<String, InferParameter>) -> String {
+    if parameters.is_empty() {
+        return "{}".into();
+    }
+    let ordered: BTreeMap<_, _> = parameters.iter().map(|(k, v)| (k, Argument(v))).collect();
+    // It may be large, so it is not made in a buffer that grows to twice that.
+    let mut length = Length(0);
+    // Neither fails: they write to memory, and the names are texts.
+    let _ = serde_json::to_writer(&mut length, &ordered);
+    let mut json = Vec::with_capacity(length.0);
+    let _ = serde_json::to_writer(&mut json, &ordered);
+    String::from_utf8(json).unwrap_or_default()
+}
+
+/// A parameter as JSON.
+struct Argument<'a>(&'a InferParameter);
+
+impl Serialize for Argument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0.parameter_choice {
+            Some(ParameterChoice::BoolParam(v)) => v.serialize(serializer),
+            Some(ParameterChoice::Int64Param(v)) => v.serialize(serializer),
+            Some(ParameterChoice::StringParam(v)) => v.serialize(serializer),
+            Some(ParameterChoice::DoubleParam(v)) => v.serialize(serializer),
+            Some(ParameterChoice::Uint64Param(v)) => v.serialize(serializer),
+            None => serializer.serialize_unit(),
+        }
+    }
+}
+
+/// How much is written.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

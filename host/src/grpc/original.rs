@@ -1,6 +1,6 @@
 //! The nine calls of the original Tiny Model Server.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use tonic::{Request, Response as Reply, Status};
 
@@ -17,21 +17,19 @@ use super::{
         BatchImageArgs, BatchTextArgs, EmptyArgs, ImageArgs, NamedTensor, Parts, Response,
         StringArg, TextArgs, server_server::Server,
     },
+    receive::taken,
     status,
 };
 
 pub struct OriginalService(pub Arc<App>);
 
 impl OriginalService {
-    async fn run(
-        &self,
-        mut caller: CallContext,
-        model: &str,
-        args: &str,
-        input: Input,
-    ) -> Result<Reply<Response>, Status> {
-        let model = self.0.model(&mut caller, model).await?;
-        let call = caller.call(model, arguments(args)?);
+    async fn run(&self, mut caller: CallContext, request: Run) -> Result<Reply<Response>, Status> {
+        let Run { input, model, args } = request;
+        let input = input?;
+        let model = self.0.model(&mut caller, &model).await?;
+        let args = args?;
+        let call = caller.call(model, &args);
         let output = model.run(input, call).await.map_err(|e| status::run(model, &e))?;
         let batch = output.batch;
         let (data, Parts { image, tensors }) = split(output);
@@ -41,13 +39,13 @@ impl OriginalService {
     async fn run_batch(
         &self,
         mut caller: CallContext,
-        model: &str,
-        args: &str,
-        kind: Kind,
-        inputs: Vec<Input>,
+        request: RunBatch,
     ) -> Result<Reply<Response>, Status> {
-        let model = self.0.model(&mut caller, model).await?;
-        let call = caller.call(model, arguments(args)?);
+        let RunBatch { kind, inputs, model, args } = request;
+        let inputs = inputs?;
+        let model = self.0.model(&mut caller, &model).await?;
+        let args = args?;
+        let call = caller.call(model, &args);
         let outputs = model.run_batch(kind, inputs, call).await;
         let outputs = outputs.map_err(|e| status::run(model, &e))?;
         let largest = outputs.iter().filter_map(|output| output.batch).max();
@@ -64,15 +62,12 @@ impl OriginalService {
 impl Server for OriginalService {
     async fn run_text(&self, request: Request<TextArgs>) -> Result<Reply<Response>, Status> {
         let caller = CallContext::of(&request);
-        let TextArgs { text, model, args } = request.into_inner();
-        self.run(caller, &model, &args, Input::Text(text)).await
+        self.run(caller, taken(request)).await
     }
 
     async fn run_image(&self, request: Request<ImageArgs>) -> Result<Reply<Response>, Status> {
         let caller = CallContext::of(&request);
-        let ImageArgs { image, model, args } = request.into_inner();
-        let image = Input::Image(images::from_proto(image)?);
-        self.run(caller, &model, &args, image).await
+        self.run(caller, taken(request)).await
     }
 
     async fn run_batch_text(
@@ -80,9 +75,7 @@ impl Server for OriginalService {
         request: Request<BatchTextArgs>,
     ) -> Result<Reply<Response>, Status> {
         let caller = CallContext::of(&request);
-        let BatchTextArgs { texts, model, args } = request.into_inner();
-        let texts = texts.into_iter().map(Input::Text).collect();
-        self.run_batch(caller, &model, &args, Kind::Text, texts).await
+        self.run_batch(caller, taken(request)).await
     }
 
     async fn run_batch_image(
@@ -90,15 +83,7 @@ impl Server for OriginalService {
         request: Request<BatchImageArgs>,
     ) -> Result<Reply<Response>, Status> {
         let caller = CallContext::of(&request);
-        let BatchImageArgs { images, model, args } = request.into_inner();
-        let member = |(i, image)| {
-            images::from_proto(Some(image))
-                .map(Input::Image)
-                .map_err(|e| Status::new(e.code(), format!("image {i}: {}", e.message())))
-        };
-        let images = images.into_iter().enumerate().map(member);
-        let images = images.collect::<Result<_, _>>()?;
-        self.run_batch(caller, &model, &args, Kind::Image, images).await
+        self.run_batch(caller, taken(request)).await
     }
 
     async fn list_models(&self, _: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
@@ -150,15 +135,76 @@ fn json(value: serde_json::Value) -> Result<Reply<Response>, Status> {
     Ok(Reply::new(Response { data: value.to_string(), ..Response::default() }))
 }
 
-/// A caller's arguments: JSON, with several ways to say that there are none.
-fn arguments(args: &str) -> Result<&str, Status> {
-    match args.trim() {
-        "" | "\"\"" | "null" | "{}" => Ok("{}"),
-        args => match check_json(args) {
-            Ok(()) => Ok(args),
-            Err(e) => Err(Status::invalid_argument(format!("args is not JSON: {e}"))),
-        },
+/// A text or an image for a model, as far as it can be understood without the model.
+#[derive(Clone)]
+pub struct Run {
+    input: Result<Input, Status>,
+    model: String,
+    args: Result<Arguments, Status>,
+}
+
+impl From<TextArgs> for Run {
+    fn from(TextArgs { text, model, args }: TextArgs) -> Self {
+        Self { input: Ok(Input::Text(text)), model, args: arguments(args) }
     }
+}
+
+impl From<ImageArgs> for Run {
+    fn from(ImageArgs { image, model, args }: ImageArgs) -> Self {
+        let input = images::from_proto(image).map(Input::Image);
+        Self { input, model, args: arguments(args) }
+    }
+}
+
+/// Several of one kind.
+#[derive(Clone)]
+pub struct RunBatch {
+    kind: Kind,
+    inputs: Result<Vec<Input>, Status>,
+    model: String,
+    args: Result<Arguments, Status>,
+}
+
+impl From<BatchTextArgs> for RunBatch {
+    fn from(BatchTextArgs { texts, model, args }: BatchTextArgs) -> Self {
+        let inputs = Ok(texts.into_iter().map(Input::Text).collect());
+        Self { kind: Kind::Text, inputs, model, args: arguments(args) }
+    }
+}
+
+impl From<BatchImageArgs> for RunBatch {
+    fn from(BatchImageArgs { images, model, args }: BatchImageArgs) -> Self {
+        let mut inputs = Vec::with_capacity(images.len());
+        let mut member = |(i, image)| {
+            let image = images::from_proto(Some(image));
+            let image =
+                image.map_err(|e| Status::new(e.code(), format!("image {i}: {}", e.message())))?;
+            inputs.push(Input::Image(image));
+            Ok(())
+        };
+        let checked = images.into_iter().enumerate().try_for_each(&mut member);
+        let inputs = checked.map(|()| inputs);
+        Self { kind: Kind::Image, inputs, model, args: arguments(args) }
+    }
+}
+
+/// JSON.
+type Arguments = Cow<'static, str>;
+
+/// A caller's arguments: JSON, with several ways to say that there are none.
+fn arguments(mut args: String) -> Result<Arguments, Status> {
+    let trimmed = args.trim();
+    if matches!(trimmed, "" | "\"\"" | "null" | "{}") {
+        return Ok(Cow::Borrowed("{}"));
+    }
+    if let Err(e) = check_json(trimmed) {
+        return Err(Status::invalid_argument(format!("args is not JSON: {e}")));
+    }
+    // In its place: it may be large.
+    let before = args.len() - args.trim_start().len();
+    args.truncate(args.trim_end().len());
+    args.drain(..before);
+    Ok(Cow::Owned(args))
 }
 
 /// A result as its JSON and the rest. A result without JSON is `null`.

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use tonic::{Code, Status};
 
 use crate::{
+    ledger::NoRoom,
     models::{Model, RunError, outcome::Outcome},
     repository::{Catalogue, Unready},
     text,
@@ -57,6 +58,11 @@ pub fn run(model: &Model, error: &RunError) -> Status {
         Outcome::Cancelled => Code::Cancelled,
     };
     Status::new(code, fit(format_args!("model `{}`: {error}", model.name)))
+}
+
+/// A request that there is no memory for.
+pub fn no_room(error: NoRoom) -> Status {
+    Status::resource_exhausted(error.to_string())
 }
 
 /// A text that a model, a library or a caller may have had a part in: it may be huge, and ends on

@@ -1,6 +1,7 @@
 //! The Open Inference Protocol's tensors as ours, and back: raw bytes as they are, typed contents
 //! element by element.
 
+use bytemuck::NoUninit;
 use bytes::Bytes;
 use tonic::Status;
 
@@ -33,12 +34,15 @@ pub fn from_proto(
     let mut raw = raw.into_iter();
     inputs
         .into_iter()
-        .map(|input| {
-            let name = input.name.clone();
-            tensor(input, raw.next()).map(|tensor| (name.clone(), tensor)).map_err(|problem| {
-                let name = status::escape(&name);
-                Status::invalid_argument(format!("input `{name}`: {problem}"))
-            })
+        .map(|mut input| {
+            let name = std::mem::take(&mut input.name);
+            match tensor(input, raw.next()) {
+                Ok(tensor) => Ok((name, tensor)),
+                Err(problem) => {
+                    let name = status::escape(&name);
+                    Err(Status::invalid_argument(format!("input `{name}`: {problem}")))
+                }
+            }
         })
         .collect()
 }
@@ -90,13 +94,14 @@ fn pack(dtype: DType, contents: InferTensorContents) -> Result<Bytes, String> {
             bytes
         }};
     }
+    /// These are in memory as a tensor has them.
     macro_rules! wide {
         ($values:expr) => {
-            $values.iter().flat_map(|v| v.to_le_bytes()).collect()
+            return Ok(Bytes::from_owner(Numbers($values)))
         };
     }
     let bytes: Vec<u8> = match dtype {
-        DType::Bool => bool_contents.into_iter().map(u8::from).collect(),
+        DType::Bool => wide!(bool_contents),
         DType::I8 => narrow!(int_contents, i8),
         DType::I16 => narrow!(int_contents, i16),
         DType::I32 => wide!(int_contents),
@@ -111,7 +116,8 @@ fn pack(dtype: DType, contents: InferTensorContents) -> Result<Bytes, String> {
             return Err(format!("{} travels in raw_input_contents only", dtype.oip_name()));
         }
         DType::Bytes => {
-            let mut bytes = Vec::new();
+            let length = |element: &Bytes| size_of::<u32>() + element.len();
+            let mut bytes = Vec::with_capacity(bytes_contents.iter().map(length).sum());
             for element in bytes_contents {
                 let length = u32::try_from(element.len())
                     .map_err(|_| "an element has more than 4 GiB".to_owned())?;
@@ -122,6 +128,16 @@ fn pack(dtype: DType, contents: InferTensorContents) -> Result<Bytes, String> {
         }
     };
     Ok(bytes.into())
+}
+
+/// A tensor's elements, as bytes in the order of this processor, which is little-endian (see
+/// [`bytemuck`] for which types that is sound).
+struct Numbers<T>(Vec<T>);
+
+impl<T: NoUninit> AsRef<[u8]> for Numbers<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::try_cast_slice(&self.0).unwrap_or_default()
+    }
 }
 
 /// A result's tensors. Typed contents where `typed` and every type has them, raw bytes otherwise:

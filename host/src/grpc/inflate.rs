@@ -1,0 +1,112 @@
+//! Messages that callers have compressed. What they become is charged as it comes, and bounded as any
+//! message is.
+
+use std::{io::Read, sync::Arc};
+
+use bytes::{Buf, Bytes};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use http::HeaderValue;
+use tokio::sync::Semaphore;
+use tonic::Status;
+
+use crate::ledger::{Account, Charge, Ledger, NoRoom, Room};
+
+use super::{
+    decode::{Raw, Received, elsewhere},
+    status, too_large,
+};
+
+/// What callers may use, as replies say it.
+pub const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,deflate");
+
+/// As much is inflated on the worker's thread.
+const HERE: usize = 256 << 10;
+/// As much is inflated at once.
+const STEP: usize = 64 << 10;
+
+/// The encodings that are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Gzip,
+    /// With zlib's header, as gRPC has it.
+    Deflate,
+}
+
+impl Encoding {
+    pub fn of(name: &HeaderValue) -> Option<Self> {
+        match name.as_bytes() {
+            b"gzip" => Some(Self::Gzip),
+            b"deflate" => Some(Self::Deflate),
+            _ => None,
+        }
+    }
+}
+
+/// A message on its way out of its compressed form.
+struct Inflate {
+    from: Box<dyn Read + Send>,
+    to: Vec<u8>,
+    /// For what has come so far.
+    charge: Charge,
+    /// For the compressed bytes.
+    compressed: Charge,
+    /// Bytes of a message.
+    limit: usize,
+}
+
+/// Inflates a message; elsewhere, where it becomes large.
+pub async fn inflate(
+    received: Received,
+    encoding: Encoding,
+    limit: usize,
+    ledger: &Arc<Ledger>,
+    long: &Arc<Semaphore>,
+) -> Result<Received, Status> {
+    let Received { raw, charge: compressed } = received;
+    let from = match raw {
+        // It may wait for its turn, and must not keep what it was read with.
+        Raw::Frame(bytes) => Bytes::from(bytes.to_vec()),
+        Raw::Own(bytes) => bytes.into(),
+    };
+    let from: Box<dyn Read + Send> = match encoding {
+        Encoding::Gzip => Box::new(MultiGzDecoder::new(from.reader())),
+        Encoding::Deflate => Box::new(ZlibDecoder::new(from.reader())),
+    };
+    let charge = ledger.nothing(Account::Messages);
+    let mut message = Inflate { from, to: Vec::new(), charge, compressed, limit };
+    if !message.go_on(HERE)? {
+        message = elsewhere(long, move || {
+            message.go_on(usize::MAX)?;
+            Ok(message)
+        })
+        .await?;
+    }
+    drop(message.compressed);
+    Ok(Received { raw: Raw::Own(message.to), charge: message.charge })
+}
+
+impl Inflate {
+    /// Goes on until there are about so many bytes. Whether that is all.
+    fn go_on(&mut self, until: usize) -> Result<bool, Status> {
+        while self.to.len() < until {
+            let before = self.to.len();
+            // One more shows that it is too large.
+            let step = STEP.min(self.limit.saturating_add(1) - before);
+            let room = self.to.try_reserve(step);
+            room.map_err(|_| status::no_room(NoRoom { bytes: step }))?;
+            self.to.resize(before + step, 0);
+            let read = self.from.read(&mut self.to[before..]).map_err(|e| {
+                Status::invalid_argument(format!("the compressed message cannot be read: {e}"))
+            })?;
+            self.to.truncate(before + read);
+            if read == 0 {
+                return Ok(true);
+            }
+            self.charge.grow(read, Room::New).map_err(status::no_room)?;
+            if self.to.len() > self.limit {
+                return Err(Status::resource_exhausted(too_large::message("request", self.limit)));
+            }
+        }
+        Ok(false)
+    }
+}
