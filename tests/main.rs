@@ -25,6 +25,7 @@ mod text; // texts, arguments, unicode
 mod workers; // workers, their memories, connections
 
 // What keeps the server up.
+mod connections; // slow, silent, flooding and too many callers
 mod fairness; // models that share a worker
 mod folders; // what may lie in the folder of models
 mod graph_limits; // a graph's queue and deadlines
@@ -36,6 +37,7 @@ mod memory; // the server's memory: the sum over models, workers and callers
 mod messages; // what comes in: its memory, its time, slow callers, compression
 mod native; // native code that crashes, hangs or grows, in processes of its own
 mod native_hostile; // a library that attacks as soon as it is loaded
+mod replies; // replies that nobody takes
 mod sessions; // how many runs of a graph go on at once
 mod shared_graph; // a graph that several models use
 mod stop; // signals, StopServer, the drain

@@ -78,6 +78,7 @@ async fn every_metric_moves_as_its_help_says() {
     natives(&page, &caller).await;
     failures(&page, &caller).await;
     memory(&page);
+    connections(&page).await;
     // It moves where nobody reads the log, which has tests of its own.
     assert_eq!(page.value("tms_log_lines_lost_total", ""), 0.0);
     let names = names(&server);
@@ -200,4 +201,17 @@ async fn failures(page: &Page<'_>, caller: &Caller) {
     caller.fault(r#""do": "nothing""#).await.unwrap_err();
     assert_eq!(page.calls("faults", "unavailable"), 1.0);
     page.until("tms_model_refused", faults, 0.0).await;
+}
+
+async fn connections(page: &Page<'_>) {
+    let open = page.value("tms_connections", "");
+    let left = r#"reason="caller""#;
+    let before = page.value("tms_connections_closed_total", left);
+    let caller = page.server.caller().await;
+    page.until("tms_connections", "", open + 1.0).await;
+    drop(caller);
+    page.until("tms_connections_closed_total", left, before + 1.0).await;
+    assert_eq!(page.value("tms_connections", ""), open);
+    // Replies that nobody takes have tests of their own.
+    assert_eq!(page.value("tms_replies_untaken_total", ""), 0.0);
 }

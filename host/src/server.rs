@@ -16,7 +16,12 @@ use crate::{
     admin,
     child::Nursery,
     config::Settings,
-    grpc::{self, app::App, sockets},
+    grpc::{
+        self,
+        app::App,
+        connections::{Bounds, Connections},
+        sockets,
+    },
     ledger::Ledger,
     nn, repository,
     sandbox::{Children, Compiling},
@@ -160,7 +165,14 @@ pub async fn serve(
         std::future::pending().await
     };
     let Settings { max_message, message_timeout, window, .. } = settings;
-    let wire = grpc::listener::Wire { max_message, message_timeout, window };
+    let connections = Connections::new(bounds(&settings), ledger.clone());
+    let wire = grpc::listener::Wire {
+        max_message,
+        message_timeout,
+        window,
+        connections: connections.clone(),
+    };
+    let measured = admin::Measured { catalogue: app.catalogue.clone(), ledger, connections };
     let serving =
         grpc::listener::serve(app.clone(), listeners, wire, settings.drain_timeout, healthy);
     tokio::select! {
@@ -168,7 +180,25 @@ pub async fn serve(
         e = loading => Err(e.into()),
         () = tidy(&app) => Ok(()),
         () = stopping => Ok(()),
-        () = admin::listener::serve(metrics_sockets, app.catalogue.clone(), ledger) => Ok(()),
+        () = admin::listener::serve(metrics_sockets, measured) => Ok(()),
+    }
+}
+
+/// What connections may do.
+fn bounds(settings: &Settings) -> Bounds {
+    Bounds {
+        connections: settings.max_connections,
+        of_address: settings.max_address_connections.map(usize::from),
+        streams: settings.max_streams,
+        control_frames: settings.max_control_frames,
+        resets: settings.max_resets,
+        handshake: settings.handshake_timeout,
+        frame: settings.frame_timeout,
+        idle: settings.idle_timeout,
+        // The kernel counts them in seconds.
+        keepalive: settings.keepalive.max(Duration::from_secs(1)),
+        keepalive_answer: settings.keepalive_timeout.max(Duration::from_secs(1)),
+        reply: settings.reply_timeout,
     }
 }
 

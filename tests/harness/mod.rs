@@ -7,10 +7,12 @@
 //! - [`metrics`]: a server's metrics
 //! - [`processes`]: a server's processes, as the system shows them
 //! - [`raw`]: gRPC without a client library, for what a client would not send
+//! - [`frames`]: HTTP/2 frame by frame
 //! - [`guests`]: builds the guests once
 //! - [`skip`]: says aloud what is not tested
 
 pub mod client;
+pub mod frames;
 pub mod guests;
 pub mod metrics;
 pub mod oip;

@@ -14,9 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
-use crate::{ledger::Ledger, repository::Catalogue};
-
-use super::metrics;
+use super::{Measured, metrics};
 
 /// What is served, as OpenMetrics names it.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,10 +23,10 @@ const READERS: usize = 16;
 /// The longest that a reader may take from connecting to its reply.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Says where the metrics of `catalogue` and `ledger` are read, and answers whoever does, until it is dropped. It has no
+/// Says where the metrics of `measured` are read, and answers whoever does, until it is dropped. It has no
 /// end of its own: where nobody wants metrics, there are no listeners.
-pub async fn serve(listeners: Vec<TcpListener>, catalogue: Arc<Catalogue>, ledger: Arc<Ledger>) {
-    let registry = Arc::new(metrics::registry(catalogue, ledger));
+pub async fn serve(listeners: Vec<TcpListener>, measured: Measured) {
+    let registry = Arc::new(metrics::registry(measured));
     for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!("metrics on http://{address}/metrics");
     }

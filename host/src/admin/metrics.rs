@@ -13,6 +13,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    grpc::connections::Connections,
     ledger::{Account, Ledger},
     logging,
     models::{Body, Model, outcome::Outcome},
@@ -22,11 +23,15 @@ use crate::{
     schedule::Pool,
 };
 
-/// A registry of what goes on in `catalogue`, and of what is charged to `ledger`.
-pub(super) fn registry(catalogue: Arc<Catalogue>, ledger: Arc<Ledger>) -> Registry {
+use super::Measured;
+
+/// A registry of what goes on in the catalogue, of what is charged to the ledger, and of connections.
+pub(super) fn registry(measured: Measured) -> Registry {
+    let Measured { catalogue, ledger, connections } = measured;
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Now(catalogue)));
     registry.register_collector(Box::new(Memory(ledger)));
+    registry.register_collector(Box::new(Callers(connections)));
     registry
 }
 
@@ -223,6 +228,24 @@ impl Collector for Memory {
         let (name, help) = ("tms_memory_refused", "Charges that there was no room for");
         let accounts = Account::ALL.into_iter();
         family(&mut encoder, (name, help, MetricType::Counter), "account", accounts.map(refused))
+    }
+}
+
+/// Who is connected.
+#[derive(Debug)]
+struct Callers(Arc<Connections>);
+
+impl Collector for Callers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (name, help) = ("tms_connections", "Connections that are open");
+        let open = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(self.0.open() as i64).encode(open)?;
+        let (name, help) = ("tms_connections_closed", "Connections that have ended, by reason");
+        let kind = MetricType::Counter;
+        family(&mut encoder, (name, help, kind), "reason", self.0.ended())?;
+        let (name, help) = ("tms_replies_untaken", "Replies given up, as nobody took them");
+        let untaken = encoder.encode_descriptor(name, help, None, kind)?;
+        ConstCounter::new(self.0.untaken()).encode(untaken)
     }
 }
 

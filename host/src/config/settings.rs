@@ -40,6 +40,15 @@ pub type Memory = Size<{ 128 << 20 }, MOST_MEMORY>;
 /// Bytes: 1 PiB.
 pub const MOST_MEMORY: u64 = 1 << 50;
 
+/// None serves nobody.
+pub type Connections = Count<1, 100_000_000>;
+
+/// What HTTP/2 allows is more; each takes memory.
+type Streams = Count<1, 1_000_000>;
+
+/// A rate.
+type Frames = Count<1, 1_000_000>;
+
 /// Every instance that runs has one.
 type Stack = Size<{ 64 << 10 }, { 64 << 20 }>;
 
@@ -167,6 +176,30 @@ settings! {
     window ("TMS_WINDOW"): Window as u32 = "256 KiB",
     /// How long a request's message may take to bring its end, or 64 KiB more of it
     message_timeout ("TMS_MESSAGE_TIMEOUT"): Time as Duration = "20s",
+    /// How long a caller may take nothing of its reply, before it is given up
+    reply_timeout ("TMS_REPLY_TIMEOUT"): Time as Duration = "30s",
+    /// How long a connection's first bytes, and the headers of a call, may take to arrive
+    handshake_timeout ("TMS_HANDSHAKE_TIMEOUT"): Time as Duration = "10s",
+    /// How long any other frame of HTTP/2 may take to arrive
+    frame_timeout ("TMS_FRAME_TIMEOUT"): Time as Duration = "1m",
+    /// How long a connection without calls stays open
+    idle_timeout ("TMS_IDLE_TIMEOUT"): Time as Duration = "1h",
+    /// After how long a silent caller is asked whether it is there
+    keepalive ("TMS_KEEPALIVE"): Time as Duration = "2m",
+    /// How long it may take to answer that
+    keepalive_timeout ("TMS_KEEPALIVE_TIMEOUT"): Time as Duration = "20s",
+    /// Connections at a time
+    max_connections ("TMS_MAX_CONNECTIONS"): Connections as usize
+        = "three quarters of the files that the process may open" => connections(),
+    /// Connections of one address at a time; a network of IPv6 (/64) counts as one
+    max_address_connections ("TMS_MAX_ADDRESS_CONNECTIONS"): Connections as Option<Connections>
+        = "as many as there may be" => None,
+    /// Calls of one connection at a time
+    max_streams ("TMS_MAX_STREAMS"): Streams as u32 = "1000",
+    /// Frames a second, and ten times as many at once, that a connection may send beside its calls
+    max_control_frames ("TMS_MAX_CONTROL_FRAMES"): Frames as u32 = "1000",
+    /// Calls a second, and ten times as many at once, that a connection may cancel beside those answered
+    max_resets ("TMS_MAX_RESETS"): Frames as u32 = "200",
     /// How long calls in flight may take when the server stops
     drain_timeout ("TMS_DRAIN_TIMEOUT"): Time as Duration = "4s",
     /// Who may stop the server by calling StopServer
@@ -235,6 +268,13 @@ fn is_there(file: &Path) -> bool {
 
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// Each takes an open file; models, children and the metrics page take the others.
+fn connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    (files - files / 4).max(1)
 }
 
 /// None where the user has no home: then nothing is cached.

@@ -209,6 +209,12 @@ impl<const MIN: u64, const MAX: u64> From<Count<MIN, MAX>> for u16 {
     }
 }
 
+impl<const MIN: u64, const MAX: u64> From<Count<MIN, MAX>> for u32 {
+    fn from(count: Count<MIN, MAX>) -> Self {
+        Self::try_from(count.0).unwrap_or(Self::MAX)
+    }
+}
+
 impl From<Time> for Duration {
     fn from(time: Time) -> Self {
         time.0

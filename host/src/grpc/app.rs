@@ -13,7 +13,7 @@ use crate::{
     schedule::Workers,
 };
 
-use super::{context::CallContext, status, too_large};
+use super::{context::CallContext, reply, status, too_large};
 
 /// A reply's header: how many calls were in the largest native run that this one was in.
 const BATCH_SIZE: &str = "tms-batch-size";
@@ -48,18 +48,21 @@ impl App {
         found.map_err(|unready| status::unready(name, unready, &self.catalogue))
     }
 
-    /// A reply, if it is not too large: tonic would find that out too late to name the setting. With
-    /// the number of calls that shared a native run with this one, where its graphs are batched.
+    /// A reply, if it is not too large, which tonic would find out too late to name the setting, and if
+    /// there is room for it. With the number of calls that shared a native run with this one, where its graphs are batched.
     pub fn reply<M: prost::Message>(
         &self,
         message: M,
         batch: Option<usize>,
     ) -> Result<Response<M>, Status> {
-        if message.encoded_len() > self.max_message {
+        let bytes = message.encoded_len();
+        if bytes > self.max_message {
             let message = too_large::message("reply", self.max_message);
             return Err(Status::resource_exhausted(message));
         }
         let mut response = Response::new(message);
+        reply::charge(&mut response, bytes, &self.ledger)
+            .map_err(|e| Status::resource_exhausted(e.to_string()))?;
         if let Some(batch) = batch {
             response.metadata_mut().insert(BATCH_SIZE, batch.into());
         }

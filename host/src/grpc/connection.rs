@@ -1,10 +1,11 @@
-//! A caller's connection, which ends without taking its last bytes along: where the server closes a socket
-//! that has unread bytes, as callers' acknowledgements are, the kernel resets the connection, and what
-//! is still on its way to the caller is lost.
+//! A caller's connection: its bytes pass the meter of frames. It ends without taking its last bytes along:
+//! where the server closes a socket that has unread bytes, as callers' acknowledgements are, the kernel
+//! resets the connection, and what is still on its way to the caller is lost.
 
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,29 +15,28 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use super::{frames::Meter, peer::Peer};
 
 /// How long a caller has to close its side once all is sent: it has read everything then.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Bytes that are read in one go before the connection's calls, which wait for them, have their turn: HTTP/2
+/// keeps what they have not taken.
+const BURST: usize = 1 << 20;
+
 /// A TCP connection that is closed by both sides.
 pub struct Connection {
     stream: TcpStream,
+    meter: Meter,
+    peer: Arc<Peer>,
     /// Since this side was closed.
     lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, lingers: None }
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    pub fn new(stream: TcpStream, peer: Arc<Peer>) -> Self {
+        Self { stream, meter: Meter::new(&peer), peer, lingers: None }
     }
 }
 
@@ -46,7 +46,19 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        if this.peer.reads(0) >= BURST {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        let bytes = &buffer.filled()[before..];
+        this.peer.reads(bytes.len());
+        Poll::Ready(this.meter.read(bytes, &this.peer).map_err(|end| {
+            this.peer.ends(end);
+            io::ErrorKind::ConnectionAborted.into()
+        }))
     }
 }
 
@@ -56,7 +68,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let wrote = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
+        Poll::Ready(wrote.inspect(|bytes| self.meter.wrote(*bytes)))
     }
 
     fn poll_write_vectored(
@@ -64,7 +77,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let wrote = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, bytes));
+        Poll::Ready(wrote.inspect(|bytes| self.meter.wrote(*bytes)))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tonic::{Request, Status, transport::server::TcpConnectInfo};
+use tonic::{Request, Status};
 
 use crate::{
     models::{Call, Model},
@@ -22,16 +22,22 @@ pub struct Arrived {
     at: Instant,
     /// The worker of the connection.
     home: WorkerId,
+    /// The other end of the connection.
+    ip: Option<IpAddr>,
     /// How long the caller waits, if it says so.
     timeout: Option<Duration>,
 }
 
 impl Arrived {
     /// Notes it with the request.
-    pub fn mark<B>(mut request: http::Request<B>, home: WorkerId) -> (Self, http::Request<B>) {
+    pub fn mark<B>(
+        mut request: http::Request<B>,
+        home: WorkerId,
+        ip: IpAddr,
+    ) -> (Self, http::Request<B>) {
         let timeout = request.headers().get("grpc-timeout");
         let timeout = timeout.and_then(|value| parse_timeout(value.to_str().ok()?));
-        let arrived = Self { at: Instant::now(), home, timeout };
+        let arrived = Self { at: Instant::now(), home, ip: Some(ip), timeout };
         request.extensions_mut().insert(arrived);
         (arrived, request)
     }
@@ -44,8 +50,7 @@ impl Arrived {
 
     /// When a call that has no answer is given up, in whatever state it is, its message still on the
     /// way included. Whoever works on an answer has given up by then, with a more precise
-    /// reason. tonic gives up
-    /// too, with CANCELLED, but counts from a little later: it is never first.
+    /// reason.
     pub fn deadline(&self) -> Option<Instant> {
         self.at.checked_add(self.timeout?)
     }
@@ -62,22 +67,21 @@ impl Arrived {
 /// Who calls, and until when an answer is of use.
 pub struct CallContext {
     arrived: Arrived,
-    ip: Option<IpAddr>,
     /// From when the model's limit of time counts: the arrival, or the end of the model's loading.
     limit_from: Instant,
 }
 
 impl CallContext {
     pub fn of<T>(request: &Request<T>) -> Self {
-        let connection = request.extensions().get::<TcpConnectInfo>();
-        // Every call passes the layer that marks it.
-        let unmarked = || Arrived { at: Instant::now(), home: WorkerId(0), timeout: None };
+        // Every call passes the layer that marks it, but those of tests that have no connection.
+        let unmarked = || Arrived {
+            at: Instant::now(),
+            home: WorkerId(0),
+            ip: request.remote_addr().map(|address| address.ip()),
+            timeout: None,
+        };
         let arrived = request.extensions().get().copied().unwrap_or_else(unmarked);
-        Self {
-            arrived,
-            ip: connection.and_then(|c| Some(c.remote_addr()?.ip())),
-            limit_from: arrived.at,
-        }
+        Self { arrived, limit_from: arrived.at }
     }
 
     pub fn home(&self) -> WorkerId {
@@ -91,7 +95,7 @@ impl CallContext {
 
     /// From this machine.
     pub fn is_local(&self) -> bool {
-        self.ip.is_some_and(|ip| ip.to_canonical().is_loopback())
+        self.arrived.ip.is_some_and(|ip| ip.to_canonical().is_loopback())
     }
 
     /// A call to `model`: it may take as long as the model's limit and the caller's patience.

@@ -3,30 +3,28 @@
 
 use std::{
     convert::Infallible,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture};
 use http::{Request, Response};
 use http_body_util::{BodyStream, StreamBody};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, body::Body, service::Routes};
-use tower::{Layer, Service};
+use tonic::{body::Body, service::Routes};
+use tower::Service;
 
 use crate::schedule::WorkerId;
 
 use super::{
     context::Arrived,
     error_text, inflate,
+    peer::PeerCall,
     receive::{self, Inbox},
+    reply::{InFlight, ReplyBody},
 };
 
 /// The calls of all connections, and how they and the end of the server are bound to each other.
@@ -56,8 +54,7 @@ impl Calls {
         if path.starts_with("/grpc.health.") {
             return (None, request);
         }
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        (Some(InFlight(self.in_flight.clone())), request)
+        (Some(InFlight::count(&self.in_flight)), request)
     }
 }
 
@@ -69,34 +66,24 @@ pub struct CallLayer {
     pub inbox: Arc<Inbox>,
 }
 
-impl Layer<Routes> for CallLayer {
-    type Service = CallService;
-
-    fn layer(&self, routes: Routes) -> CallService {
-        CallService { routes, layer: self.clone() }
-    }
-}
-
 /// All services, with the layer around them.
-#[derive(Clone)]
 pub struct CallService {
     routes: Routes,
     layer: CallLayer,
 }
 
-impl Service<Request<Body>> for CallService {
-    type Response = Response<ReplyBody>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+/// How a call is answered.
+pub type Answer = BoxFuture<'static, Result<Response<ReplyBody>, Infallible>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<Body>>::poll_ready(&mut self.routes, context)
+impl CallService {
+    pub fn new(routes: Routes, layer: CallLayer) -> Self {
+        Self { routes, layer }
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    pub fn call(&self, request: Request<Body>, peer: PeerCall) -> Answer {
         let CallLayer { calls, worker, inbox } = &self.layer;
         let (in_flight, request) = calls.bind(request);
-        let (arrived, request) = Arrived::mark(request, *worker);
+        let (arrived, request) = Arrived::mark(request, *worker, peer.peer().ip);
         let (inbox, mut routes) = (inbox.clone(), self.routes.clone());
         let encoded = request.headers().contains_key(receive::ENCODING);
         let answer = async move {
@@ -118,48 +105,7 @@ impl Service<Request<Body>> for CallService {
                 response.headers_mut().insert(receive::ACCEPT_ENCODING, inflate::ACCEPTED);
             }
             error_text::fit(response.headers_mut());
-            Ok(response.map(|body| ReplyBody { body, _in_flight: in_flight }))
+            Ok(ReplyBody::answer(response, peer, in_flight))
         })
-    }
-}
-
-/// One call of those in flight.
-struct InFlight(Arc<AtomicUsize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A reply's messages, and its trailers with a text that fits.
-pub struct ReplyBody {
-    body: Body,
-    _in_flight: Option<InFlight>,
-}
-
-impl HttpBody for ReplyBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        frame.map_ok(|mut frame| {
-            if let Some(trailers) = frame.trailers_mut() {
-                error_text::fit(trailers);
-            }
-            frame
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -1,25 +1,28 @@
 //! The main listener: all services on one port until told to stop, then the drain.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::try_join_all;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{
         mpsc::{self, UnboundedReceiver},
         oneshot,
     },
     task::JoinError,
 };
-use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
-use tonic::{service::Routes, transport::Server as Transport};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::schedule::WorkerId;
 
 use super::{
     app::App,
-    connection::Connection,
+    connections::Connections,
     health::HealthService,
     layer::{CallLayer, Calls},
     open_inference::OpenInferenceService,
@@ -30,23 +33,13 @@ use super::{
         server::server_server::ServerServer,
     },
     receive::{Inbox, SMALL_MESSAGE},
-    sockets,
+    serve::Server,
+    sockets::{self, Accepted},
 };
-
-/// What a connection's callers may send ahead, together.
-const CONNECTION_WINDOW: u32 = 16 << 20;
-/// The largest HTTP/2 frame that callers may send. Those that do, as gRPC's own libraries, save most of
-/// the system calls of a large message.
-const FRAME: u32 = 256 << 10;
-/// A call's headers: 64 KiB of metadata, and as much again for what HTTP/2 counts beside it, 32 bytes a
-/// field.
-const HEADERS: u32 = 128 << 10;
 
 /// Why the server ended by itself, or not well.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenerError {
-    #[error("the gRPC server ended: {0}")]
-    Transport(#[from] tonic::transport::Error),
     #[error("a worker ended: {0}")]
     Worker(#[from] JoinError),
     #[error("reflection: {0}")]
@@ -59,7 +52,7 @@ pub enum ListenerError {
 }
 
 /// What callers may send.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Wire {
     /// Bytes of a message.
     pub max_message: usize,
@@ -69,6 +62,7 @@ pub struct Wire {
     /// through the processor's cache on its way from the socket to its buffer: see
     /// docs/performance.md.
     pub window: u32,
+    pub connections: Arc<Connections>,
 }
 
 /// Serves on `listeners` until `app.stop` is cancelled, then lets the calls in flight end for at
@@ -90,22 +84,25 @@ pub async fn serve(
     for worker in app.workers.ids() {
         let (home, connections) = mpsc::unbounded_channel();
         homes.push(home);
-        let server = serve_worker(&app, worker, &health, &calls, connections, wire, &inbox)?;
-        serving.push(app.workers.spawn(worker, server));
+        let server = server(&app, worker, &health, &calls, &wire, &inbox)?;
+        let serve = serve_worker(server, connections, calls.drained.clone());
+        serving.push(app.workers.spawn(worker, serve));
     }
     let mut serving = try_join_all(serving);
-    let accepting = sockets::accept(listeners, &app.workers, homes, &app.stop);
+    let Wire { connections, .. } = &wire;
+    let accepting = sockets::accept(listeners, connections, &app.workers, homes, &app.stop);
     tokio::select! {
-        result = &mut serving => return ended(result),
+        result = &mut serving => return Ok(result.map(drop)?),
         () = health.follow(&app.catalogue, loaded) => {}
         () = accepting => {}
     }
     // The listeners are closed now: a caller that is turned away below can start a new server on
     // the same port at once.
     health.close();
+    connections.draining.store(true, Ordering::Release);
     calls.drained.cancel();
     if let Ok(result) = tokio::time::timeout(drain, serving).await {
-        return ended(result);
+        return Ok(result.map(drop)?);
     }
     match calls.in_flight() {
         // Connections whose peers do not let go of them.
@@ -114,38 +111,43 @@ pub async fn serve(
     }
 }
 
-type Served = Result<Vec<Result<(), tonic::transport::Error>>, JoinError>;
-
-fn ended(served: Served) -> Result<(), ListenerError> {
-    for result in served? {
-        result?;
-    }
-    Ok(())
-}
-
-/// Serves all services on one worker's connections until the drain.
-fn serve_worker(
+/// What serves one worker's connections.
+fn server(
     app: &Arc<App>,
     worker: WorkerId,
     health: &HealthService,
     calls: &Calls,
-    connections: UnboundedReceiver<std::net::TcpStream>,
-    wire: Wire,
+    wire: &Wire,
     inbox: &Arc<Inbox>,
-) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, ListenerError> {
-    let Wire { max_message, window, .. } = wire;
+) -> Result<Server, ListenerError> {
+    let Wire { max_message, window, connections, .. } = wire;
     let layer = CallLayer { calls: calls.clone(), worker, inbox: inbox.clone() };
-    let router = Transport::builder()
-        .initial_stream_window_size(window)
-        .initial_connection_window_size(window.max(CONNECTION_WINDOW))
-        .max_frame_size(FRAME)
-        .http2_max_header_list_size(HEADERS)
-        .layer(layer)
-        .add_routes(services(app, health, max_message)?);
-    let connections = UnboundedReceiverStream::new(connections)
-        .map(|stream| TcpStream::from_std(stream).map(Connection::new));
-    let end = calls.drained.clone().cancelled_owned();
-    Ok(Box::pin(router.serve_with_incoming_shutdown(connections, end)))
+    let routes = services(app, health, *max_message)?;
+    Ok(Server::new(routes, layer, connections.clone(), *window))
+}
+
+/// Serves one worker's connections, each in a task of its own, until the drain and their end.
+async fn serve_worker(
+    server: Server,
+    mut accepted: UnboundedReceiver<Accepted>,
+    drained: CancellationToken,
+) {
+    let serving = TaskTracker::new();
+    let serve = async {
+        while let Some(accepted) = accepted.recv().await {
+            match server.serve(accepted) {
+                Ok(connection) => drop(serving.spawn(connection)),
+                Err(e) => tracing::debug!("a connection ended before it was served: {e}"),
+            }
+        }
+        std::future::pending::<()>().await
+    };
+    tokio::select! {
+        () = serve => {}
+        () = drained.cancelled() => {}
+    }
+    serving.close();
+    serving.wait().await;
 }
 
 /// All services, without HTTP/2 around them.

@@ -1,7 +1,11 @@
-//! The main listener: gRPC in and out. tonic's server is named only here.
+//! The main listener: gRPC in and out. tonic's services and hyper's server are named only here.
 //!
 //! - [`sockets`]: addresses to listen on, connections and their home workers
-//! - [`connection`]: one of them, closed so that nothing is lost
+//! - [`connections`]: all of them: how many there may be, how each ended
+//! - [`serve`]: the task of one: HTTP/2, its calls, its times
+//! - [`connection`]: its bytes, and a close that loses none
+//! - [`frames`]: the frames that its caller sends, metered
+//! - [`peer`]: what its parts know of it
 //! - [`listener`]: all services on one port, until told to stop; then the drain
 //! - [`layer`]: what every call passes: deadline, text of errors, calls in flight
 //! - [`receive`]: the request half of that: what a service finds
@@ -9,6 +13,7 @@
 //! - [`inflate`]: one that is compressed
 //! - [`count`]: what it becomes in memory, before it does
 //! - [`decode`]: its structs, made here or on a thread of their own
+//! - [`reply`]: replies on their way out, in pieces
 //! - [`app`]: what the services share
 //! - [`context`]: one call: who calls, and until when an answer is of use
 //! - [`original`]: the nine calls of the original Tiny Model Server
@@ -24,10 +29,12 @@
 pub mod app;
 pub mod codec;
 mod connection;
+pub mod connections;
 pub mod context;
 mod count;
 mod decode;
 mod error_text;
+mod frames;
 pub mod health;
 mod images;
 mod inbox;
@@ -36,8 +43,11 @@ mod layer;
 pub mod listener;
 mod open_inference;
 mod original;
+mod peer;
 pub mod proto;
 mod receive;
+mod reply;
+mod serve;
 pub mod sockets;
 mod status;
 mod tensors;

@@ -3,17 +3,24 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{net::TcpListener, sync::mpsc::UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 use crate::schedule::Workers;
 
+use super::connections::{Bounds, Connections, Place};
+
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1024;
+
+/// What the kernel takes as a time of its keepalive, and as one for what is not acknowledged.
+const LONGEST: Duration = Duration::from_secs(32767);
+const MOST_LOST: Duration = Duration::from_secs(24 * 3600);
 
 /// An address that cannot be listened on, in words that say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -70,38 +77,82 @@ fn listen(address: SocketAddr, alone: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// A connection that was accepted.
+pub struct Accepted {
+    pub stream: TcpStream,
+    /// The other end.
+    pub ip: IpAddr,
+    pub place: Place,
+}
+
 /// Accepts on all listeners until `stop` and hands connections to their homes in turn; closes the
 /// listeners before it ends.
 pub async fn accept(
     listeners: Vec<TcpListener>,
+    connections: &Arc<Connections>,
     workers: &Workers,
-    homes: Vec<UnboundedSender<TcpStream>>,
+    homes: Vec<UnboundedSender<Accepted>>,
     stop: &CancellationToken,
 ) {
-    let each = listeners.into_iter().map(|listener| accept_on(listener, workers, &homes));
+    let each =
+        listeners.into_iter().map(|listener| accept_on(listener, connections, workers, &homes));
     tokio::select! {
         () = stop.cancelled() => {}
         _ = futures_util::future::join_all(each) => {}
     }
 }
 
-async fn accept_on(listener: TcpListener, workers: &Workers, homes: &[UnboundedSender<TcpStream>]) {
+async fn accept_on(
+    listener: TcpListener,
+    connections: &Arc<Connections>,
+    workers: &Workers,
+    homes: &[UnboundedSender<Accepted>],
+) {
+    if let Err(e) = keep_alive(&listener, &connections.bounds) {
+        tracing::warn!("connections whose callers vanish are found late: {e}");
+    }
     loop {
-        let accepted = listener.accept().await.and_then(|(stream, _)| {
-            // Without it, small replies wait for the peer's acknowledgements.
-            stream.set_nodelay(true)?;
-            stream.into_std()
-        });
-        match accepted {
-            Ok(stream) => {
-                // The receiver is there until the listeners are closed.
-                let _ = homes[workers.next_home().0].send(stream);
-            }
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(e) => {
                 // Out of file descriptors, mostly: others must close first.
                 tracing::warn!("a connection was not accepted: {e}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
             }
+        };
+        let place = match connections.admit(address.ip()) {
+            Ok(place) => place,
+            Err(end) => {
+                connections.refuse(end, address.ip());
+                continue;
+            }
+        };
+        // Without the first, small replies wait for the peer's acknowledgements.
+        match stream.set_nodelay(true).and_then(|()| stream.into_std()) {
+            Ok(stream) => {
+                let accepted = Accepted { stream, ip: address.ip(), place };
+                // The receiver is there until the listeners are closed.
+                let _ = homes[workers.next_home().0].send(accepted);
+            }
+            Err(e) => tracing::debug!("a connection ended as it was accepted: {e}"),
         }
     }
+}
+
+/// Has the kernel end connections whose other end is gone, also while nothing, or not all, of what was sent
+/// is taken there. What is set for a listener is so for its connections.
+fn keep_alive(listener: &TcpListener, bounds: &Bounds) -> io::Result<()> {
+    const PROBES: u32 = 4;
+    // The kernel counts in seconds.
+    let second = Duration::from_secs(1);
+    let Bounds { keepalive, keepalive_answer, .. } = *bounds;
+    let probes = TcpKeepalive::new()
+        .with_time(keepalive.clamp(second, LONGEST))
+        .with_interval((keepalive_answer / PROBES).clamp(second, LONGEST))
+        .with_retries(PROBES);
+    let socket = SockRef::from(listener);
+    socket.set_tcp_keepalive(&probes)?;
+    let lost = keepalive.saturating_add(keepalive_answer).clamp(second, MOST_LOST);
+    socket.set_tcp_user_timeout(Some(lost))
 }

@@ -1,0 +1,265 @@
+//! One connection's task: HTTP/2 on it, its calls, and its end, which may be one of its bounds.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::{Either, Ready, ready};
+use http::{Request, Response};
+use hyper::{body::Incoming, rt::Executor, server::conn::http2::Builder};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpStream, time::sleep_until};
+use tokio_util::sync::CancellationToken;
+use tonic::{body::Body, service::Routes};
+
+use super::{
+    connection::Connection,
+    connections::{Bounds, Connections, End},
+    layer::{Answer, CallLayer, CallService},
+    peer::{Arriving, Peer},
+    reply::{self, ReplyBody},
+    sockets::Accepted,
+};
+
+/// The largest HTTP/2 frame that callers may send. Those that do, as gRPC's own libraries, save most of
+/// the system calls of a large message.
+const FRAME: u32 = 256 << 10;
+/// A call's headers: 64 KiB of metadata, and as much again for what HTTP/2 counts beside it, 32 bytes a
+/// field.
+const HEADERS: u32 = 128 << 10;
+/// What a connection's callers may send ahead, together.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// How long a connection that is told to end may take.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the connections of one worker share.
+pub struct Server {
+    http2: Builder<Calls>,
+    routes: Routes,
+    layer: CallLayer,
+    connections: Arc<Connections>,
+    drained: CancellationToken,
+}
+
+impl Server {
+    /// `window`: bytes of a call that may be under way.
+    pub fn new(
+        routes: Routes,
+        layer: CallLayer,
+        connections: Arc<Connections>,
+        window: u32,
+    ) -> Self {
+        let Bounds { streams, keepalive, keepalive_answer, .. } = connections.bounds;
+        let mut http2 = Builder::new(Calls(connections.clone()));
+        http2
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window.max(CONNECTION_WINDOW))
+            .max_frame_size(FRAME)
+            .max_header_list_size(HEADERS)
+            .max_concurrent_streams(streams)
+            // All calls of a connection may be cancelled at once, by a proxy whose callers leave, and
+            // once more before the server has seen that; how many are cancelled in a while is metered.
+            .max_pending_accept_reset_streams(2 * streams as usize)
+            .keep_alive_interval(keepalive)
+            .keep_alive_timeout(keepalive_answer);
+        let drained = layer.calls.drained.clone();
+        Self { http2, routes: routes.prepare(), layer, connections, drained }
+    }
+
+    /// Serves a connection until its end.
+    pub fn serve(&self, accepted: Accepted) -> io::Result<impl Future<Output = ()> + Send + use<>> {
+        let Accepted { stream, ip, place } = accepted;
+        let stream = TcpStream::from_std(stream)?;
+        let peer = Peer::new(self.connections.clone(), ip);
+        let calls = CallService::new(self.routes.clone(), self.layer.clone());
+        let service = PeerService { calls, peer: peer.clone() };
+        let io = TokioIo::new(Connection::new(stream, peer.clone()));
+        let connection = self.http2.serve_connection(io, service);
+        let drained = self.drained.clone();
+        Ok(async move {
+            let end = run(connection, &peer, &drained).await;
+            peer.connections.count(end);
+            drop(place);
+        })
+    }
+}
+
+type Http2 = hyper::server::conn::http2::Connection<TokioIo<Connection>, PeerService, Calls>;
+
+/// Runs a connection until its end.
+async fn run(connection: Http2, peer: &Peer, drained: &CancellationToken) -> End {
+    let mut connection = pin!(connection);
+    let mut drained = pin!(drained.cancelled());
+    // The first poll registers it; later it is polled only when it has happened.
+    let mut registered = false;
+    let mut clock = Clock::new(peer);
+    let mut timer = pin!(sleep_until(clock.next.into()));
+    poll_fn(|context| {
+        peer.runs();
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(context) {
+                return Poll::Ready(peer.end().unwrap_or_else(|| clock.end_of(result)));
+            }
+            let draining = !registered || peer.connections.draining.load(Ordering::Acquire);
+            if clock.closing.is_none() && draining {
+                registered = true;
+                if drained.as_mut().poll(context).is_ready() {
+                    clock.closing = Some((End::Drained, None));
+                    connection.as_mut().graceful_shutdown();
+                    continue;
+                }
+            }
+            let rings = timer.as_mut().poll(context).is_ready();
+            if !rings && (clock.soon || !peer.is_watched()) {
+                return Poll::Pending;
+            }
+            match clock.look(Instant::now(), peer) {
+                Verdict::Stays => {}
+                Verdict::Goes => connection.as_mut().graceful_shutdown(),
+                Verdict::Ends(end) => return Poll::Ready(end),
+            }
+            timer.as_mut().reset(clock.next.into());
+        }
+    })
+    .await
+}
+
+/// What becomes of a connection.
+enum Verdict {
+    Stays,
+    /// Its caller is told to go.
+    Goes,
+    Ends(End),
+}
+
+/// The times that a connection is held to.
+struct Clock {
+    /// When they are looked at next.
+    next: Instant,
+    /// That is for something that is under way.
+    soon: bool,
+    /// When the parts of replies that are under way begin another turn.
+    turn: Option<Instant>,
+    /// It has been told to end, for this reason, and must until then.
+    closing: Option<(End, Option<Instant>)>,
+}
+
+impl Clock {
+    fn new(peer: &Peer) -> Self {
+        let mut clock = Self { next: Instant::now(), soon: false, turn: None, closing: None };
+        clock.look(clock.next, peer);
+        clock
+    }
+
+    /// Looks at all of them, and when to look again.
+    fn look(&mut self, now: Instant, peer: &Peer) -> Verdict {
+        let Bounds { handshake, frame, idle, reply, .. } = peer.connections.bounds;
+        let arrives_by = match peer.arriving() {
+            Arriving::Nothing => None,
+            Arriving::Headers(since) => Some(since + handshake),
+            Arriving::Frame(since) => Some(since + frame),
+        };
+        if arrives_by.is_some_and(|by| by <= now) {
+            return Verdict::Ends(End::Slow);
+        }
+        if !peer.is_sending() {
+            self.turn = None;
+        } else {
+            // Longer than a reply's own time, which resets its stream alone.
+            let turn = reply + reply / 4;
+            let at = self.turn.get_or_insert(now + turn);
+            if *at <= now {
+                *at = now + turn;
+                if peer.next_turn() {
+                    return Verdict::Ends(End::Untaken);
+                }
+            }
+        }
+        let mut verdict = Verdict::Stays;
+        let idle_by = match self.closing {
+            None if peer.calls() > 0 => now + idle,
+            None => {
+                let by = peer.idle_since() + idle;
+                if by <= now {
+                    verdict = Verdict::Goes;
+                    self.closing = Some((End::Idle, Some(now + GRACE)));
+                    now + GRACE
+                } else {
+                    by
+                }
+            }
+            Some((_, None)) => now + idle,
+            Some((end, Some(by))) if by <= now => {
+                // A call that came meanwhile is answered.
+                if peer.calls() == 0 {
+                    return Verdict::Ends(end);
+                }
+                self.closing = Some((end, Some(now + GRACE)));
+                now + GRACE
+            }
+            Some((_, Some(by))) => by,
+        };
+        let soonest = [arrives_by, self.turn].into_iter().flatten().min();
+        self.soon = soonest.is_some();
+        self.next = soonest.map_or(idle_by, |soonest| soonest.min(idle_by));
+        verdict
+    }
+
+    /// How a connection ended that HTTP/2 is done with.
+    fn end_of(&self, result: hyper::Result<()>) -> End {
+        match (result, self.closing) {
+            (Err(e), _) if e.is_timeout() => End::Silent,
+            (Err(e), _) if is_flood(&e) => End::Flood,
+            (_, Some((end, _))) => end,
+            (_, None) => End::Caller,
+        }
+    }
+}
+
+/// Whether the library ended the connection because of what its caller sent too much of.
+fn is_flood(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let reason = source.and_then(|e| e.downcast_ref::<h2::Error>()?.reason());
+    reason == Some(h2::Reason::ENHANCE_YOUR_CALM)
+}
+
+/// Starts calls' tasks.
+#[derive(Clone)]
+pub struct Calls(Arc<Connections>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Calls {
+    fn execute(&self, call: F) {
+        tokio::spawn(reply::watch(call, self.0.clone()));
+    }
+}
+
+/// All services, as a connection has them.
+struct PeerService {
+    calls: CallService,
+    peer: Arc<Peer>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for PeerService {
+    type Response = Response<ReplyBody>;
+    type Error = Infallible;
+    type Future = Either<Answer, Ready<Result<Response<ReplyBody>, Infallible>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let mut call = self.peer.call();
+        match call.admit(request.uri().path(), request.headers()) {
+            Ok(()) => Either::Left(self.calls.call(request.map(Body::new), call)),
+            Err(status) => {
+                let refused = ReplyBody::answer(status.into_http(), call, None);
+                Either::Right(ready(Ok(refused)))
+            }
+        }
+    }
+}
