@@ -1,11 +1,12 @@
 //! The main listener: all services on one port until told to stop, then the drain.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{
+        Semaphore,
         mpsc::{self, UnboundedReceiver},
         oneshot,
     },
@@ -21,6 +22,7 @@ use super::{
     app::App,
     connection::Connection,
     health::HealthService,
+    inbox::Bounds,
     layer::{CallLayer, Calls},
     open_inference::OpenInferenceService,
     original::OriginalService,
@@ -86,11 +88,15 @@ pub async fn serve(
     let mut homes = Vec::new();
     let mut serving = Vec::new();
     let Wire { max_message, message_timeout, .. } = wire;
-    let inbox = Arc::new(Inbox::new(app.ledger.clone(), max_message, message_timeout));
+    let bounds = Bounds { most: max_message, patience: message_timeout };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let long = Arc::new(Semaphore::new(cores));
     for worker in app.workers.ids() {
         let (home, connections) = mpsc::unbounded_channel();
         homes.push(home);
-        let server = serve_worker(&app, worker, &health, &calls, connections, wire, &inbox)?;
+        // One for each worker: what all share is written to by none.
+        let inbox = Arc::new(Inbox::new(app.ledger.clone(), bounds, long.clone()));
+        let server = serve_worker(&app, worker, &health, &calls, connections, wire, inbox)?;
         serving.push(app.workers.spawn(worker, server));
     }
     let mut serving = try_join_all(serving);
@@ -131,10 +137,10 @@ fn serve_worker(
     calls: &Calls,
     connections: UnboundedReceiver<std::net::TcpStream>,
     wire: Wire,
-    inbox: &Arc<Inbox>,
+    inbox: Arc<Inbox>,
 ) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, ListenerError> {
     let Wire { max_message, window, .. } = wire;
-    let layer = CallLayer { calls: calls.clone(), worker, inbox: inbox.clone() };
+    let layer = CallLayer { calls: calls.clone(), worker, inbox };
     let router = Transport::builder()
         .initial_stream_window_size(window)
         .initial_connection_window_size(window.max(CONNECTION_WINDOW))
