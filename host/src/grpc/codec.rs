@@ -12,6 +12,8 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 
 /// Bytes of a buffer at first: enough for small messages, and one that the allocator has at hand.
 const FIRST: usize = 1000;
+/// A buffer for a message of which only gRPC's frame is left.
+const EMPTY: usize = 16;
 /// A reply is handed on in pieces of at least so many bytes: all at once, as tonic does it too.
 const YIELD: usize = 32 << 10;
 
@@ -62,7 +64,8 @@ impl<U: Message + Default> tonic::codec::Decoder for Decoder<U> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        settings()
+        // Most messages are decoded before, and are empty here.
+        BufferSettings::new(EMPTY, YIELD)
     }
 }
 

@@ -5,12 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::Extensions;
 use tonic::{Request, Status};
 
 use crate::{
     models::{Call, Model},
     schedule::WorkerId,
 };
+
+use super::receive::Handed;
 
 /// How much earlier than the caller's deadline an answer is ready, at most: it has a way to go.
 const TRAVEL: Duration = Duration::from_millis(5);
@@ -38,7 +41,7 @@ impl Arrived {
         let timeout = request.headers().get("grpc-timeout");
         let timeout = timeout.and_then(|value| parse_timeout(value.to_str().ok()?));
         let arrived = Self { at: Instant::now(), home, ip: Some(ip), timeout };
-        request.extensions_mut().insert(arrived);
+        request.extensions_mut().insert(Marked { arrived, handed: None });
         (arrived, request)
     }
 
@@ -64,6 +67,27 @@ impl Arrived {
     }
 }
 
+/// What the layer puts beside a request: one thing, as each costs an allocation and a hash.
+#[derive(Clone)]
+pub struct Marked {
+    arrived: Arrived,
+    /// The request's message, where the layer has decoded it.
+    handed: Option<Handed>,
+}
+
+impl Marked {
+    /// Puts a decoded message beside its request.
+    pub fn hand(extensions: &mut Extensions, message: Handed) {
+        if let Some(marked) = extensions.get_mut::<Self>() {
+            marked.handed = Some(message);
+        }
+    }
+
+    pub fn take(extensions: &mut Extensions) -> Option<Handed> {
+        extensions.get_mut::<Self>()?.handed.take()
+    }
+}
+
 /// Who calls, and until when an answer is of use.
 pub struct CallContext {
     arrived: Arrived,
@@ -80,7 +104,8 @@ impl CallContext {
             ip: request.remote_addr().map(|address| address.ip()),
             timeout: None,
         };
-        let arrived = request.extensions().get().copied().unwrap_or_else(unmarked);
+        let marked = request.extensions().get().map(|marked: &Marked| marked.arrived);
+        let arrived = marked.unwrap_or_else(unmarked);
         Self { arrived, limit_from: arrived.at }
     }
 

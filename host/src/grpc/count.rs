@@ -510,3 +510,160 @@ fn in_json(text: &[u8]) -> usize {
     };
     text.iter().map(escaped).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prost::Message;
+
+    use super::*;
+    use crate::grpc::proto::{
+        inference::{InferTensorContents, ModelInferRequest, infer_parameter::ParameterChoice},
+        server::{BatchImageArgs, BatchTextArgs, ImageArgs, TextArgs},
+    };
+
+    fn parameters(names: [&str; 2]) -> HashMap<String, InferParameter> {
+        let choice = ParameterChoice::StringParam("a \"value\"".into());
+        let parameter = InferParameter { parameter_choice: Some(choice) };
+        names.map(|name| (name.to_owned(), parameter.clone())).into()
+    }
+
+    /// Every field is named: one more in the protocol does not compile here.
+    fn contents() -> InferTensorContents {
+        InferTensorContents {
+            bool_contents: vec![true; 2],
+            int_contents: vec![-1; 3],
+            int64_contents: vec![300; 4],
+            uint_contents: vec![7; 5],
+            uint64_contents: vec![u64::MAX; 6],
+            fp32_contents: vec![1.5; 7],
+            fp64_contents: vec![2.5; 8],
+            bytes_contents: vec![Bytes::from_static(b"bytes"); 9],
+        }
+    }
+
+    fn image() -> NumpyImage {
+        let data = Bytes::from_static(&[1, 2, 3]);
+        NumpyImage { height: 1, width: 1, channels: 3, data, dtype: "uint8".into() }
+    }
+
+    fn request() -> ModelInferRequest {
+        ModelInferRequest {
+            model_name: "model".into(),
+            model_version: "1".into(),
+            id: "id".into(),
+            parameters: parameters(["a", "b"]),
+            inputs: vec![
+                InferInputTensor {
+                    name: "name".into(),
+                    datatype: "INT64".into(),
+                    shape: vec![1, 300, 70_000],
+                    parameters: parameters(["c", "d"]),
+                    contents: Some(contents()),
+                };
+                3
+            ],
+            outputs: vec![
+                InferRequestedOutputTensor {
+                    name: "output".into(),
+                    parameters: parameters(["e", "f"]),
+                };
+                4
+            ],
+            raw_input_contents: vec![Bytes::from_static(&[0; 9]); 5],
+        }
+    }
+
+    #[test]
+    fn every_list_is_counted() {
+        let wire = request().encode_to_vec();
+        assert_eq!(occurrences(&INFER_REQUEST, &wire), [0, 1, 1, 1, 2, 3, 4, 5, 0]);
+        let input = request().inputs[0].encode_to_vec();
+        assert_eq!(occurrences(&INPUT, &input), [0, 1, 1, 3, 2, 1, 0, 0, 0]);
+        let found: Vec<_> = super::contents(&input).collect();
+        assert_eq!(found, [contents().encode_to_vec()]);
+        assert_eq!(occurrences(&CONTENTS, found[0]), [0, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let (model, args) = ("model".to_owned(), "{}".to_owned());
+        let texts = BatchTextArgs {
+            texts: vec!["text".into(); 3],
+            model: model.clone(),
+            args: args.clone(),
+        };
+        let images =
+            BatchImageArgs { images: vec![image(); 4], model: model.clone(), args: args.clone() };
+        let text = TextArgs { text: "text".into(), model: model.clone(), args: args.clone() };
+        let one = ImageArgs { image: Some(image()), model, args };
+        for (shape, wire, first) in [
+            (&BATCH_TEXT_ARGS, texts.encode_to_vec(), 3),
+            (&BATCH_IMAGE_ARGS, images.encode_to_vec(), 4),
+            (&TEXT_ARGS, text.encode_to_vec(), 1),
+            (&IMAGE_ARGS, one.encode_to_vec(), 1),
+        ] {
+            assert_eq!(occurrences(shape, &wire), [0, first, 1, 1, 0, 0, 0, 0, 0]);
+        }
+    }
+
+    /// What was counted is at least what the structs and their allocations come to.
+    #[test]
+    fn what_is_counted_is_enough() {
+        let request = request();
+        let texts = |parameters: &HashMap<String, InferParameter>| {
+            let one = |name: &String| allocation(name.len()) + allocation(9);
+            parameters.len() * size_of::<(String, InferParameter)>()
+                + parameters.keys().map(one).sum::<usize>()
+        };
+        let input = &request.inputs[0];
+        let lists = 2 + 3 * 4 + 4 * 8 + 5 * 4 + 6 * 8 + 7 * 4 + 8 * 8 + 9 * size_of::<Bytes>();
+        let one = size_of::<InferInputTensor>() + lists + 3 * 8 + texts(&input.parameters);
+        let output = &request.outputs[0];
+        let another = size_of::<InferRequestedOutputTensor>() + texts(&output.parameters);
+        let least = 3 * one + 4 * another + 5 * size_of::<Bytes>() + texts(&request.parameters);
+        let wire = request.encode_to_vec();
+        let count = whole(&INFER_REQUEST, &wire).unwrap();
+        assert!(count.memory >= least && count.memory < 4 * least, "{count:?} of {least}");
+        assert_eq!(short(&INFER_REQUEST, &wire).unwrap(), Counted::Short(count));
+    }
+
+    #[test]
+    fn what_takes_long_is_not_counted_at_once() {
+        let strings = |datatype: &str, bytes| ModelInferRequest {
+            inputs: vec![InferInputTensor {
+                datatype: datatype.into(),
+                ..InferInputTensor::default()
+            }],
+            raw_input_contents: vec![vec![0; bytes].into()],
+            ..ModelInferRequest::default()
+        };
+        let text = |bytes| TextArgs { text: "x".repeat(bytes), ..TextArgs::default() };
+        let unknown = [0xa2, 6, 0].repeat(SHORT_FIELDS + (64 << 10));
+        for (shape, wire, long) in [
+            (&INFER_REQUEST, strings("FP32", 10 << 20).encode_to_vec(), false),
+            (&INFER_REQUEST, strings("BYTES", 1 << 20).encode_to_vec(), true),
+            (&INFER_REQUEST, strings("BYTES", 10_000).encode_to_vec(), false),
+            (&TEXT_ARGS, text(SHORT_WORK).encode_to_vec(), false),
+            (&TEXT_ARGS, text(SHORT_WORK + 1).encode_to_vec(), true),
+            (&TEXT_ARGS, unknown, true),
+        ] {
+            assert_eq!(short(shape, &wire).unwrap() == Counted::Long, long);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_or_nested_is_refused_as_prost_does() {
+        let wire = request().encode_to_vec();
+        for end in 0..wire.len() {
+            // Counted or refused, as it is decoded or not.
+            let counted = whole(&INFER_REQUEST, &wire[..end]);
+            let decoded = ModelInferRequest::decode(&wire[..end]);
+            assert_eq!(counted.is_ok(), decoded.is_ok(), "{end}");
+        }
+        // A group that ends is skipped, what is in it is not counted.
+        let group = [&[0xa3, 6][..], &[0x2a, 0].repeat(10), &[0xa4, 6]].concat();
+        assert_eq!(whole(&INFER_REQUEST, &group).unwrap().entries, 0);
+        assert_eq!(ModelInferRequest::decode(&group[..]).unwrap(), ModelInferRequest::default());
+        for bad in [&[0xa3, 6][..], &[0xa4, 6], &[0xa3, 6].repeat(100_000), &[0xff; 11]] {
+            assert!(whole(&INFER_REQUEST, bad).is_err());
+            assert!(ModelInferRequest::decode(bad).is_err());
+        }
+    }
+}

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// What a call takes beside its message, while it waits or is answered.
-const CALL: usize = 4 << 10;
+pub const CALL: usize = 4 << 10;
 
 /// A request's message that is decoded here.
 pub trait Request: Message + Default + 'static {
@@ -133,17 +133,18 @@ fn roomy(wire: &[u8]) -> InferInputTensor {
 
 /// A message's bytes as they came.
 pub enum Raw {
-    /// A part of what HTTP/2 read: many small messages may have their place in one such buffer.
+    /// A part of what HTTP/2 read: many small messages may have their place in one such buffer. It is not
+    /// charged yet.
     Frame(Bytes),
     /// A buffer of its own.
-    Own(Vec<u8>),
+    Own { bytes: Vec<u8>, charge: Charge },
 }
 
 impl Raw {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Frame(bytes) => bytes,
-            Self::Own(bytes) => bytes,
+            Self::Own { bytes, .. } => bytes,
         }
     }
 }
@@ -160,49 +161,46 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// A message that is all there, with the charge for its bytes.
-pub struct Received {
-    pub raw: Raw,
-    pub charge: Charge,
-}
-
 /// Makes a request of a message's bytes. With it comes the charge for what they have become.
 pub async fn decode<M: Request, R: From<M> + Send + 'static>(
-    received: Received,
+    raw: Raw,
     ledger: &Arc<Ledger>,
     long: &Arc<Semaphore>,
 ) -> Result<(R, Charge), Status> {
-    match count::short(M::SHAPE, received.raw.bytes())? {
-        Counted::Short(count) => decode_here::<M, R>(received, count.memory, ledger),
+    match count::short(M::SHAPE, raw.bytes())? {
+        Counted::Short(count) => decode_here::<M, R>(raw, count.memory, ledger),
         Counted::Long => {
             let ledger = ledger.clone();
             let work = move || {
-                let count = count::whole(M::SHAPE, received.raw.bytes())?;
-                decode_here::<M, R>(received, count.memory, &ledger)
+                let count = count::whole(M::SHAPE, raw.bytes())?;
+                decode_here::<M, R>(raw, count.memory, &ledger)
             };
-            elsewhere(long, work).await
+            // Large, and seldom: not a part of every call.
+            Box::pin(elsewhere(long, work)).await
         }
     }
 }
 
 fn decode_here<M: Request, R: From<M>>(
-    received: Received,
+    raw: Raw,
     memory: usize,
     ledger: &Arc<Ledger>,
 ) -> Result<(R, Charge), Status> {
-    let Received { raw, charge: mut bytes } = received;
-    let charge = ledger.charge(Account::Inputs, memory + CALL, Room::New);
-    let charge = charge.map_err(status::no_room)?;
-    bytes.move_to(Account::Inputs);
-    let wire = match raw {
-        Raw::Frame(frame) if !M::HAS_SLICES => {
-            let message = M::decoded(frame).map_err(count::malformed)?;
-            return Ok((message.into(), charge));
-        }
-        Raw::Frame(frame) => frame.to_vec(),
-        Raw::Own(own) => own,
+    let own = match &raw {
+        // All of a small one is charged until the call is answered.
+        Raw::Frame(frame) => frame.len(),
+        Raw::Own { .. } => 0,
     };
-    let wire = Bytes::from_owner(Held { bytes: wire, _charge: bytes });
+    let charge = ledger.charge(Account::Inputs, own + memory + CALL, Room::New);
+    let charge = charge.map_err(status::no_room)?;
+    let wire = match raw {
+        Raw::Frame(frame) if M::HAS_SLICES => frame.to_vec().into(),
+        Raw::Frame(frame) => frame,
+        Raw::Own { bytes, charge: mut held } => {
+            held.move_to(Account::Inputs);
+            Bytes::from_owner(Held { bytes, _charge: held })
+        }
+    };
     let message = M::decoded(wire).map_err(count::malformed)?;
     Ok((message.into(), charge))
 }

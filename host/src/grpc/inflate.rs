@@ -12,7 +12,7 @@ use tonic::Status;
 use crate::ledger::{Account, Charge, Ledger, NoRoom, Room};
 
 use super::{
-    decode::{Raw, Received, elsewhere},
+    decode::{Raw, elsewhere},
     status, too_large,
 };
 
@@ -24,20 +24,24 @@ const HERE: usize = 256 << 10;
 /// As much is inflated at once.
 const STEP: usize = 64 << 10;
 
-/// The encodings that are taken.
+/// How a message is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
+    Identity,
     Gzip,
     /// With zlib's header, as gRPC has it.
     Deflate,
+    /// Not taken.
+    Unknown,
 }
 
 impl Encoding {
-    pub fn of(name: &HeaderValue) -> Option<Self> {
+    pub fn of(name: &HeaderValue) -> Self {
         match name.as_bytes() {
-            b"gzip" => Some(Self::Gzip),
-            b"deflate" => Some(Self::Deflate),
-            _ => None,
+            b"identity" => Self::Identity,
+            b"gzip" => Self::Gzip,
+            b"deflate" => Self::Deflate,
+            _ => Self::Unknown,
         }
     }
 }
@@ -49,40 +53,40 @@ struct Inflate {
     /// For what has come so far.
     charge: Charge,
     /// For the compressed bytes.
-    compressed: Charge,
+    compressed: Option<Charge>,
     /// Bytes of a message.
     limit: usize,
 }
 
 /// Inflates a message; elsewhere, where it becomes large.
 pub async fn inflate(
-    received: Received,
+    raw: Raw,
     encoding: Encoding,
     limit: usize,
     ledger: &Arc<Ledger>,
     long: &Arc<Semaphore>,
-) -> Result<Received, Status> {
-    let Received { raw, charge: compressed } = received;
-    let from = match raw {
+) -> Result<Raw, Status> {
+    let (from, compressed) = match raw {
         // It may wait for its turn, and must not keep what it was read with.
-        Raw::Frame(bytes) => Bytes::from(bytes.to_vec()),
-        Raw::Own(bytes) => bytes.into(),
+        Raw::Frame(bytes) => (Bytes::from(bytes.to_vec()), None),
+        Raw::Own { bytes, charge } => (bytes.into(), Some(charge)),
     };
     let from: Box<dyn Read + Send> = match encoding {
         Encoding::Gzip => Box::new(MultiGzDecoder::new(from.reader())),
         Encoding::Deflate => Box::new(ZlibDecoder::new(from.reader())),
+        Encoding::Identity | Encoding::Unknown => Box::new(from.reader()),
     };
     let charge = ledger.nothing(Account::Messages);
     let mut message = Inflate { from, to: Vec::new(), charge, compressed, limit };
     if !message.go_on(HERE)? {
-        message = elsewhere(long, move || {
+        let work = move || {
             message.go_on(usize::MAX)?;
             Ok(message)
-        })
-        .await?;
+        };
+        message = elsewhere(long, work).await?;
     }
     drop(message.compressed);
-    Ok(Received { raw: Raw::Own(message.to), charge: message.charge })
+    Ok(Raw::Own { bytes: message.to, charge: message.charge })
 }
 
 impl Inflate {

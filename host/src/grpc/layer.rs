@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -21,7 +22,8 @@ use crate::schedule::WorkerId;
 
 use super::{
     context::Arrived,
-    error_text, inflate,
+    error_text,
+    inflate::{self, Encoding},
     peer::PeerCall,
     receive::{self, Inbox},
     reply::{InFlight, ReplyBody},
@@ -85,23 +87,24 @@ impl CallService {
         let (in_flight, request) = calls.bind(request);
         let (arrived, request) = Arrived::mark(request, *worker, peer.peer().ip);
         let (inbox, mut routes) = (inbox.clone(), self.routes.clone());
-        let encoded = request.headers().contains_key(receive::ENCODING);
-        let answer = async move {
-            match inbox.receive(request).await {
-                // What the request has become is charged until it is answered.
-                Ok((request, _charge)) => routes.call(request).await,
-                Err(refused) => Ok(refused.into_http()),
-            }
-        };
         Box::pin(async move {
+            let encoding = request.headers().get(receive::ENCODING).map(Encoding::of);
+            // In its place, as it is large.
+            let mut answer = pin!(async {
+                match inbox.receive(request, encoding).await {
+                    // What the request has become is charged until it is answered.
+                    Ok((request, _charge)) => routes.call(request).await,
+                    Err(refused) => Ok(refused.into_http()),
+                }
+            });
             let mut response = match arrived.deadline() {
-                None => answer.await?,
-                Some(deadline) => match timeout_at(deadline.into(), answer).await {
+                None => answer.as_mut().await?,
+                Some(deadline) => match timeout_at(deadline.into(), answer.as_mut()).await {
                     Ok(answer) => answer?,
                     Err(_) => arrived.too_late().into_http(),
                 },
             };
-            if encoded {
+            if encoding.is_some() {
                 response.headers_mut().insert(receive::ACCEPT_ENCODING, inflate::ACCEPTED);
             }
             error_text::fit(response.headers_mut());

@@ -2,6 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
@@ -9,6 +10,7 @@ use futures_util::future::try_join_all;
 use tokio::{
     net::TcpListener,
     sync::{
+        Semaphore,
         mpsc::{self, UnboundedReceiver},
         oneshot,
     },
@@ -24,6 +26,7 @@ use super::{
     app::App,
     connections::Connections,
     health::HealthService,
+    inbox::Bounds,
     layer::{CallLayer, Calls},
     open_inference::OpenInferenceService,
     original::OriginalService,
@@ -80,11 +83,15 @@ pub async fn serve(
     let mut homes = Vec::new();
     let mut serving = Vec::new();
     let Wire { max_message, message_timeout, .. } = wire;
-    let inbox = Arc::new(Inbox::new(app.ledger.clone(), max_message, message_timeout));
+    let bounds = Bounds { most: max_message, patience: message_timeout };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let long = Arc::new(Semaphore::new(cores));
     for worker in app.workers.ids() {
         let (home, connections) = mpsc::unbounded_channel();
         homes.push(home);
-        let server = server(&app, worker, &health, &calls, &wire, &inbox)?;
+        // One for each worker: what all share is written to by none.
+        let inbox = Arc::new(Inbox::new(app.ledger.clone(), bounds, long.clone()));
+        let server = server(&app, worker, &health, &calls, &wire, inbox)?;
         let serve = serve_worker(server, connections, calls.drained.clone());
         serving.push(app.workers.spawn(worker, serve));
     }
@@ -118,10 +125,10 @@ fn server(
     health: &HealthService,
     calls: &Calls,
     wire: &Wire,
-    inbox: &Arc<Inbox>,
+    inbox: Arc<Inbox>,
 ) -> Result<Server, ListenerError> {
     let Wire { max_message, window, connections, .. } = wire;
-    let layer = CallLayer { calls: calls.clone(), worker, inbox: inbox.clone() };
+    let layer = CallLayer { calls: calls.clone(), worker, inbox };
     let routes = services(app, health, *max_message)?;
     Ok(Server::new(routes, layer, connections.clone(), *window))
 }

@@ -1,7 +1,7 @@
 //! The request half of a call: its message is read, charged and decoded before a service sees the call. The
 //! service finds what it asks for among the request's extensions, beside an empty message.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{Extensions, HeaderName, Request};
@@ -9,10 +9,11 @@ use http_body_util::Full;
 use tokio::sync::Semaphore;
 use tonic::{Status, body::Body};
 
-use crate::ledger::{Charge, Ledger};
+use crate::ledger::{Account, Charge, Ledger, Room};
 
 use super::{
-    decode::{self, Raw, Received},
+    context::Marked,
+    decode::{self, Raw},
     inbox::{self, Bounds},
     inflate::{Encoding, inflate},
     open_inference::Infer,
@@ -21,6 +22,7 @@ use super::{
         inference::ModelInferRequest,
         server::{BatchImageArgs, BatchTextArgs, ImageArgs, TextArgs},
     },
+    status,
 };
 
 pub const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -32,7 +34,7 @@ static EMPTY: Bytes = Bytes::from_static(&[0; 5]);
 /// Bytes of a message of the calls without data: names, at most.
 pub const SMALL_MESSAGE: usize = 64 << 10;
 
-/// What all calls' messages have in common.
+/// What the messages of a worker's calls have in common.
 pub struct Inbox {
     ledger: Arc<Ledger>,
     /// Of calls with data.
@@ -72,64 +74,57 @@ impl Method {
 }
 
 impl Inbox {
-    pub fn new(ledger: Arc<Ledger>, max_message: usize, message_timeout: Duration) -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let bounds = Bounds { most: max_message, patience: message_timeout };
-        Self { ledger, bounds, long: Arc::new(Semaphore::new(cores)) }
+    pub fn new(ledger: Arc<Ledger>, bounds: Bounds, long: Arc<Semaphore>) -> Self {
+        Self { ledger, bounds, long }
     }
 
     /// The request as a service takes it, and the charge for what it has become.
     pub async fn receive(
         &self,
         request: Request<Body>,
+        encoding: Option<Encoding>,
     ) -> Result<(Request<Body>, Option<Charge>), Status> {
-        let Some(method) = Method::of(request.uri().path()) else {
-            return Ok((request, None));
+        let method = match Method::of(request.uri().path()) {
+            // tonic refuses the encoding.
+            Some(method) if encoding != Some(Encoding::Unknown) => method,
+            _ => return Ok((request, None)),
         };
         let (mut head, body) = request.into_parts();
-        let encoding = match head.headers.get(ENCODING) {
-            None => None,
-            Some(name) if name == "identity" => None,
-            Some(name) => match Encoding::of(name) {
-                Some(encoding) => Some(encoding),
-                // tonic refuses it.
-                None => return Ok((Request::from_parts(head, body), None)),
-            },
-        };
         let most = match method {
             Method::Other => self.bounds.most.min(SMALL_MESSAGE),
             _ => self.bounds.most,
         };
         let bounds = Bounds { most, ..self.bounds };
         let arrival = inbox::read(body, bounds, &self.ledger).await?;
-        let received = match (arrival.compressed, encoding) {
-            (false, _) => arrival.received,
-            (true, Some(encoding)) => {
-                inflate(arrival.received, encoding, most, &self.ledger, &self.long).await?
+        let raw = match (arrival.compressed, encoding) {
+            (false, _) => arrival.raw,
+            (true, Some(encoding @ (Encoding::Gzip | Encoding::Deflate))) => {
+                let raw = arrival.raw;
+                Box::pin(inflate(raw, encoding, most, &self.ledger, &self.long)).await?
             }
             // gRPC wants this status.
-            (true, None) => {
+            (true, _) => {
                 return Err(Status::internal(
                     "the message is compressed, but grpc-encoding does not say how",
                 ));
             }
         };
-        head.headers.remove(ENCODING);
+        if encoding.is_some() {
+            head.headers.remove(ENCODING);
+        }
         let extensions = &mut head.extensions;
         let charge = match method {
-            Method::Text => self.hand_over::<TextArgs, Run>(received, extensions).await?,
-            Method::Image => self.hand_over::<ImageArgs, Run>(received, extensions).await?,
-            Method::BatchText => {
-                self.hand_over::<BatchTextArgs, RunBatch>(received, extensions).await?
-            }
+            Method::Text => self.hand_over::<TextArgs, Run>(raw, extensions).await?,
+            Method::Image => self.hand_over::<ImageArgs, Run>(raw, extensions).await?,
+            Method::BatchText => self.hand_over::<BatchTextArgs, RunBatch>(raw, extensions).await?,
             Method::BatchImage => {
-                self.hand_over::<BatchImageArgs, RunBatch>(received, extensions).await?
+                self.hand_over::<BatchImageArgs, RunBatch>(raw, extensions).await?
             }
-            Method::Infer => {
-                self.hand_over::<ModelInferRequest, Infer>(received, extensions).await?
-            }
+            Method::Infer => self.hand_over::<ModelInferRequest, Infer>(raw, extensions).await?,
             Method::Other => {
-                let Received { raw, charge } = received;
+                let bytes = raw.bytes().len() + decode::CALL;
+                let charge = self.ledger.charge(Account::Inputs, bytes, Room::New);
+                let charge = charge.map_err(status::no_room)?;
                 let body = Body::new(Full::new(framed(&raw)));
                 return Ok((Request::from_parts(head, body), Some(charge)));
             }
@@ -138,18 +133,14 @@ impl Inbox {
         Ok((Request::from_parts(head, body), Some(charge)))
     }
 
-    async fn hand_over<M, R>(
-        &self,
-        received: Received,
-        extensions: &mut Extensions,
-    ) -> Result<Charge, Status>
+    async fn hand_over<M, R>(&self, raw: Raw, extensions: &mut Extensions) -> Result<Charge, Status>
     where
         M: decode::Request,
-        R: From<M> + Clone + Send + Sync + 'static,
+        R: From<M> + Into<Handed> + Send + 'static,
     {
-        let decoded = decode::decode::<M, R>(received, &self.ledger, &self.long).await;
+        let decoded = decode::decode::<M, R>(raw, &self.ledger, &self.long).await;
         let (request, charge) = decoded?;
-        extensions.insert(request);
+        Marked::hand(extensions, request.into());
         Ok(charge)
     }
 }
@@ -167,10 +158,44 @@ fn framed(raw: &Raw) -> Bytes {
 
 /// What the inbox has made of a request's message; where it has passed none, as in tests without it, what
 /// tonic has.
-pub fn taken<M, R>(request: tonic::Request<M>) -> R
+pub fn taken<M, R>(mut request: tonic::Request<M>) -> R
 where
-    R: From<M> + Clone + Send + Sync + 'static,
+    R: From<M> + TryFrom<Handed>,
 {
-    let (_, mut extensions, message) = request.into_parts();
-    extensions.remove().unwrap_or_else(|| message.into())
+    let handed = Marked::take(request.extensions_mut());
+    let handed = handed.and_then(|handed| handed.try_into().ok());
+    handed.unwrap_or_else(|| request.into_inner().into())
 }
+
+/// What a service asks for, in place of the message.
+#[derive(Clone)]
+pub enum Handed {
+    Run(Run),
+    RunBatch(RunBatch),
+    Infer(Infer),
+}
+
+macro_rules! handed {
+    ($($kind:ident),*) => {
+        $(
+            impl From<$kind> for Handed {
+                fn from(request: $kind) -> Self {
+                    Self::$kind(request)
+                }
+            }
+
+            impl TryFrom<Handed> for $kind {
+                type Error = ();
+
+                fn try_from(handed: Handed) -> Result<Self, ()> {
+                    match handed {
+                        Handed::$kind(request) => Ok(request),
+                        _ => Err(()),
+                    }
+                }
+            }
+        )*
+    };
+}
+
+handed!(Run, RunBatch, Infer);
