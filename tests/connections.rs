@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Request;
 use prost::Message;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use tms::grpc::proto::server::{EmptyArgs, TextArgs};
 use tokio::{net::TcpStream, task::spawn_blocking};
 
@@ -303,4 +303,61 @@ async fn a_proxy_whose_callers_leave_at_once_keeps_its_connection() {
     }
     assert!(!driver.is_finished());
     assert_eq!(ended(&server, "resets"), 0.0);
+}
+
+#[tokio::test]
+async fn calls_whose_messages_never_come_are_charged() {
+    let server = start!(setup(""));
+    let port = server.port;
+    let wire = spawn_blocking(move || {
+        let mut wire = Wire::begun(port, &[]);
+        (0..1000).for_each(|n| wire.call(2 * n + 1, GET_PID).unwrap());
+        wire
+    });
+    let wire = wire.await.unwrap();
+    let messages = || metric(&server, "tms_memory_bytes", &[r#"account="messages""#]);
+    until("they are charged", async || messages() >= 990.0 * 8192.0).await;
+    drop(wire);
+    until("it is given back", async || messages() == 0.0).await;
+}
+
+#[tokio::test]
+async fn more_calls_of_reflection_than_there_may_be() {
+    let server = start!(setup(""));
+    let stream = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let call = async || {
+        let path = "http://localhost/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        let request = Request::post(path).header("content-type", "application/grpc");
+        let mut client = client.clone().ready().await.unwrap();
+        // Its requests never come.
+        client.send_request(request.body(()).unwrap(), false).unwrap()
+    };
+    let mut calls = Vec::new();
+    for _ in 0..32 {
+        calls.push(call().await);
+    }
+    let (refused, _body) = call().await;
+    let refused = refused.await.unwrap();
+    assert_eq!(refused.headers()["grpc-status"], "8", "RESOURCE_EXHAUSTED");
+    drop(calls);
+    until("there is room", async || {
+        let (answer, body) = call().await;
+        drop(body);
+        // Without a status in its headers it has begun.
+        answer.await.is_ok_and(|answer| !answer.headers().contains_key("grpc-status"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_drain_does_not_wait_for_silent_connections() {
+    let mut server = start!(setup("handshake_timeout = '10m'\ndrain_timeout = '10m'"));
+    let port = server.port;
+    let silent = spawn_blocking(move || [Wire::silent(port), Wire::begun(port, &[])]);
+    let _silent = silent.await.unwrap();
+    until("both are there", async || metric(&server, "tms_connections", &[]) == 2.0).await;
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().await.code(), Some(0));
 }

@@ -291,8 +291,11 @@ fn unknown_key_in_tms_toml() {
          1 | wrokers = 2\n  \
          | ^^^^^^^\n\
          unknown field `wrokers`, expected one of `models`, `port`, `host`, `workers`, \
-         `max_message`, `window`, `message_timeout`, `drain_timeout`, `stop_server`, `cache`, \
-         `onnxruntime`, `threads`, `process`, `memory`, `native_memory`, `stack`, `metrics`, `allow_remote_stop`, `limits`, `model`"
+         `max_message`, `window`, `message_timeout`, `reply_timeout`, `handshake_timeout`, \
+         `frame_timeout`, `idle_timeout`, `keepalive`, `keepalive_timeout`, `max_connections`, \
+         `max_address_connections`, `max_streams`, `max_control_frames`, `max_resets`, \
+         `drain_timeout`, `stop_server`, `cache`, `onnxruntime`, `threads`, `process`, `memory`, \
+         `native_memory`, `stack`, `metrics`, `allow_remote_stop`, `limits`, `model`"
     );
 }
 

@@ -106,7 +106,7 @@ pub struct Meter {
     resets: Bucket,
     /// Bytes sent that have not earned a frame yet.
     sent: usize,
-    /// The library's buffer for frames, which stays as large as the largest of them.
+    /// The library's buffer for frames, as large as the largest of those that followed each other.
     buffer: Option<Charge>,
 }
 
@@ -160,9 +160,11 @@ impl Meter {
                 }
             }
         }
-        if let At::Payload(left) = self.at {
-            let come = self.length() - left;
-            self.holds(come as usize, peer)?;
+        match self.at {
+            At::Payload(left) => self.holds((self.length() - left) as usize, peer)?,
+            // The library takes another buffer when a large one is of no more use.
+            At::Header(0) if self.length() as usize <= FREE => self.buffer = None,
+            _ => {}
         }
         self.tell(anew, peer);
         Ok(())
@@ -213,7 +215,10 @@ impl Meter {
             return Ok(());
         }
         self.holds(self.length() as usize, peer)?;
-        self.begun |= self.header[3] == kind::SETTINGS;
+        if !self.begun && self.header[3] == kind::SETTINGS {
+            self.begun = true;
+            peer.begins();
+        }
         self.at = At::Header(0);
         Ok(())
     }
@@ -399,6 +404,10 @@ mod tests {
         assert_eq!(ledger.used(), 256 << 10);
         meter.read(&data, &peer).unwrap();
         assert_eq!(ledger.used(), 256 << 10, "the buffer is the same");
+        meter.read(&frame(kind::PING, 0, 8), &peer).unwrap();
+        assert_eq!(ledger.used(), 0);
+        meter.read(&data[..data.len() - 1], &peer).unwrap();
+        assert_eq!(ledger.used(), 256 << 10);
         drop(meter);
         assert_eq!(ledger.used(), 0);
     }

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -50,6 +50,8 @@ pub struct Peer {
     last_call: AtomicU64,
     /// Calls that were answered to their end since somebody asked.
     answered: AtomicU32,
+    /// Its first bytes have come.
+    begun: AtomicBool,
     /// What arrives: 0 for nothing, else the milliseconds until then, doubled, 1 for headers, and 2.
     arriving: AtomicU64,
     /// Bytes of replies that HTTP/2 has taken and the socket has not.
@@ -73,6 +75,7 @@ impl Peer {
             calls: AtomicUsize::new(0),
             last_call: AtomicU64::new(0),
             answered: AtomicU32::new(0),
+            begun: AtomicBool::new(false),
             arriving: AtomicU64::new(0),
             unsent: AtomicUsize::new(0),
             parts: Default::default(),
@@ -106,6 +109,15 @@ impl Peer {
     /// How many calls were answered since this was last asked.
     pub fn take_answered(&self) -> u32 {
         self.answered.swap(0, Relaxed)
+    }
+
+    /// Notes that the first bytes have come.
+    pub fn begins(&self) {
+        self.begun.store(true, Relaxed);
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Relaxed)
     }
 
     /// Notes what arrives.

@@ -145,7 +145,7 @@ pub struct ReplyBody {
 /// A message that goes in several pieces, one after the other.
 struct Large {
     /// Of all of it: its pieces share one buffer, which is there until the last of them has gone.
-    _charge: Option<Charge>,
+    _charge: Charge,
     /// HTTP/2 has a piece.
     out: AtomicBool,
     /// Who waits for that piece to go.
@@ -278,6 +278,9 @@ impl HttpBody for ReplyBody {
             let piece = Piece { bytes, large: None, _charge: charge, _unsent: unsent };
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))));
         }
+        // One that no service of ours made is there already.
+        let ledger = &this.call.peer().connections.ledger;
+        let charge = charge.unwrap_or_else(|| ledger.count(Account::Replies, bytes.len()));
         let large = Arc::new(Large {
             _charge: charge,
             out: AtomicBool::new(false),

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     io,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::Poll,
     time::{Duration, Instant},
@@ -82,7 +82,8 @@ impl Server {
         let calls = CallService::new(self.routes.clone(), self.layer.clone());
         let service = PeerService { calls, peer: peer.clone() };
         let io = TokioIo::new(Connection::new(stream, peer.clone()));
-        let connection = self.http2.serve_connection(io, service);
+        // It is large, and would be in the task once for each place that it passes.
+        let connection = Box::pin(self.http2.serve_connection(io, service));
         let drained = self.drained.clone();
         Ok(async move {
             let end = run(connection, &peer, &drained).await;
@@ -95,8 +96,7 @@ impl Server {
 type Http2 = hyper::server::conn::http2::Connection<TokioIo<Connection>, PeerService, Calls>;
 
 /// Runs a connection until its end.
-async fn run(connection: Http2, peer: &Peer, drained: &CancellationToken) -> End {
-    let mut connection = pin!(connection);
+async fn run(mut connection: Pin<Box<Http2>>, peer: &Peer, drained: &CancellationToken) -> End {
     let mut drained = pin!(drained.cancelled());
     // The first poll registers it; later it is polled only when it has happened.
     let mut registered = false;
@@ -112,7 +112,12 @@ async fn run(connection: Http2, peer: &Peer, drained: &CancellationToken) -> End
             if clock.closing.is_none() && draining {
                 registered = true;
                 if drained.as_mut().poll(context).is_ready() {
-                    clock.closing = Some((End::Drained, None));
+                    if !peer.has_begun() {
+                        // It would be waited for.
+                        return Poll::Ready(End::Drained);
+                    }
+                    clock.closes(End::Drained, Instant::now());
+                    timer.as_mut().reset(clock.next.into());
                     connection.as_mut().graceful_shutdown();
                     continue;
                 }
@@ -148,8 +153,8 @@ struct Clock {
     soon: bool,
     /// When the parts of replies that are under way begin another turn.
     turn: Option<Instant>,
-    /// It has been told to end, for this reason, and must until then.
-    closing: Option<(End, Option<Instant>)>,
+    /// It has been told to end, for this reason, and must until then if it has no calls.
+    closing: Option<(End, Instant)>,
 }
 
 impl Clock {
@@ -190,27 +195,28 @@ impl Clock {
                 let by = peer.idle_since() + idle;
                 if by <= now {
                     verdict = Verdict::Goes;
-                    self.closing = Some((End::Idle, Some(now + GRACE)));
-                    now + GRACE
+                    self.closes(End::Idle, now)
                 } else {
                     by
                 }
             }
-            Some((_, None)) => now + idle,
-            Some((end, Some(by))) if by <= now => {
-                // A call that came meanwhile is answered.
-                if peer.calls() == 0 {
-                    return Verdict::Ends(end);
-                }
-                self.closing = Some((end, Some(now + GRACE)));
-                now + GRACE
-            }
-            Some((_, Some(by))) => by,
+            Some((_, by)) if by > now => by,
+            Some((end, _)) if peer.calls() == 0 => return Verdict::Ends(end),
+            // Its calls are answered first.
+            Some((end, _)) => self.closes(end, now),
         };
         let soonest = [arrives_by, self.turn].into_iter().flatten().min();
         self.soon = soonest.is_some();
         self.next = soonest.map_or(idle_by, |soonest| soonest.min(idle_by));
         verdict
+    }
+
+    /// It is told to end. Gives the time that it has.
+    fn closes(&mut self, end: End, now: Instant) -> Instant {
+        let by = now + GRACE;
+        self.closing = Some((end, by));
+        self.next = self.next.min(by);
+        by
     }
 
     /// How a connection ended that HTTP/2 is done with.
