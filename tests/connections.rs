@@ -276,14 +276,15 @@ async fn a_proxy_whose_callers_leave_at_once_keeps_its_connection() {
         let request = TextArgs { text: "hi".into(), model, args };
         Bytes::from(message(&request.encode_to_vec()))
     };
+    // A call's answer, which is waited for by whoever wants it.
     let call = async |data: Bytes| {
         let request = Request::post("http://localhost/server.Server/RunText")
             .header("content-type", "application/grpc")
             .header("te", "trailers");
         let mut client = client.clone().ready().await.unwrap();
-        let (response, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+        let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
         body.send_data(data, true).unwrap();
-        response
+        (answer, body)
     };
     for _ in 0..2 {
         let long = text("faults", r#"{"do": "sleep", "ms": 600000}"#);
@@ -298,8 +299,8 @@ async fn a_proxy_whose_callers_leave_at_once_keeps_its_connection() {
         until("all have come", async || waiting() >= 900.0).await;
         drop(calls);
         until("all have left", async || waiting() == 0.0).await;
-        let reply = call(text("echo", "")).await.await.unwrap();
-        assert_eq!(reply.status(), 200);
+        let (answer, _body) = call(text("echo", "")).await;
+        assert_eq!(answer.await.unwrap().status(), 200);
     }
     assert!(!driver.is_finished());
     assert_eq!(ended(&server, "resets"), 0.0);

@@ -20,7 +20,7 @@ use tms::{
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, service::Routes, transport::server::TcpConnectInfo};
+use tonic::{body::Body, service::Routes};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tower::ServiceExt;
 
@@ -104,9 +104,7 @@ impl Server {
         let mut current = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         let routes = current.1.clone();
         let home = WorkerId(case.worker);
-        let (_, mut request) = Arrived::mark(case.request(), home);
-        let local = Some((Ipv4Addr::LOCALHOST, 1).into());
-        request.extensions_mut().insert(TcpConnectInfo { local_addr: local, remote_addr: local });
+        let (_, request) = Arrived::mark(case.request(), home, Ipv4Addr::LOCALHOST.into());
         let endless = case.method.ends_with("/Watch");
         let mut call = Box::pin(async move {
             let response = routes.oneshot(request).await;
