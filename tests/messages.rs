@@ -422,7 +422,9 @@ async fn a_message_that_stalls_is_given_up() {
     assert_eq!(trickling.await.unwrap().headers()["grpc-status"], "4");
     trickle.abort();
     until("all is given back", async || {
-        metric(&server, "tms_memory_bytes", &["account=\"messages\""]) == 0.0
+        // But for HTTP/2's own buffer for frames, as large as the last one.
+        let frame = f64::from(256 << 10);
+        metric(&server, "tms_memory_bytes", &["account=\"messages\""]) <= frame
     })
     .await;
     let caller = server.caller().await;
