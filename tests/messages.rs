@@ -133,7 +133,7 @@ async fn no_compressed_message_takes_more_either() {
     for (what, path, message) in bombs(SIZE) {
         let compressed = gzip(&message);
         let before = watch_peak(&server);
-        let call = Call { path, encoding: Some("gzip"), ..Call::default() };
+        let call = Call { path, encoding: Some("gzip") };
         let reply = call.send(server.port, &frame(1, &compressed)).await;
         let grew = status(&server, "VmHWM:").saturating_sub(before);
         assert_ne!(reply.status(), "0", "{what}");
