@@ -188,8 +188,8 @@ async fn a_huge_shape_is_not_echoed_whole() {
     let caller = server.caller().await;
     for model in ["echo", "graph"] {
         for (dimension, rank, words) in [
-            (-1, 1_000_000, "the shape [-1, -1, -1,"),
-            (1, 1_000_000, "a tensor of 1000000 dimensions: there may be at most 64"),
+            (-1, 10_000, "the shape [-1, -1, -1,"),
+            (1, 10_000, "a tensor of 10000 dimensions: there may be at most 64"),
             (1, 64, "8 bytes of data do not make"),
             (i64::MAX, 64, "is too large"),
         ] {

@@ -455,7 +455,7 @@ fn walk(shape: &'static Shape, mut wire: &[u8], see: &mut impl See) -> Result<()
                 (memory, work) = (text, value.len());
                 // The elements of these are checked.
                 if matches!(value, b"BYTES" | b"BOOL") {
-                    work = SHORT_WORK;
+                    work = SHORT_WORK + 1;
                 }
             }
             Kind::Texts { each } => {
