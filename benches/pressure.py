@@ -22,9 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
+from tiny_model_client._proto import server as pb
+
 import servers
 from soak import GUESTS, MODELS, free_port
-from tiny_model_client._proto import server as pb
 
 MEMORY = 768 << 20
 # Bytes of a large message's image, and of a large reply.

@@ -53,10 +53,10 @@ async fn assert_the_callers_fault(
 
 #[tokio::test]
 async fn a_batch_of_too_many_texts() {
-    let server = start!(Setup::new().guest("echo").config("[limits]\nmemory = '16 MiB'"));
+    let server = start!(Setup::new().guest("echo").config("[limits]\nmemory = '8 MiB'"));
     let words = "model `echo`: the request is too large: with its results it takes about ";
     assert_the_callers_fault(&server, words, async |caller| {
-        caller.texts("echo", &[""; 80_000], "").await.map(drop)
+        caller.texts("echo", &[""; 60_000], "").await.map(drop)
     })
     .await;
     // What is not refused is answered.
