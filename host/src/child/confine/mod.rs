@@ -15,7 +15,7 @@ use std::{fs, io, path::PathBuf, process};
 use rustix::{
     process::{
         DumpableBehavior, Resource, Rlimit, Signal, getppid, getrlimit, set_dumpable_behavior,
-        set_parent_process_death_signal, setrlimit, setsid,
+        set_parent_process_death_signal, setpgid, setrlimit,
     },
     thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs},
 };
@@ -83,12 +83,14 @@ fn end_with(server: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves the server's terminal, and does not listen to signals that ask programs to end: a terminal and a
-/// service manager send them to the server and to all that it has started, and the server wants its
+/// Leaves the server's group of processes, and does not listen to signals that ask programs to end: a terminal
+/// and a service manager send them to the server and to all that it has started, and the server wants its
 /// children until it has drained. It ends them by SIGKILL, which cannot be ignored.
 fn stand_apart() {
-    // Where it fails, the process leads a group already, which is as good.
-    let _ = setsid();
+    // Not a session of its own: the kernel would divide its time between sessions first (autogroup), and let a
+    // child that starts wait for seconds beside busy ones (Linux 6.18). Where it fails, the process leads a
+    // group already, which is as good.
+    let _ = setpgid(None, None);
     for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
         // SAFETY: there are no other threads, and no handler is installed, only what ignores the signal.
         #[allow(unsafe_code)]
