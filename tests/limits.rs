@@ -56,12 +56,12 @@ async fn a_batch_of_too_many_texts() {
     let server = start!(Setup::new().guest("echo").config("[limits]\nmemory = '8 MiB'"));
     let words = "model `echo`: the request is too large: with its results it takes about ";
     assert_the_callers_fault(&server, words, async |caller| {
-        caller.texts("echo", &[""; 60_000], "").await.map(drop)
+        caller.texts("echo", &["as long as it may be"; 60_000], "").await.map(drop)
     })
     .await;
     // What is not refused is answered.
-    let answer = server.caller().await.texts("echo", &[""; 70_000], "").await.unwrap();
-    assert_eq!(answer.as_array().unwrap().len(), 70_000);
+    let answer = server.caller().await.texts("echo", &["fits"; 25_000], "").await.unwrap();
+    assert_eq!(answer.as_array().unwrap().len(), 25_000);
 }
 
 #[tokio::test]
