@@ -60,7 +60,8 @@ pub fn charge<M>(
     ledger: &Arc<Ledger>,
 ) -> Result<(), NoRoom> {
     if bytes >= LARGE {
-        let charge = ledger.charge(Account::Replies, bytes, Room::UnderWay)?;
+        // Twice: while it is encoded, the message is there as well.
+        let charge = ledger.charge(Account::Replies, bytes.saturating_mul(2), Room::UnderWay)?;
         response.extensions_mut().insert(Charged(Arc::new(Mutex::new(Some(charge)))));
     }
     Ok(())
@@ -272,7 +273,10 @@ impl HttpBody for ReplyBody {
         // Neither trailers nor data: there is no such frame yet.
         let Ok(bytes) = frame.into_data() else { return Poll::Ready(None) };
         PROGRESS.set(Progress::Given);
-        let charge = this.charge.take();
+        let mut charge = this.charge.take();
+        if let Some(charge) = &mut charge {
+            charge.shrink_to(bytes.len());
+        }
         if bytes.len() <= PIECE {
             let unsent = this.call.peer().sends(bytes.len(), charge.is_some());
             let piece = Piece { bytes, large: None, _charge: charge, _unsent: unsent };
