@@ -114,7 +114,7 @@ class Work:
         self.threads: list[threading.Thread] = []
 
     def start(self, count: int, run: Callable[[random.Random], None]) -> None:
-        """So many threads that do something again and again."""
+        """Threads that do something again and again."""
         for number in range(count):
             chance = random.Random(number)
             thread = threading.Thread(target=self.again, args=(run, chance), daemon=True)

@@ -22,7 +22,7 @@ fn peak(server: &Server) -> u64 {
     status(server, "VmHWM")
 }
 
-/// A model that takes so many MiB and works with them for a while. What it cannot get is a reason to trap.
+/// A model that takes some MiB and works with them for a while. What it cannot get is a reason to trap.
 fn taking(mebibytes: u32) -> Core {
     let pages = mebibytes * 16;
     let bytes = mebibytes << 20;

@@ -44,7 +44,7 @@ fn field(number: u8, value: &[u8]) -> Vec<u8> {
     field
 }
 
-/// So many bytes of something again and again.
+/// Something again and again, up to a number of bytes.
 fn times(part: &[u8], bytes: usize) -> Vec<u8> {
     part.repeat(bytes / part.len())
 }
@@ -450,7 +450,7 @@ async fn a_slow_message_that_gets_on_is_answered() {
     assert!(response.headers().get("grpc-status").is_none_or(|status| status == "0"));
 }
 
-/// Streams on a connection of their own that send so much of a message that they say is of 60 MiB.
+/// Streams on a connection of their own that send a part of a message that they say is of 60 MiB.
 async fn uploads(
     port: u16,
     streams: usize,

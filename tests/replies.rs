@@ -26,7 +26,7 @@ fn setup(config: &str) -> Setup {
     setup.arg("--metrics").arg("127.0.0.1:0").config(config)
 }
 
-/// A request whose reply has so many bytes.
+/// A request whose reply has `bytes` bytes.
 fn request(bytes: usize) -> Vec<u8> {
     let args = json!({"do": "reply", "bytes": bytes}).to_string();
     let request = TextArgs { text: String::new(), model: "faults".into(), args };
@@ -50,7 +50,7 @@ async fn connected(server: &Server) -> h2::client::SendRequest<Bytes> {
     client
 }
 
-/// A call whose reply has so many bytes, once its headers have come.
+/// A call whose reply has `bytes` bytes, once its headers have come.
 async fn called(client: &h2::client::SendRequest<Bytes>, bytes: usize) -> h2::RecvStream {
     let call = Request::post(format!("http://localhost{RUN_TEXT}"))
         .header("content-type", "application/grpc")

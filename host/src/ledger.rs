@@ -123,7 +123,7 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// An account of so many bytes.
+    /// An account of `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, ..Self::default() })
     }
@@ -151,7 +151,7 @@ impl Ledger {
         self.figures(account).refused.load(Ordering::Relaxed)
     }
 
-    /// Charges so many bytes, until the charge is gone.
+    /// Charges `bytes`, until the charge is gone.
     pub fn charge(
         self: &Arc<Self>,
         account: Account,
@@ -256,7 +256,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// Charges so many bytes more for new work of this model.
+    /// Charges `bytes` for new work of this model.
     pub fn admit(self: &Arc<Self>, account: Account, bytes: usize) -> Result<Charge, NoRoom> {
         let mut charge = self.nothing(account);
         charge.grow(bytes, Room::New)?;
@@ -277,7 +277,7 @@ impl Tenant {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether so many bytes more are within its share of the memory.
+    /// Whether `bytes` more are within its share of the memory.
     fn within_share(&self, bytes: usize) -> bool {
         let Ledger { limit, tenants, .. } = &*self.ledger;
         let tenants = tenants.read().unwrap_or_else(PoisonError::into_inner);
@@ -307,7 +307,7 @@ impl Charge {
         self.bytes
     }
 
-    /// Charges so many bytes more.
+    /// Charges `bytes` more.
     pub fn grow(&mut self, bytes: usize, room: Room) -> Result<(), NoRoom> {
         if bytes == 0 {
             return Ok(());
@@ -332,13 +332,13 @@ impl Charge {
         Ok(())
     }
 
-    /// Charges so many bytes more, whether there is room or not.
+    /// Charges `bytes` more, whether there is room or not.
     pub fn add(&mut self, bytes: usize) {
         self.ledger.used.fetch_add(bytes, Ordering::Relaxed);
         self.note(bytes);
     }
 
-    /// Gives back what is beyond so many bytes.
+    /// Gives back what is beyond `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         let Some(less) = self.bytes.checked_sub(bytes).filter(|less| *less > 0) else { return };
         self.bytes = bytes;

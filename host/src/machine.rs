@@ -30,7 +30,7 @@ pub fn accounted(memory: u64) -> u64 {
     memory - (UNACCOUNTED + memory / UNACCOUNTED_PART).min(memory / 2)
 }
 
-/// The server's memory of which so much can be accounted for.
+/// The server's memory of which `accounted` bytes can be accounted for.
 pub fn memory_for(accounted: u64) -> u64 {
     let part = accounted.saturating_add(UNACCOUNTED) / (UNACCOUNTED_PART - 1);
     let memory = part.saturating_mul(UNACCOUNTED_PART).saturating_add(UNACCOUNTED_PART);

@@ -49,7 +49,8 @@ impl App {
     }
 
     /// A reply, if it is not too large, which tonic would find out too late to name the setting, and if
-    /// there is room for it. With the number of calls that shared a native run with this one, where its graphs are batched.
+    /// there is room for it. With the number of calls that shared a native run with this one, where its
+    /// graphs are batched.
     pub fn reply<M: prost::Message>(
         &self,
         message: M,
@@ -61,8 +62,7 @@ impl App {
             return Err(Status::resource_exhausted(message));
         }
         let mut response = Response::new(message);
-        reply::charge(&mut response, bytes, &self.ledger)
-            .map_err(|e| Status::resource_exhausted(e.to_string()))?;
+        reply::charge(&mut response, bytes, &self.ledger).map_err(status::no_room)?;
         if let Some(batch) = batch {
             response.metadata_mut().insert(BATCH_SIZE, batch.into());
         }

@@ -19,7 +19,7 @@ use super::proto::{
     server::NumpyImage,
 };
 
-/// A message may become so many times its bytes, those included.
+/// How many times its bytes a message may become, those included.
 const TIMES: usize = 8;
 /// What any message may become.
 const ALWAYS: usize = 1 << 20;
@@ -30,7 +30,7 @@ const MOST_ENTRIES: usize = 1 << 16;
 /// What can be done on a worker's thread in a millisecond or so: fields, and bytes that are looked at.
 const SHORT_FIELDS: usize = 4096;
 const SHORT_WORK: usize = 256 << 10;
-/// A message of so many bytes is always short.
+/// Bytes of a message that is always short.
 const SHORT_MESSAGE: usize = 64 << 10;
 
 /// Depth of groups, as prost has it.
@@ -57,7 +57,7 @@ enum Kind {
     JsonText,
     /// A text that says of what type a tensor is.
     Datatype,
-    /// Texts, each in a struct of so many bytes.
+    /// Texts, each in a struct of `each` bytes.
     Texts {
         each: usize,
     },
@@ -69,16 +69,16 @@ enum Kind {
     Elements {
         each: usize,
     },
-    /// Numbers, each of so many bytes in memory.
+    /// Numbers, each of `each` bytes in memory.
     Varints {
         each: usize,
     },
-    /// Numbers, each of so many bytes on the wire and in memory.
+    /// Numbers, each of `each` bytes on the wire and in memory.
     Fixed {
         each: usize,
     },
     One(&'static Shape),
-    /// Messages, each in a struct of so many bytes.
+    /// Messages, each in a struct of `each` bytes.
     Many {
         of: &'static Shape,
         each: usize,
@@ -493,7 +493,7 @@ fn walk(shape: &'static Shape, mut wire: &[u8], see: &mut impl See) -> Result<()
     }
 }
 
-/// What the allocator takes for so many bytes.
+/// What the allocator takes for this number of bytes.
 fn allocation(bytes: usize) -> usize {
     match bytes {
         0 => 0,

@@ -82,11 +82,11 @@ impl Bucket {
 /// Where in the stream of frames the next byte is.
 #[derive(Debug)]
 enum At {
-    /// So many bytes of the preface are left.
+    /// Bytes of the preface that are left.
     Preface(u32),
-    /// So many bytes of a frame's header have come.
+    /// Bytes of a frame's header that have come.
     Header(usize),
-    /// So many bytes of a frame are left.
+    /// Bytes of a frame that are left.
     Payload(u32),
 }
 
@@ -223,7 +223,7 @@ impl Meter {
         Ok(())
     }
 
-    /// So many bytes of a frame have come.
+    /// Notes how many bytes of a frame have come.
     fn holds(&mut self, bytes: usize, peer: &Peer) -> Result<(), End> {
         let charged = self.buffer.as_ref().map_or(FREE, |charge| FREE + charge.bytes());
         if bytes <= charged {

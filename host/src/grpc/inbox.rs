@@ -21,9 +21,9 @@ use super::{decode::Raw, status, too_large};
 
 /// gRPC's frame: whether it is compressed, and the length.
 const PREFIX: usize = 5;
-/// In `patience` at least so many bytes more come, or the end.
+/// Bytes that come at least within `patience`, if not the end.
 const PROGRESS: usize = 64 << 10;
-/// A buffer is at most so many times what has come: the rest of it has no memory behind it yet. As much as
+/// A buffer is at most this many times what has come: the rest of it has no memory behind it yet. As much as
 /// this lets a usual message have its whole buffer with its first frame: one that grows is moved, and takes a
 /// third more CPU.
 const AHEAD: usize = 1024;

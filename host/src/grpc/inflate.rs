@@ -90,7 +90,7 @@ pub async fn inflate(
 }
 
 impl Inflate {
-    /// Goes on until there are about so many bytes. Whether that is all.
+    /// Goes on until there are about `until` bytes. Whether that is all.
     fn go_on(&mut self, until: usize) -> Result<bool, Status> {
         while self.to.len() < until {
             let before = self.to.len();

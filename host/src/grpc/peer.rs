@@ -16,7 +16,10 @@ use tonic::Status;
 
 use crate::ledger::{Account, Charge, Room};
 
-use super::connections::{Connections, End};
+use super::{
+    connections::{Connections, End},
+    status,
+};
 
 /// Bytes that a connection may have under way to its caller without a charge: small replies, which are
 /// gone at once, do without the ledger.
@@ -214,7 +217,7 @@ impl PeerCall {
         let bytes: usize = bytes.sum();
         if self.before >= FREE_CALLS || bytes > FREE_HEADERS {
             let charge = ledger.charge(Account::Messages, CALL + bytes, Room::New);
-            self._charge = Some(charge.map_err(|e| Status::resource_exhausted(e.to_string()))?);
+            self._charge = Some(charge.map_err(status::no_room)?);
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ impl Drop for InFlight {
 #[derive(Clone)]
 struct Charged(Arc<Mutex<Option<Charge>>>);
 
-/// Charges a reply of so many bytes, as it will be encoded.
+/// Charges a reply of `bytes` bytes, as it will be encoded.
 pub fn charge<M>(
     response: &mut Response<M>,
     bytes: usize,

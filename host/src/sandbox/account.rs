@@ -31,7 +31,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// A call has taken so much at its height. Older calls are forgotten by and by.
+    /// A call has taken `bytes` at its height. Older calls are forgotten by and by.
     fn has_taken(&self, bytes: usize) {
         /// The part of an older mark that is forgotten with each call.
         const FORGOTTEN: usize = 64;
@@ -141,7 +141,7 @@ impl Account {
         Ok(Charge { bytes, owned, account: self.clone() })
     }
 
-    /// Adds so many bytes of memory that the instance has for good, or for as long as it says.
+    /// Adds memory that the instance has for good, or for as long as it says.
     pub fn grow(&self, bytes: usize, limit: usize) -> Result<(), Full> {
         self.add(bytes, bytes, limit)
     }

@@ -206,7 +206,7 @@ impl Instance {
         Ok(written.saturating_add(read))
     }
 
-    /// What a guest answered to a request of so many bytes.
+    /// What a guest answered to a request of `size` bytes.
     fn answered<T>(
         &self,
         answer: Result<Result<T, types::Error>, CallError>,

@@ -213,7 +213,7 @@ impl StoreData {
         Ok(self.table.push(HostTensor { tensor, data: charge, view: None })?)
     }
 
-    /// Counts a tensor of so many bytes that the guest makes, before it is made.
+    /// Counts a tensor that the guest makes, before it is made.
     pub fn charge_tensor(
         &mut self,
         bytes: usize,
@@ -258,7 +258,7 @@ impl StoreData {
         }
     }
 
-    /// Whether the guest may grow by so many bytes.
+    /// Whether the guest may grow by `bytes`.
     fn may_grow(&mut self, bytes: usize) -> bool {
         self.growing = 0;
         match self.account.grow(bytes, self.limits.memory) {
