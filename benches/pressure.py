@@ -5,11 +5,18 @@ First the good calls alone, then beside readers who take nothing of a large repl
 It fails where the server's own memory (RssAnon and RssShmem) reaches `--memory`, where a good call
 fails, where their p99 is more than twice what it is alone, where nobody was refused (then nothing
 was tried), and where memory stays.
+
+The good callers are a process of their own, and the bad ones give way to it and to the server. Alone
+they are beside processes that only compute and give way just so, one a core: what is measured is the
+server, not how this machine's cores are shared.
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import random
+import re
 import signal
 import socket
 import struct
@@ -19,7 +26,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 from tiny_model_client._proto import server as pb
@@ -49,7 +60,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def field(name: str, value: str) -> bytes:
+def header(name: str, value: str) -> bytes:
     """A header as HPACK's literal, not indexed, with short strings (RFC 7541, section 6.2.2)."""
     texts = (name.encode(), value.encode())
     return b"\0" + b"".join(bytes([len(text)]) + text for text in texts)
@@ -61,7 +72,7 @@ def headers(call: str) -> bytes:
         ":method": "POST", ":scheme": "http", ":path": f"/server.Server/{call}",
         ":authority": "localhost", "content-type": "application/grpc", "te": "trailers",
     }  # fmt: skip
-    return b"".join(field(name, value) for name, value in fields.items())
+    return b"".join(header(name, value) for name, value in fields.items())
 
 
 def message(request: pb.TextArgs | pb.ImageArgs) -> bytes:
@@ -102,15 +113,22 @@ def picture(data: bytes, width: int) -> pb.ImageArgs:
     return pb.ImageArgs(image=image, model="example_image")
 
 
-class Work:
-    """What goes on, on threads, until it is over."""
+@dataclass
+class Seen:
+    """What callers have seen."""
 
-    def __init__(self, address: str) -> None:
+    ends: Counter[tuple[str, str]] = field(default_factory=Counter)
+    times: dict[str, list[float]] = field(default_factory=lambda: {"text": [], "picture": []})
+    failed: list[str] = field(default_factory=list)
+
+
+class Work:
+    """What the callers of one process do, on threads, until it is over."""
+
+    def __init__(self, address: str, over: Event) -> None:
         self.address = address
-        self.over = threading.Event()
-        self.ends: Counter[tuple[str, str]] = Counter()
-        self.times: dict[str, list[float]] = {"text": [], "picture": []}
-        self.failed: list[str] = []
+        self.over = over
+        self.seen = Seen()
         self.threads: list[threading.Thread] = []
 
     def start(self, count: int, run: Callable[[random.Random], None]) -> None:
@@ -127,12 +145,14 @@ class Work:
                 run(chance)
             except OSError as error:
                 # A connection that the server has closed.
-                self.ends[run.__name__, type(error).__name__] += 1
+                self.seen.ends[run.__name__, type(error).__name__] += 1
 
-    def stop(self) -> None:
-        self.over.set()
+    def ended(self) -> Seen:
+        """Waits until it is over."""
+        self.over.wait()
         for thread in self.threads:
             thread.join(60)
+        return self.seen
 
     def ask(self, channel: grpc.Channel, call: str, request: pb.TextArgs | pb.ImageArgs) -> str:
         """One call; its data."""
@@ -170,8 +190,8 @@ class Work:
         try:
             self.ask(channel, call, request)
         except grpc.RpcError as error:
-            self.failed.append(f"{name}: {error.code().name}: {error.details()}")
-        self.times[name].append(time.perf_counter() - began)
+            self.seen.failed.append(f"{name}: {error.code().name}: {error.details()}")
+        self.seen.times[name].append(time.perf_counter() - began)
         time.sleep(0.002)
 
     def bad(self) -> None:
@@ -190,7 +210,7 @@ class Work:
             raw = Raw(self.address)
             for stream in range(1, 9, 2):
                 raw.call(stream, "RunText", message(fault("reply", bytes=REPLY)), ends=True)
-            self.ends["reader who takes nothing", "left"] += 1
+            self.seen.ends["reader who takes nothing", "left"] += 1
             self.over.wait(chance.uniform(1, 20))
             raw.close()
 
@@ -199,14 +219,14 @@ class Work:
             whole = struct.pack(">BI", 0, LARGE) + b"\0" * 16000
             for stream in range(1, 17, 2):
                 raw.call(stream, "RunImage", whole, ends=False)
-            self.ends["upload", "broken off"] += 1
+            self.seen.ends["upload", "broken off"] += 1
             self.over.wait(chance.choice([0.01, 0.5, 10]))
             raw.close()
 
         def silent(_: random.Random) -> None:
             host, _, port = self.address.rpartition(":")
             sockets = [socket.create_connection((host, int(port))) for _ in range(100)]
-            self.ends["silent connection", "left"] += len(sockets)
+            self.seen.ends["silent connection", "left"] += len(sockets)
             self.over.wait(5)
             for one in sockets:
                 one.close()
@@ -222,9 +242,37 @@ class Work:
     ) -> None:
         try:
             self.ask(channel, call, request)
-            self.ends[name, "OK"] += 1
+            self.seen.ends[name, "OK"] += 1
         except grpc.RpcError as error:
-            self.ends[name, error.code().name] += 1
+            self.seen.ends[name, error.code().name] += 1
+
+
+def good_callers(address: str, over: Event, seen: "Queue[Seen]") -> None:
+    """A process of callers whose calls must not fail."""
+    work = Work(address, over)
+    work.good()
+    seen.put(work.ended())
+
+
+def give_way() -> None:
+    """Leaves the cores to every process that wants them, at once: as if this were another machine."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def nobody(_: str, over: Event, seen: "Queue[Seen]") -> None:
+    """A process that computes, and no caller."""
+    give_way()
+    while not over.is_set():
+        sum(range(100_000))
+    seen.put(Seen())
+
+
+def bad_callers(address: str, over: Event, seen: "Queue[Seen]") -> None:
+    """A process of callers who want all the memory there is, and no core that others want."""
+    give_way()
+    work = Work(address, over)
+    work.bad()
+    seen.put(work.ended())
 
 
 def memory(pid: int) -> int:
@@ -234,29 +282,50 @@ def memory(pid: int) -> int:
     return sum(int(status[key].split()[0]) << 10 for key in ("RssAnon", "RssShmem"))
 
 
+def accounts(metrics: str) -> str:
+    """What the server says that it uses, in MiB."""
+    text = urlopen(f"http://{metrics}/metrics").read().decode()  # noqa: S310
+    used = re.findall(r'tms_memory_bytes\{account="(\w+)"\} (\d+)', text)
+    return ", ".join(f"{name} {int(size) >> 20}" for name, size in used if int(size) >> 20)
+
+
 def p99(times: list[float]) -> float:
     """In milliseconds."""
     return sorted(times)[int(len(times) * 0.99)] * 1000 if times else float("nan")
 
 
-def phase(server: servers.Server, seconds: float, *, pressed: bool) -> tuple[Work, int]:
+def phase(
+    server: servers.Server, metrics: str, seconds: float, *, pressed: bool
+) -> tuple[list[Seen], int]:
     """What the callers saw, and the most memory that was seen."""
-    work = Work(server.address)
-    work.good()
-    if pressed:
-        work.bad()
-    most, end, line = 0, time.monotonic() + seconds, time.monotonic()
+    context = multiprocessing.get_context("spawn")
+    over, results = context.Event(), context.Queue()
+    others = [bad_callers] if pressed else [nobody] * (os.cpu_count() or 1)
+    kinds = [good_callers, *others]
+    callers = [
+        context.Process(target=kind, args=(server.address, over, results), daemon=True)
+        for kind in kinds
+    ]
+    for process in callers:
+        process.start()
+    most, lately, what = 0, 0, ""
+    end, line = time.monotonic() + seconds, time.monotonic()
     while time.monotonic() < end and server.process.poll() is None:
-        most = max(most, memory(server.pid))
+        now = memory(server.pid)
+        if now > lately + (8 << 20):
+            lately, what = now, accounts(metrics)
+        most = max(most, now)
         time.sleep(0.01)
-        if time.monotonic() > line + 60:
+        if time.monotonic() > line + 30:
             line = time.monotonic()
-            print(
-                f"{(end - line) / 60:6.1f} min left, at most {most >> 20} MiB, {dict(work.ends)}",
-                flush=True,
-            )
-    work.stop()
-    return work, most
+            left = (end - line) / 60
+            print(f"{left:6.1f} min left, lately at most {lately >> 20} MiB: {what}", flush=True)
+            lately = 0
+    over.set()
+    seen = [results.get(timeout=120) for _ in callers]
+    for process in callers:
+        process.join()
+    return seen, most
 
 
 def main() -> None:
@@ -274,36 +343,39 @@ def main() -> None:
         for model in ("example_text", "example_image"):
             (folder / "models" / model).symlink_to(MODELS / model)
         (folder / "tms.toml").write_text(SETTINGS)
+        metrics = f"127.0.0.1:{free_port()}"
         with (folder / "log").open("w") as log:
             server = servers.Server(
                 "tms", servers.TMS, "serve", "--models", folder / "models", "--host", "127.0.0.1",
-                "--port", "0", "--metrics", f"127.0.0.1:{free_port()}", "--memory", str(MEMORY),
+                "--port", "0", "--metrics", metrics, "--memory", str(MEMORY),
                 "--config", folder / "tms.toml", "--cache", folder / "cache", stderr=log,
             )  # fmt: skip
         try:
-            alone, before = phase(server, given.alone, pressed=False)
-            pressed, most = phase(server, given.minutes * 60, pressed=True)
-            time.sleep(30)
+            alone, before = phase(server, metrics, given.alone, pressed=False)
+            seen, most = phase(server, metrics, given.minutes * 60, pressed=True)
+            # Instances that nobody needs are looked for every half minute.
+            time.sleep(65)
             after = memory(server.pid)
         finally:
             server.stop()
         mebibytes = [size >> 20 for size in (before, most, MEMORY, after)]
         print("memory: {} MiB alone, at most {} of {}, {} after".format(*mebibytes))
-        for name in alone.times:
-            once, now = p99(alone.times[name]), p99(pressed.times[name])
-            calls = len(pressed.times[name])
-            print(f"{name}: {calls} calls, p99 {once:.1f} ms alone, {now:.1f} ms pressed")
+        for name in ("text", "picture"):
+            times, pressed = ([time for one in all for time in one.times[name]] for all in (alone, seen))
+            once, now = p99(times), p99(pressed)
+            print(f"{name}: {len(pressed)} calls, p99 {once:.1f} ms alone, {now:.1f} ms pressed")
             if now > 2 * once:
                 wrong.append(f"{name}: p99 is {now / once:.1f} times what it is alone")
-        for (name, end), times in sorted(pressed.ends.items()):
+        ends = sum((one.ends for one in seen), Counter())
+        for (name, end), times in sorted(ends.items()):
             print(f"{name}: {end} {times}")
         if most >= MEMORY:
             wrong.append(f"memory reached {most >> 20} MiB")
         if after > before + (64 << 20):
             wrong.append(f"memory stays: {after >> 20} MiB after {before >> 20}")
-        if not any(end == "RESOURCE_EXHAUSTED" for _, end in pressed.ends):
+        if not any(end == "RESOURCE_EXHAUSTED" for _, end in ends):
             wrong.append("nobody was refused: nothing was tried")
-        failed = Counter(alone.failed + pressed.failed)
+        failed = Counter(what for one in (*alone, *seen) for what in one.failed)
         wrong += [f"{times} good calls failed: {what}" for what, times in failed.most_common(5)]
     if wrong:
         sys.exit("\n".join(["benches/pressure.py: it did not hold:", *wrong]))
