@@ -162,7 +162,7 @@ async fn more_connections_than_there_may_be() {
     let refused = spawn_blocking(move || Wire::silent(port).is_closed_within(LONG));
     assert!(refused.await.unwrap(), "at once");
     assert_eq!(ended(&server, "full"), 1.0);
-    server.logged("was refused: 3 are open (max_connections)").await;
+    server.logged("was refused: 3 are open (max_connections;").await;
     for caller in [&first, &second, &third] {
         assert_answered(caller).await;
     }

@@ -3,19 +3,23 @@
 //!
 //! How far it may be filled depends on who asks. A model that takes more than its share, by weight among
 //! the models that have any, gets new calls in up to three quarters, and its calls grow up to seven eighths.
-//! One that takes less gets new calls in up to fifteen sixteenths, and its calls grow as long as there is
-//! any: so one that takes all it can leaves room for the others. Large messages fill half of it.
+//! One that takes less gets new calls in up to fifteen sixteenths, and its calls grow up to thirty-one
+//! thirty-seconds: so one that takes all it can leaves room for the others. Large messages, whose models
+//! are not known yet, come in up to three quarters, and fill half at most. The last part is for what is
+//! little, as most messages are.
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, Weak,
+        Arc, Mutex, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
+
+use crate::seldom::Seldom;
 
 /// What memory is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,8 @@ impl Account {
 /// How far something may fill the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
+    /// Next to nothing, without which nothing would be done: small messages, what every call takes.
+    Little,
     /// Work that could be done later, or elsewhere.
     New,
     /// Work under way, which would be lost.
@@ -79,6 +85,12 @@ pub struct NoRoom {
     pub bytes: usize,
 }
 
+/// Who keeps memory that nobody needs now.
+pub trait Spare: fmt::Debug + Send + Sync {
+    /// Gives it back. Asked on any thread, also by guests as they grow.
+    fn give_back(&self);
+}
+
 /// The memory of a server, and who has it.
 #[derive(Debug)]
 pub struct Ledger {
@@ -91,8 +103,12 @@ pub struct Ledger {
     accounts: [Figures; Account::ALL.len()],
     /// The models. Those that are gone are forgotten when the next one comes.
     tenants: RwLock<Vec<Weak<Tenant>>>,
-    /// When something was last refused, as the log said, and what was refused since.
-    said: Mutex<Said>,
+    /// As the log says it.
+    refusals: Seldom,
+    /// Who may have memory to spare.
+    spare: OnceLock<Weak<dyn Spare>>,
+    /// When it was last asked for it.
+    reclaimed: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -100,12 +116,6 @@ struct Figures {
     used: AtomicUsize,
     /// Charges that there was no room for.
     refused: AtomicUsize,
-}
-
-#[derive(Debug, Default)]
-struct Said {
-    last: Option<Instant>,
-    refused: u64,
 }
 
 /// One that refuses nothing, for what serves nobody.
@@ -117,7 +127,9 @@ impl Default for Ledger {
             peak: AtomicUsize::new(0),
             accounts: Default::default(),
             tenants: RwLock::default(),
-            said: Mutex::default(),
+            refusals: Seldom::default(),
+            spare: OnceLock::new(),
+            reclaimed: Mutex::default(),
         }
     }
 }
@@ -189,6 +201,11 @@ impl Ledger {
         &self.accounts[account as usize]
     }
 
+    /// Whether there is room now for something of nobody's that is not large.
+    pub fn has_room(&self, bytes: usize, room: Room) -> bool {
+        self.used().saturating_add(bytes) <= self.bound(room, true)
+    }
+
     /// What the calls of a model that is alone may fill.
     pub fn for_new_work(&self) -> usize {
         self.bound(Room::New, false)
@@ -201,8 +218,14 @@ impl Ledger {
             (Room::New, false) => without(4),
             (Room::UnderWay, false) => without(8),
             (Room::New, true) => without(16),
-            (Room::UnderWay, true) => self.limit,
+            (Room::UnderWay, true) => without(32),
+            (Room::Little, _) => self.limit,
         }
+    }
+
+    /// Bytes of all requests.
+    fn messages(&self) -> usize {
+        self.used_for(Account::Messages).saturating_add(self.used_for(Account::Inputs))
     }
 
     /// Adds to the sum, if it stays within the bound.
@@ -215,19 +238,32 @@ impl Ledger {
         fits
     }
 
+    /// Who is asked for memory before something is refused.
+    pub fn ask(&self, spare: Weak<dyn Spare>) {
+        // There is one.
+        let _ = self.spare.set(spare);
+    }
+
+    /// Has memory that nobody needs given back. Whether anybody was asked.
+    fn reclaim(&self) -> bool {
+        /// Where much is refused, not for each time.
+        const EVERY: Duration = Duration::from_millis(1);
+        let Some(spare) = self.spare.get().and_then(Weak::upgrade) else { return false };
+        let mut reclaimed = self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if reclaimed.is_some_and(|last| last.elapsed() < EVERY) {
+            return false;
+        }
+        spare.give_back();
+        *reclaimed = Some(Instant::now());
+        true
+    }
+
     /// Notes that there was no room, and says so in the log, once in a while.
     fn refuse(&self, account: Account, bytes: usize) -> NoRoom {
-        const EVERY: Duration = Duration::from_secs(5);
         self.figures(account).refused.fetch_add(1, Ordering::Relaxed);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.refused += 1;
-        let now = Instant::now();
-        if said.last.is_none_or(|last| now.duration_since(last) >= EVERY) {
-            let refused = std::mem::take(&mut said.refused);
-            said.last = Some(now);
-            drop(said);
+        if let Some(times) = self.refusals.happens() {
             tracing::warn!(
-                "memory is short, and work is refused ({refused} times since this was last said): {bytes} \
+                "memory is short, and work is refused ({times} times since this was last said): {bytes} \
                  bytes for {} have no room in {self}",
                 account.name()
             );
@@ -279,9 +315,13 @@ impl Tenant {
 
     /// Whether `bytes` more are within its share of the memory.
     fn within_share(&self, bytes: usize) -> bool {
+        /// The part of it that a model must have for it to be one that memory is divided between.
+        const LEAST_PART: usize = 64;
         let Ledger { limit, tenants, .. } = &*self.ledger;
         let tenants = tenants.read().unwrap_or_else(PoisonError::into_inner);
-        let has_work = |tenant: &Arc<Self>| tenant.used() > 0 && !std::ptr::eq(&**tenant, self);
+        // What models keep between their calls is no claim on memory, nor is next to nothing.
+        let least = limit / LEAST_PART;
+        let has_work = |tenant: &Arc<Self>| tenant.used() > least && !std::ptr::eq(&**tenant, self);
         let others = tenants.iter().filter_map(Weak::upgrade).filter(has_work);
         let weights: u64 = others.map(|tenant| u64::from(tenant.weight)).sum();
         // One that is alone leaves as much to whoever comes next.
@@ -313,23 +353,29 @@ impl Charge {
             return Ok(());
         }
         let ledger = &self.ledger;
+        if self.fits(bytes, room) || (ledger.reclaim() && self.fits(bytes, room)) {
+            self.note(bytes);
+            return Ok(());
+        }
+        Err(ledger.refuse(self.account, bytes))
+    }
+
+    /// Adds to the sum, if that stays within what this may fill.
+    fn fits(&self, bytes: usize, room: Room) -> bool {
+        let ledger = &self.ledger;
+        let is_large_message = self.is_large_message(bytes, room);
+        if is_large_message && ledger.messages().saturating_add(bytes) > ledger.limit / 2 {
+            // Large ones keep no small ones out, and leave room for what is done about them.
+            return false;
+        }
         // Mostly there is enough for everybody, and nobody need ask further.
-        let fits = ledger.take(bytes, ledger.bound(room, false)) || {
+        ledger.take(bytes, ledger.bound(room, false)) || {
             let within_share = match &self.tenant {
                 Some(tenant) => tenant.within_share(bytes),
-                None => true,
+                None => !is_large_message,
             };
             within_share && ledger.take(bytes, ledger.bound(room, true))
-        };
-        if !fits {
-            return Err(ledger.refuse(self.account, bytes));
         }
-        if !self.leaves_room_for_small(bytes, room) {
-            ledger.used.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(ledger.refuse(self.account, bytes));
-        }
-        self.note(bytes);
-        Ok(())
     }
 
     /// Charges `bytes` more, whether there is room or not.
@@ -364,17 +410,17 @@ impl Charge {
         tenant.used.fetch_add(self.bytes, Ordering::Relaxed);
     }
 
-    /// Whether it is not a large message, or all messages stay below half of the memory: large ones keep no
-    /// small ones out, and leave room for what is done about them.
-    fn leaves_room_for_small(&self, bytes: usize, room: Room) -> bool {
-        const SMALL: usize = 1 << 20;
-        if self.tenant.is_some() || room == Room::UnderWay {
-            return true;
-        }
-        let read =
-            [Account::Messages, Account::Inputs].map(|account| self.ledger.used_for(account));
-        let all = read.iter().sum::<usize>().saturating_add(bytes);
-        self.bytes.saturating_add(bytes) <= SMALL || all <= self.ledger.limit / 2
+    /// Whether it is a large message, with these bytes, whose model is not known yet.
+    fn is_large_message(&self, bytes: usize, room: Room) -> bool {
+        const LARGE: usize = 1 << 20;
+        self.tenant.is_none() && room == Room::New && self.bytes.saturating_add(bytes) > LARGE
+    }
+
+    /// Takes over the bytes of another one, which become what these are.
+    pub fn join(&mut self, mut other: Charge) {
+        let bytes = other.bytes;
+        self.add(bytes);
+        other.shrink_to(0);
     }
 
     /// Notes bytes that the sum has already.
@@ -422,11 +468,13 @@ mod tests {
         let more = ledger.charge(Account::Replies, 350, Room::New).unwrap();
         let refused = ledger.charge(Account::Messages, 1, Room::New).unwrap_err();
         assert_eq!(refused, NoRoom { bytes: 1 });
-        let mut grown = ledger.charge(Account::Guests, 50, Room::UnderWay).unwrap();
+        let mut grown = ledger.charge(Account::Guests, 25, Room::UnderWay).unwrap();
         assert!(grown.grow(1, Room::UnderWay).is_err());
-        assert_eq!((ledger.used(), grown.bytes()), (800, 50), "nothing was charged");
+        assert_eq!((ledger.used(), grown.bytes()), (775, 25), "nothing was charged");
         assert_eq!(ledger.refused(Account::Guests), 1);
-        drop((new, more, grown));
+        let little = ledger.charge(Account::Messages, 25, Room::Little).unwrap();
+        assert!(ledger.charge(Account::Messages, 1, Room::Little).is_err());
+        drop((new, more, grown, little));
         assert_eq!(ledger.used(), 0);
     }
 
@@ -454,8 +502,9 @@ mod tests {
         assert!(grown.grow(1, Room::UnderWay).is_err());
         let mut within = modest.admit(Account::Guests, 63).unwrap();
         assert!(modest.admit(Account::Guests, 1).is_err());
-        within.grow(62, Room::UnderWay).unwrap();
-        assert_eq!(ledger.used(), 1000);
+        within.grow(31, Room::UnderWay).unwrap();
+        assert!(within.grow(1, Room::UnderWay).is_err());
+        assert_eq!(ledger.used(), 969);
         drop((most, some, grown, within));
         assert_eq!((greedy.used(), modest.used(), ledger.used()), (0, 0, 0));
     }
@@ -470,6 +519,52 @@ mod tests {
         assert!(two.is_ok() && ledger.charge(Account::Messages, 2 << 20, Room::New).is_err());
         drop((large, one, two));
         assert_eq!(ledger.used(), 0);
+    }
+
+    #[test]
+    fn large_messages_leave_room_for_models_within_their_share() {
+        let ledger = Ledger::new(16 << 20);
+        let tenant = ledger.tenant(1);
+        let _messages = ledger.charge(Account::Messages, 5 << 20, Room::New).unwrap();
+        let _guests = tenant.admit(Account::Guests, 7 << 20).unwrap();
+        assert!(ledger.charge(Account::Messages, 2 << 20, Room::New).is_err(), "of three quarters");
+        assert!(ledger.charge(Account::Messages, 1 << 20, Room::New).is_ok(), "not large");
+        assert!(tenant.admit(Account::Guests, 1 << 20).is_ok());
+    }
+
+    /// Keeps what is charged.
+    #[derive(Debug)]
+    struct Keeps(Mutex<Option<Charge>>);
+
+    impl Spare for Keeps {
+        fn give_back(&self) {
+            self.0.lock().unwrap().take();
+        }
+    }
+
+    #[test]
+    fn what_somebody_can_spare_is_given_back_before_others_are_refused() {
+        let ledger = Ledger::new(800);
+        let kept = ledger.charge(Account::Guests, 700, Room::New).unwrap();
+        let keeps = Arc::new(Keeps(Mutex::new(Some(kept))));
+        let spare: Arc<dyn Spare> = keeps.clone();
+        ledger.ask(Arc::downgrade(&spare));
+        let charge = ledger.charge(Account::Messages, 700, Room::New).unwrap();
+        assert!(ledger.charge(Account::Messages, 700, Room::New).is_err());
+        assert_eq!(ledger.used(), 700);
+        drop(charge);
+    }
+
+    #[test]
+    fn charges_join() {
+        let ledger = Ledger::new(1000);
+        let tensors = ledger.charge(Account::Tensors, 300, Room::New).unwrap();
+        let mut reply = ledger.tenant(1).nothing(Account::Replies);
+        reply.join(tensors);
+        assert_eq!(
+            (reply.bytes(), ledger.used(), ledger.used_for(Account::Replies)),
+            (300, 300, 300)
+        );
     }
 
     #[test]

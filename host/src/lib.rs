@@ -18,6 +18,7 @@
 //!
 //! Used by several rings, importing none of them (but that [`data`] is made of nn's tensors):
 //!
+//! - [`allocator`]: how much memory it keeps
 //! - [`edf`]: a queue: earliest deadline first
 //! - [`fair`]: a queue: fair between flows, by weight
 //! - [`breaker`]: refuses what fails again and again
@@ -27,9 +28,11 @@
 //! - [`ledger`]: one account of the server's memory
 //! - [`logging`]: the log's format and level
 //! - [`machine`]: how much memory there is
+//! - [`seldom`]: what is said in the log once in a while
 //! - [`text`]: texts for people, bounded
 
 pub mod admin;
+pub mod allocator;
 pub mod breaker;
 pub mod child;
 pub mod cli;
@@ -47,5 +50,6 @@ pub mod nn;
 pub mod repository;
 pub mod sandbox;
 pub mod schedule;
+pub mod seldom;
 pub mod server;
 pub mod text;

@@ -37,6 +37,18 @@ pub fn memory_for(accounted: u64) -> u64 {
     memory.max(accounted.saturating_mul(2).min(4 * UNACCOUNTED))
 }
 
+/// Bytes of memory that are a process's own, by its number or `self`: neither in files nor shared, in RAM
+/// and swapped out.
+pub fn own_memory(process: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    };
+    let kilobytes = field("RssAnon:")?.saturating_add(field("VmSwap:").unwrap_or(0));
+    Some(kilobytes.saturating_mul(1024))
+}
+
 /// What there is for the server and its children together.
 fn all() -> u64 {
     let limits = [machine(), group_v2(), group_v1()];

@@ -6,14 +6,15 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin,
+    admin, allocator,
     child::Nursery,
     config::Settings,
     grpc::{
@@ -22,8 +23,8 @@ use crate::{
         connections::{Bounds, Connections},
         sockets,
     },
-    ledger::Ledger,
-    nn, repository,
+    ledger::{Ledger, Spare},
+    machine, nn, repository,
     sandbox::{Children, Compiling},
     schedule::{WorkerId, Workers},
 };
@@ -33,18 +34,6 @@ const SWEEP: Duration = Duration::from_secs(30);
 
 /// How often memory of instances that are gone is given back to the system.
 const TIDY: Duration = Duration::from_secs(1);
-
-/// Gives memory that nobody uses back to the system: what an instance held, such as the tensors of
-/// one that trapped, may be much, and glibc's allocator keeps it.
-fn give_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it takes no pointer, locks the allocator's own structures, and may be called from any
-    // thread at any time (MT-Safe in its manual).
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
 
 /// Why the server did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +106,10 @@ pub async fn serve(
     tracing::info!("calls are taken at {}; {} models load", urls(&addresses), plans.len());
     let stop = CancellationToken::new();
     let ledger = Ledger::new(settings.accounted());
+    let reserve = settings.memory().saturating_sub(ledger.limit() as u64);
+    let spare: Arc<dyn Spare> = workers.clone();
+    ledger.ask(Arc::downgrade(&spare));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     let app = Arc::new(App {
         catalogue: catalogue.clone(),
         workers: workers.clone(),
@@ -124,6 +117,7 @@ pub async fn serve(
         stop_server: settings.stop_server,
         max_message: settings.max_message,
         ledger: ledger.clone(),
+        long: Arc::new(Semaphore::new(cores)),
     });
     let metrics_address = metrics_sockets.first().and_then(|listener| listener.local_addr().ok());
     let stopping = async {
@@ -172,13 +166,19 @@ pub async fn serve(
         window,
         connections: connections.clone(),
     };
-    let measured = admin::Measured { catalogue: app.catalogue.clone(), ledger, connections };
+    let callers = move || admin::Callers {
+        open: connections.open(),
+        ended: connections.ended().collect(),
+        untaken: connections.untaken(),
+    };
+    let callers = Box::new(callers);
+    let measured = admin::Measured { catalogue: app.catalogue.clone(), ledger, callers };
     let serving =
         grpc::listener::serve(app.clone(), listeners, wire, settings.drain_timeout, healthy);
     tokio::select! {
         result = serving => Ok(result?),
         e = loading => Err(e.into()),
-        () = tidy(&app) => Ok(()),
+        () = tidy(&app, reserve) => Ok(()),
         () = stopping => Ok(()),
         () = admin::listener::serve(metrics_sockets, measured) => Ok(()),
     }
@@ -202,8 +202,9 @@ fn bounds(settings: &Settings) -> Bounds {
     }
 }
 
-/// Drops instances that nobody needs, and gives memory back, without end.
-async fn tidy(app: &App) {
+/// Drops instances that nobody needs, and gives memory back, without end. `reserve`: what the server may take
+/// beside what is accounted for, in bytes.
+async fn tidy(app: &App, reserve: u64) {
     /// What is worth giving back when it is gone, in bytes.
     const LARGE: usize = 16 << 20;
     // None at first: loading leaves much behind, too.
@@ -225,8 +226,11 @@ async fn tidy(app: &App) {
         let (peak, used) = (app.ledger.take_peak(), app.ledger.used());
         high = high.max(peak);
         let quiet = peak <= used + LARGE;
-        if discarded != before || (quiet && high > used + LARGE) {
-            give_back();
+        // It has kept so much that the server might take more than it may.
+        let most = (used as u64).saturating_add(reserve / 2);
+        let much = machine::own_memory("self").is_some_and(|own| own > most);
+        if discarded != before || (quiet && high > used + LARGE) || much {
+            allocator::give_back();
             high = used;
         }
     }

@@ -13,16 +13,23 @@ use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use tms::{
     config::{ServeArgs, Settings, StopServer, Threads},
-    grpc::{app::App, context::Arrived, health::HealthService, listener},
+    grpc::{
+        app::App,
+        connections::{Bounds, Connections},
+        health::HealthService,
+        layer::{CallService, Calls},
+        listener::{self, Wire},
+        peer::Peer,
+        reply::ReplyBody,
+    },
+    ledger::Ledger,
     repository::{self, Catalogue},
     sandbox::Compiling,
     schedule::{WorkerId, Workers},
 };
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, service::Routes};
 use tonic_health::pb::health_check_response::ServingStatus;
-use tower::ServiceExt;
 
 use super::case::Case;
 use crate::world;
@@ -41,6 +48,21 @@ const MAX_MESSAGE: usize = 64 << 10;
 /// Longer than any answer here takes, on a machine that is busy with a build.
 const LONG: Duration = Duration::from_secs(20);
 
+/// Connections are none of these, and have no bounds.
+const BOUNDS: Bounds = Bounds {
+    connections: usize::MAX,
+    of_address: None,
+    streams: u32::MAX,
+    control_frames: u32::MAX,
+    resets: u32::MAX,
+    handshake: LONG,
+    frame: LONG,
+    idle: LONG,
+    keepalive: LONG,
+    keepalive_answer: LONG,
+    reply: LONG,
+};
+
 /// What a caller got: nothing if it left first.
 pub type Answer = Option<(HeaderMap, Vec<u8>, HeaderMap)>;
 
@@ -49,7 +71,7 @@ pub struct Server {
     workers: Arc<Workers>,
     catalogue: Arc<Catalogue>,
     /// Replaced after StopServer.
-    services: Mutex<(CancellationToken, Routes)>,
+    services: Mutex<Services>,
 }
 
 impl Server {
@@ -102,12 +124,12 @@ impl Server {
     /// Calls as a connection of `case.worker` would.
     pub fn call(&self, case: &Case) -> Answer {
         let mut current = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let routes = current.1.clone();
         let home = WorkerId(case.worker);
-        let (_, request) = Arrived::mark(case.request(), home, Ipv4Addr::LOCALHOST.into());
+        let peer = Peer::new(current.connections.clone(), Ipv4Addr::LOCALHOST.into());
+        let answer = current.of_workers[case.worker].call(case.request(), peer.call());
         let endless = case.method.ends_with("/Watch");
         let mut call = Box::pin(async move {
-            let response = routes.oneshot(request).await;
+            let response = answer.await;
             read(response.expect("its error cannot exist"), endless).await
         });
         let mut left = case.patience;
@@ -124,7 +146,7 @@ impl Server {
         self.runtime.block_on(async {
             let answer = answered.await.expect("a worker lives on").expect("there is an answer");
             self.settled().await;
-            if current.0.is_cancelled() {
+            if current.stop.is_cancelled() {
                 *current = services(&self.catalogue, &self.workers);
             }
             answer
@@ -141,24 +163,44 @@ impl Server {
     }
 }
 
-fn services(catalogue: &Arc<Catalogue>, workers: &Arc<Workers>) -> (CancellationToken, Routes) {
+/// What a listener has.
+struct Services {
+    stop: CancellationToken,
+    connections: Arc<Connections>,
+    /// As each worker's connections have them.
+    of_workers: Vec<CallService>,
+}
+
+fn services(catalogue: &Arc<Catalogue>, workers: &Arc<Workers>) -> Services {
     let stop = CancellationToken::new();
+    let ledger = Ledger::new(1 << 30);
     let app = Arc::new(App {
-        ledger: Arc::default(),
+        ledger: ledger.clone(),
         catalogue: catalogue.clone(),
         workers: workers.clone(),
         stop: stop.clone(),
         stop_server: StopServer::Local,
         max_message: MAX_MESSAGE,
+        long: Arc::new(Semaphore::new(2)),
     });
     let health = HealthService::new(catalogue.names());
     health.set("echo", ServingStatus::Serving);
-    let routes = listener::services(&app, &health, MAX_MESSAGE);
-    (stop, routes.expect("reflection knows the services"))
+    let connections = Connections::new(BOUNDS, ledger);
+    let wire = Wire {
+        max_message: MAX_MESSAGE,
+        message_timeout: LONG,
+        window: 64 << 10,
+        connections: connections.clone(),
+    };
+    let calls = Calls::default();
+    let of_worker = |worker| listener::call_service(&app, worker, &health, &calls, &wire);
+    let of_workers = workers.ids().map(of_worker).collect::<Result<_, _>>();
+    let of_workers = of_workers.expect("reflection knows the services");
+    Services { stop, connections, of_workers }
 }
 
 /// Headers, body and trailers; of a stream without end only its first message.
-async fn read(response: Response<Body>, endless: bool) -> (HeaderMap, Vec<u8>, HeaderMap) {
+async fn read(response: Response<ReplyBody>, endless: bool) -> (HeaderMap, Vec<u8>, HeaderMap) {
     let (head, mut body) = response.into_parts();
     let (mut data, mut trailers) = (Vec::new(), HeaderMap::new());
     while let Some(Ok(frame)) = body.frame().await {

@@ -13,7 +13,6 @@ use prometheus_client::{
 };
 
 use crate::{
-    grpc::connections::Connections,
     ledger::{Account, Ledger},
     logging,
     models::{Body, Model, outcome::Outcome},
@@ -23,15 +22,15 @@ use crate::{
     schedule::Pool,
 };
 
-use super::Measured;
+use super::{Callers, Measured};
 
 /// A registry of what goes on in the catalogue, of what is charged to the ledger, and of connections.
 pub(super) fn registry(measured: Measured) -> Registry {
-    let Measured { catalogue, ledger, connections } = measured;
+    let Measured { catalogue, ledger, callers } = measured;
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Now(catalogue)));
     registry.register_collector(Box::new(Memory(ledger)));
-    registry.register_collector(Box::new(Callers(connections)));
+    registry.register_collector(Box::new(CallersNow(callers)));
     registry
 }
 
@@ -232,20 +231,26 @@ impl Collector for Memory {
 }
 
 /// Who is connected.
-#[derive(Debug)]
-struct Callers(Arc<Connections>);
+struct CallersNow(Box<dyn Fn() -> Callers + Send + Sync>);
 
-impl Collector for Callers {
+impl fmt::Debug for CallersNow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallersNow")
+    }
+}
+
+impl Collector for CallersNow {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Callers { open, ended, untaken } = (self.0)();
         let (name, help) = ("tms_connections", "Connections that are open");
-        let open = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(self.0.open() as i64).encode(open)?;
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(open as i64).encode(metric)?;
         let (name, help) = ("tms_connections_closed", "Connections that have ended, by reason");
         let kind = MetricType::Counter;
-        family(&mut encoder, (name, help, kind), "reason", self.0.ended())?;
+        family(&mut encoder, (name, help, kind), "reason", ended.into_iter())?;
         let (name, help) = ("tms_replies_untaken", "Replies given up, as nobody took them");
-        let untaken = encoder.encode_descriptor(name, help, None, kind)?;
-        ConstCounter::new(self.0.untaken()).encode(untaken)
+        let metric = encoder.encode_descriptor(name, help, None, kind)?;
+        ConstCounter::new(untaken).encode(metric)
     }
 }
 

@@ -3,7 +3,7 @@
 //! stays a zombie.
 
 use std::{
-    env, fmt, fs,
+    env, fmt,
     future::Future,
     io,
     os::{
@@ -24,6 +24,8 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::machine;
 
 use super::output;
 
@@ -226,18 +228,6 @@ fn started(mut command: Command, name: &str) -> io::Result<Child> {
     Ok(Child { pid, pidfd, killed, ended })
 }
 
-/// Bytes of memory that are a process's own, by its number or `self`: neither in files nor shared, in RAM
-/// and swapped out.
-pub fn own_memory(process: &str) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
-    };
-    let kilobytes = field("RssAnon:")?.saturating_add(field("VmSwap:").unwrap_or(0));
-    Some(kilobytes.saturating_mul(1024))
-}
-
 /// A descriptor that the runtime of this thread watches.
 #[allow(unsafe_code)]
 fn on_runtime(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
@@ -305,7 +295,7 @@ impl Child {
 
     /// Bytes of memory that are its own. None once it has ended.
     pub fn memory(&self) -> Option<u64> {
-        own_memory(&self.pid.to_string())
+        machine::own_memory(&self.pid.to_string())
     }
 }
 

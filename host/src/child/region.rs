@@ -374,7 +374,8 @@ mod tests {
 
     #[test]
     fn regions_and_copies_are_charged() {
-        let ledger = Ledger::new(3 << 20);
+        // Three mebibytes and the part that is for little things.
+        let ledger = Ledger::new((3 << 20) + (100 << 10));
         let (output, _file) = OutputRegion::new(1 << 20, &ledger).unwrap();
         let copies = Copies::new(&ledger);
         let copy = output.copy(0, 1 << 20, &copies).unwrap();

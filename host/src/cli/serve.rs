@@ -1,6 +1,7 @@
 //! `tms serve`: serves a folder of models until a signal ends it.
 
 use crate::{
+    allocator::{self, Keeps},
     child::confine,
     config::{ServeArgs, Settings},
     logging,
@@ -16,6 +17,9 @@ pub fn serve(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
         tracing::warn!("the server's memory is not closed to its own user: {e}");
     }
     let settings = Settings::resolve(args)?;
+    // One for each thread of a worker, and for the others together.
+    let arenas = settings.workers.saturating_mul(2).saturating_add(2);
+    allocator::keep(Keeps { arenas: u16::try_from(arenas).unwrap_or(u16::MAX), mapped: 8 });
     // Accepts connections and waits for signals; the workers have runtimes of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Beside the runtime, which goes on serving where nobody reads the line or the log before it.

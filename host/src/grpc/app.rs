@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::{Response, Status};
+use tonic::Status;
 
 use crate::{
     config::StopServer,
-    ledger::Ledger,
+    ledger::{Account, Charge, Ledger, Room},
     models::Model,
     repository::{Catalogue, Unready},
     schedule::Workers,
 };
 
-use super::{context::CallContext, reply, status, too_large};
-
-/// A reply's header: how many calls were in the largest native run that this one was in.
-const BATCH_SIZE: &str = "tms-batch-size";
+use super::{
+    context::CallContext,
+    decode, encode,
+    reply::{self, Reply},
+    status, too_large,
+};
 
 pub struct App {
     pub catalogue: Arc<Catalogue>,
@@ -29,6 +32,8 @@ pub struct App {
     pub max_message: usize,
     /// What messages and replies take is charged here.
     pub ledger: Arc<Ledger>,
+    /// Messages that take long, read or written, of all workers: as many at once as there are cores.
+    pub long: Arc<Semaphore>,
 }
 
 impl App {
@@ -48,24 +53,61 @@ impl App {
         found.map_err(|unready| status::unready(name, unready, &self.catalogue))
     }
 
-    /// A reply, if it is not too large, which tonic would find out too late to name the setting, and if
-    /// there is room for it. With the number of calls that shared a native run with this one, where its
-    /// graphs are batched.
-    pub fn reply<M: prost::Message>(
+    /// A reply, encoded, if it is not too large and there is room for it.
+    pub async fn reply<M: encode::Reply + 'static>(
         &self,
         message: M,
-        batch: Option<usize>,
-    ) -> Result<Response<M>, Status> {
+        facts: Facts,
+        model: &Model,
+    ) -> Result<Reply, Status> {
         let bytes = message.encoded_len();
         if bytes > self.max_message {
             let message = too_large::message("reply", self.max_message);
             return Err(Status::resource_exhausted(message));
         }
-        let mut response = Response::new(message);
-        reply::charge(&mut response, bytes, &self.ledger).map_err(status::no_room)?;
-        if let Some(batch) = batch {
-            response.metadata_mut().insert(BATCH_SIZE, batch.into());
+        let Facts { batch, charge } = facts;
+        if bytes < reply::LARGE {
+            return Ok(Reply { pieces: encode::encode(&message, bytes), charge, batch });
         }
-        Ok(response)
+        let copied = bytes - message.uncopied().min(bytes);
+        let mut all = model.tenant.nothing(Account::Replies);
+        if let Some(charge) = charge {
+            all.join(charge);
+        }
+        // What is copied is there twice while it is.
+        let more = bytes.saturating_add(copied).saturating_sub(all.bytes());
+        all.grow(more, Room::UnderWay).map_err(status::no_room)?;
+        let pieces = match copied {
+            0..COPIED_HERE => encode::encode(&message, bytes),
+            _ => {
+                let work = move || Ok(encode::encode(&message, bytes));
+                Box::pin(decode::elsewhere(&self.long, work)).await?
+            }
+        };
+        all.shrink_to(bytes);
+        Ok(Reply { pieces, charge: Some(all), batch })
+    }
+}
+
+/// Bytes that are copied on a worker's thread: it takes a millisecond or two.
+const COPIED_HERE: usize = 4 << 20;
+
+/// What is known of a reply besides its message.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The most calls that shared a native run with this one, where its graphs are batched.
+    pub batch: Option<usize>,
+    /// What the server's memory is charged for it.
+    pub charge: Option<Charge>,
+}
+
+impl Facts {
+    /// What is known of another part of it.
+    pub fn add(&mut self, batch: Option<usize>, charge: Option<Charge>) {
+        self.batch = self.batch.max(batch);
+        match (&mut self.charge, charge) {
+            (Some(all), Some(charge)) => all.join(charge),
+            (all, charge) => *all = all.take().or(charge),
+        }
     }
 }

@@ -21,6 +21,10 @@ use super::{frames::Meter, peer::Peer};
 /// How long a caller has to close its side once all is sent: it has read everything then.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a large frame is left unread where there is no room for it, before that is looked at again.
+/// Its own time ends it at last.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Bytes that are read in one go before the connection's calls, which wait for them, have their turn: HTTP/2
 /// keeps what they have not taken.
 const BURST: usize = 1 << 20;
@@ -30,13 +34,15 @@ pub struct Connection {
     stream: TcpStream,
     meter: Meter,
     peer: Arc<Peer>,
+    /// Until when nothing is read, as there is no room for it.
+    waits: Option<Pin<Box<Sleep>>>,
     /// Since this side was closed.
     lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
     pub fn new(stream: TcpStream, peer: Arc<Peer>) -> Self {
-        Self { stream, meter: Meter::new(&peer), peer, lingers: None }
+        Self { stream, meter: Meter::new(&peer), peer, waits: None, lingers: None }
     }
 }
 
@@ -48,6 +54,11 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
+        while !this.meter.has_room(&this.peer) {
+            let waits = this.waits.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
+            ready!(waits.as_mut().poll(context));
+            this.waits = None;
+        }
         if this.peer.reads(0) >= BURST {
             context.waker().wake_by_ref();
             return Poll::Pending;

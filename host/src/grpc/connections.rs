@@ -7,12 +7,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::Semaphore;
 
-use crate::ledger::Ledger;
+use crate::{ledger::Ledger, seldom::Seldom};
 
 /// Calls of reflection at a time, of all connections: a caller who reads no replies keeps the server from
 /// reading requests, which then wait in HTTP/2's buffers, a window for each call.
@@ -37,8 +37,6 @@ pub enum End {
     Flood,
     /// Too many calls that were cancelled.
     Resets,
-    /// There was no room for what it sent.
-    Memory,
     /// There were too many connections.
     Full,
     /// There were too many connections of its address.
@@ -46,7 +44,7 @@ pub enum End {
 }
 
 impl End {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 10] = [
         Self::Caller,
         Self::Drained,
         Self::Idle,
@@ -55,7 +53,6 @@ impl End {
         Self::Untaken,
         Self::Flood,
         Self::Resets,
-        Self::Memory,
         Self::Full,
         Self::Address,
     ];
@@ -71,7 +68,6 @@ impl End {
             Self::Untaken => "untaken",
             Self::Flood => "flood",
             Self::Resets => "resets",
-            Self::Memory => "memory",
             Self::Full => "full",
             Self::Address => "address",
         }
@@ -121,8 +117,8 @@ pub struct Connections {
     ended: [AtomicU64; End::ALL.len()],
     /// Replies that were given up.
     untaken: AtomicU64,
-    /// When the log last said that one was refused.
-    said: Mutex<Option<Instant>>,
+    /// Those that were not let in, as the log says it.
+    refusals: Seldom,
 }
 
 impl Connections {
@@ -136,7 +132,7 @@ impl Connections {
             addresses: Mutex::default(),
             ended: Default::default(),
             untaken: AtomicU64::new(0),
-            said: Mutex::default(),
+            refusals: Seldom::default(),
         })
     }
 
@@ -163,20 +159,17 @@ impl Connections {
 
     /// Notes that a connection was not let in, and says so in the log, once in a while.
     pub fn refuse(&self, end: End, ip: IpAddr) {
-        const EVERY: Duration = Duration::from_secs(5);
         self.count(end);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if said.is_some_and(|last| now - last < EVERY) {
-            return;
-        }
-        *said = Some(now);
-        drop(said);
+        let Some(times) = self.refusals.happens() else { return };
         let setting = match end {
             End::Address => "max_address_connections",
             _ => "max_connections",
         };
-        tracing::warn!("a connection of {ip} was refused: {} are open ({setting})", self.open());
+        tracing::warn!(
+            "a connection of {ip} was refused: {} are open ({setting}; {times} times since this was last \
+             said)",
+            self.open()
+        );
     }
 
     pub fn count(&self, end: End) {

@@ -5,15 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Extensions;
+use http::HeaderMap;
 use tonic::{Request, Status};
 
 use crate::{
     models::{Call, Model},
     schedule::WorkerId,
 };
-
-use super::receive::Handed;
 
 /// How much earlier than the caller's deadline an answer is ready, at most: it has a way to go.
 const TRAVEL: Duration = Duration::from_millis(5);
@@ -32,17 +30,11 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Notes it with the request.
-    pub fn mark<B>(
-        mut request: http::Request<B>,
-        home: WorkerId,
-        ip: IpAddr,
-    ) -> (Self, http::Request<B>) {
-        let timeout = request.headers().get("grpc-timeout");
+    /// The headers of a call have come.
+    pub fn now(headers: &HeaderMap, home: WorkerId, ip: IpAddr) -> Self {
+        let timeout = headers.get("grpc-timeout");
         let timeout = timeout.and_then(|value| parse_timeout(value.to_str().ok()?));
-        let arrived = Self { at: Instant::now(), home, ip: Some(ip), timeout };
-        request.extensions_mut().insert(Marked { arrived, handed: None });
-        (arrived, request)
+        Self { at: Instant::now(), home, ip: Some(ip), timeout }
     }
 
     /// When an answer is to be ready.
@@ -67,27 +59,6 @@ impl Arrived {
     }
 }
 
-/// What the layer puts beside a request: one thing, as each costs an allocation and a hash.
-#[derive(Clone)]
-pub struct Marked {
-    arrived: Arrived,
-    /// The request's message, where the layer has decoded it.
-    handed: Option<Handed>,
-}
-
-impl Marked {
-    /// Puts a decoded message beside its request.
-    pub fn hand(extensions: &mut Extensions, message: Handed) {
-        if let Some(marked) = extensions.get_mut::<Self>() {
-            marked.handed = Some(message);
-        }
-    }
-
-    pub fn take(extensions: &mut Extensions) -> Option<Handed> {
-        extensions.get_mut::<Self>()?.handed.take()
-    }
-}
-
 /// Who calls, and until when an answer is of use.
 pub struct CallContext {
     arrived: Arrived,
@@ -96,17 +67,19 @@ pub struct CallContext {
 }
 
 impl CallContext {
+    pub fn new(arrived: Arrived) -> Self {
+        Self { arrived, limit_from: arrived.at }
+    }
+
+    /// Of a call that the layer has marked: all but those of tests that have no connection.
     pub fn of<T>(request: &Request<T>) -> Self {
-        // Every call passes the layer that marks it, but those of tests that have no connection.
         let unmarked = || Arrived {
             at: Instant::now(),
             home: WorkerId(0),
             ip: request.remote_addr().map(|address| address.ip()),
             timeout: None,
         };
-        let marked = request.extensions().get().map(|marked: &Marked| marked.arrived);
-        let arrived = marked.unwrap_or_else(unmarked);
-        Self { arrived, limit_from: arrived.at }
+        Self::new(request.extensions().get().copied().unwrap_or_else(unmarked))
     }
 
     pub fn home(&self) -> WorkerId {

@@ -1,7 +1,7 @@
 //! From a message's bytes to its structs, whose memory is charged before they are made: lists get their
 //! exact size at once, as one that grows takes three times that. What takes long leaves the worker's thread.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
 use prost::{
@@ -11,7 +11,7 @@ use prost::{
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-use crate::ledger::{Account, Charge, Ledger, Room};
+use crate::ledger::{Account, Charge, Ledger, Room, Tenant};
 
 use super::{
     count::{self, Counted, Shape},
@@ -26,6 +26,9 @@ use super::{
 
 /// What a call takes beside its message, while it waits or is answered.
 pub const CALL: usize = 4 << 10;
+
+/// A message of no more takes part in what is kept for little ones.
+pub const LITTLE: usize = 64 << 10;
 
 /// A request's message that is decoded here.
 pub trait Request: Message + Default + 'static {
@@ -152,7 +155,7 @@ impl Raw {
 /// Bytes that are charged as long as a part of them is needed.
 struct Held {
     bytes: Vec<u8>,
-    _charge: Charge,
+    _charge: Arc<Mutex<Charge>>,
 }
 
 impl AsRef<[u8]> for Held {
@@ -161,12 +164,31 @@ impl AsRef<[u8]> for Held {
     }
 }
 
+/// What a request is charged: until it is answered, and its bytes as long as anything holds them.
+pub struct Charges {
+    call: Charge,
+    /// Of a message that has a buffer of its own.
+    bytes: Option<Arc<Mutex<Charge>>>,
+}
+
+impl Charges {
+    /// The request is this model's, as is known now. Small ones are nobody's: it would cost more than they.
+    pub fn give_to(&mut self, tenant: &Arc<Tenant>) {
+        if self.call.bytes() > LITTLE {
+            self.call.give_to(tenant);
+        }
+        if let Some(bytes) = &self.bytes {
+            bytes.lock().unwrap_or_else(PoisonError::into_inner).give_to(tenant);
+        }
+    }
+}
+
 /// Makes a request of a message's bytes. With it comes the charge for what they have become.
 pub async fn decode<M: Request, R: From<M> + Send + 'static>(
     raw: Raw,
     ledger: &Arc<Ledger>,
     long: &Arc<Semaphore>,
-) -> Result<(R, Charge), Status> {
+) -> Result<(R, Charges), Status> {
     match count::short(M::SHAPE, raw.bytes())? {
         Counted::Short(count) => decode_here::<M, R>(raw, count.memory, ledger),
         Counted::Long => {
@@ -185,24 +207,28 @@ fn decode_here<M: Request, R: From<M>>(
     raw: Raw,
     memory: usize,
     ledger: &Arc<Ledger>,
-) -> Result<(R, Charge), Status> {
+) -> Result<(R, Charges), Status> {
     let own = match &raw {
         // All of a small one is charged until the call is answered.
         Raw::Frame(frame) => frame.len(),
         Raw::Own { .. } => 0,
     };
-    let charge = ledger.charge(Account::Inputs, own + memory + CALL, Room::New);
-    let charge = charge.map_err(status::no_room)?;
+    let needs = own + memory + CALL;
+    let room = if needs <= LITTLE { Room::Little } else { Room::New };
+    let call = ledger.charge(Account::Inputs, needs, room).map_err(status::no_room)?;
+    let mut charges = Charges { call, bytes: None };
     let wire = match raw {
         Raw::Frame(frame) if M::HAS_SLICES => frame.to_vec().into(),
         Raw::Frame(frame) => frame,
         Raw::Own { bytes, charge: mut held } => {
             held.move_to(Account::Inputs);
+            let held = Arc::new(Mutex::new(held));
+            charges.bytes = Some(held.clone());
             Bytes::from_owner(Held { bytes, _charge: held })
         }
     };
     let message = M::decoded(wire).map_err(count::malformed)?;
-    Ok((message.into(), charge))
+    Ok((message.into(), charges))
 }
 
 /// Does what takes a while on a thread of its own, a few at once. It goes on where nobody waits any more.

@@ -161,7 +161,7 @@ impl Meter {
             }
         }
         match self.at {
-            At::Payload(left) => self.holds((self.length() - left) as usize, peer)?,
+            At::Payload(left) => self.holds((self.length() - left) as usize, peer),
             // The library takes another buffer when a large one is of no more use.
             At::Header(0) if self.length() as usize <= FREE => self.buffer = None,
             _ => {}
@@ -214,7 +214,7 @@ impl Meter {
         if !matches!(self.at, At::Payload(0)) {
             return Ok(());
         }
-        self.holds(self.length() as usize, peer)?;
+        self.holds(self.length() as usize, peer);
         if !self.begun && self.header[3] == kind::SETTINGS {
             self.begun = true;
             peer.begins();
@@ -223,16 +223,33 @@ impl Meter {
         Ok(())
     }
 
+    /// Whether there is room for what comes next, as far as is known. If not it is to be left unread for a
+    /// while: what has come of the frame is charged, and there is one more for each worker at most that was
+    /// let in with the same room.
+    pub fn has_room(&self, peer: &Peer) -> bool {
+        match self.at {
+            At::Payload(_) if self.length() as usize > FREE => {
+                let more = (self.length() as usize).saturating_sub(self.charged());
+                more == 0 || peer.connections.ledger.has_room(more, Room::New)
+            }
+            _ => true,
+        }
+    }
+
+    /// Bytes of a frame that are charged, or need not be.
+    fn charged(&self) -> usize {
+        FREE + self.buffer.as_ref().map_or(0, Charge::bytes)
+    }
+
     /// Notes how many bytes of a frame have come.
-    fn holds(&mut self, bytes: usize, peer: &Peer) -> Result<(), End> {
-        let charged = self.buffer.as_ref().map_or(FREE, |charge| FREE + charge.bytes());
+    fn holds(&mut self, bytes: usize, peer: &Peer) {
+        let charged = self.charged();
         if bytes <= charged {
-            return Ok(());
+            return;
         }
         let ledger = &peer.connections.ledger;
         let charge = self.buffer.get_or_insert_with(|| ledger.nothing(Account::Messages));
-        let more = (bytes - charged).next_multiple_of(STEP);
-        charge.grow(more, Room::New).map_err(|_| End::Memory)
+        charge.add((bytes - charged).next_multiple_of(STEP));
     }
 
     /// Tells the connection what arrives.
@@ -389,6 +406,23 @@ mod tests {
             peer.call().answered();
             meter.read(&call.concat(), &peer).unwrap();
         }
+    }
+
+    #[test]
+    fn large_frames_wait_for_room() {
+        let (peer, mut meter) = begun();
+        let ledger = &peer.connections.ledger;
+        let others = ledger.count(Account::Guests, ledger.limit() - (128 << 10));
+        assert!(meter.has_room(&peer), "its frames are small so far");
+        let data = frame(kind::DATA, 0, 256 << 10);
+        meter.read(&data[..HEADER], &peer).unwrap();
+        assert!(!meter.has_room(&peer));
+        drop(others);
+        assert!(meter.has_room(&peer));
+        meter.read(&data[HEADER..], &peer).unwrap();
+        let _others = ledger.count(Account::Guests, ledger.limit());
+        meter.read(&data[..HEADER], &peer).unwrap();
+        assert!(meter.has_room(&peer), "the buffer is there");
     }
 
     #[test]

@@ -13,11 +13,16 @@ use std::{
 use bytes::{Buf, Bytes};
 use hyper::body::Body as HttpBody;
 use tokio::time::{Instant, Sleep, sleep};
-use tonic::{Status, body::Body};
+use tonic::Status;
 
 use crate::ledger::{Account, Ledger, NoRoom, Room};
 
-use super::{decode::Raw, status, too_large};
+use super::{
+    decode::{LITTLE, Raw},
+    status, too_large,
+};
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// gRPC's frame: whether it is compressed, and the length.
 const PREFIX: usize = 5;
@@ -44,7 +49,11 @@ pub struct Arrival {
 }
 
 /// Reads a call's only message.
-pub async fn read(body: Body, bounds: Bounds, ledger: &Arc<Ledger>) -> Result<Arrival, Status> {
+pub async fn read<B: RequestBody>(
+    body: B,
+    bounds: Bounds,
+    ledger: &Arc<Ledger>,
+) -> Result<Arrival, Status> {
     let Bounds { most, patience } = bounds;
     let mut source = Source { body, patience, timer: None, progress: 0 };
     let mut prefix = Prefix::default();
@@ -75,9 +84,10 @@ pub async fn read(body: Body, bounds: Bounds, ledger: &Arc<Ledger>) -> Result<Ar
     }
     let mut bytes = Vec::new();
     let mut charge = ledger.nothing(Account::Messages);
+    let room = if length <= LITTLE { Room::Little } else { Room::New };
     let mut next = Some(rest);
     while let Some(frame) = next {
-        charge.grow(frame.len(), Room::New).map_err(status::no_room)?;
+        charge.grow(frame.len(), room).map_err(status::no_room)?;
         append(&mut bytes, frame, length)?;
         next = source.next().await?;
     }
@@ -139,9 +149,14 @@ impl Prefix {
     }
 }
 
+/// A request's body as it comes from HTTP/2, or from something that stands for it.
+pub trait RequestBody: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin {}
+
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> RequestBody for B {}
+
 /// A request's body, whose caller must not fall asleep.
-struct Source {
-    body: Body,
+struct Source<B> {
+    body: B,
     patience: Duration,
     /// Until when it has to have got on; from the first time on that it had to be waited for.
     timer: Option<Pin<Box<Sleep>>>,
@@ -149,7 +164,7 @@ struct Source {
     progress: usize,
 }
 
-impl Source {
+impl<B: RequestBody> Source<B> {
     /// The next bytes; None at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         poll_fn(|context| match self.poll(context)? {
@@ -177,7 +192,8 @@ impl Source {
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
                 return Ok(Poll::Pending);
             };
-            let Some(frame) = frame.transpose()? else {
+            let frame = frame.transpose().map_err(|e| Status::from_error(e.into()))?;
+            let Some(frame) = frame else {
                 return Ok(Poll::Ready(None));
             };
             // Trailers say nothing.

@@ -10,9 +10,11 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture};
 use http::{Request, Response};
 use http_body_util::{BodyStream, StreamBody};
+use hyper::body::Body as HttpBody;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, service::Routes};
@@ -21,8 +23,11 @@ use tower::Service;
 use crate::schedule::WorkerId;
 
 use super::{
+    app::App,
     context::Arrived,
+    data_calls::{DataCall, Message},
     error_text,
+    inbox::{BoxError, RequestBody},
     inflate::{self, Encoding},
     peer::PeerCall,
     receive::{self, Inbox},
@@ -61,54 +66,125 @@ impl Calls {
 }
 
 /// The layer for the connections of one worker.
-#[derive(Clone)]
 pub struct CallLayer {
     pub calls: Calls,
     pub worker: WorkerId,
-    pub inbox: Arc<Inbox>,
+    pub inbox: Inbox,
+    pub app: Arc<App>,
 }
 
 /// All services, with the layer around them.
+#[derive(Clone)]
 pub struct CallService {
     routes: Routes,
-    layer: CallLayer,
+    layer: Arc<CallLayer>,
 }
 
 /// How a call is answered.
 pub type Answer = BoxFuture<'static, Result<Response<ReplyBody>, Infallible>>;
 
 impl CallService {
-    pub fn new(routes: Routes, layer: CallLayer) -> Self {
+    pub fn new(routes: Routes, layer: Arc<CallLayer>) -> Self {
         Self { routes, layer }
     }
 
-    pub fn call(&self, request: Request<Body>, peer: PeerCall) -> Answer {
-        let CallLayer { calls, worker, inbox } = &self.layer;
-        let (in_flight, request) = calls.bind(request);
-        let (arrived, request) = Arrived::mark(request, *worker, peer.peer().ip);
-        let (inbox, mut routes) = (inbox.clone(), self.routes.clone());
-        Box::pin(async move {
-            let encoding = request.headers().get(receive::ENCODING).map(Encoding::of);
-            // In its place, as it is large.
-            let mut answer = pin!(async {
-                match inbox.receive(request, encoding).await {
-                    // What the request has become is charged until it is answered.
-                    Ok((request, _charge)) => routes.call(request).await,
-                    Err(refused) => Ok(refused.into_http()),
-                }
-            });
-            let mut response = match arrived.deadline() {
-                None => answer.as_mut().await?,
-                Some(deadline) => match timeout_at(deadline.into(), answer.as_mut()).await {
-                    Ok(answer) => answer?,
-                    Err(_) => arrived.too_late().into_http(),
-                },
-            };
-            if encoding.is_some() {
-                response.headers_mut().insert(receive::ACCEPT_ENCODING, inflate::ACCEPTED);
+    pub fn call<B>(&self, request: Request<B>, peer: PeerCall) -> Answer
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
+        let layer = self.layer.clone();
+        let arrived = Arrived::now(request.headers(), layer.worker, peer.peer().ip);
+        let encoding = request.headers().get(receive::ENCODING).map(Encoding::of);
+        match DataCall::of(request.uri().path()) {
+            // tonic refuses the encoding.
+            Some(call) if encoding != Some(Encoding::Unknown) => {
+                let body = request.into_body();
+                Box::pin(layer.answer(call, body, arrived, encoding, peer))
             }
-            error_text::fit(response.headers_mut());
-            Ok(ReplyBody::answer(response, peer, in_flight))
-        })
+            _ => {
+                let routes = self.routes.clone();
+                let request = request.map(Body::new);
+                Box::pin(layer.pass(routes, request, arrived, encoding, peer))
+            }
+        }
     }
+}
+
+impl CallLayer {
+    /// Answers a call with data.
+    async fn answer<B: RequestBody + Send>(
+        self: Arc<Self>,
+        call: DataCall,
+        body: B,
+        arrived: Arrived,
+        encoding: Option<Encoding>,
+        peer: PeerCall,
+    ) -> Result<Response<ReplyBody>, Infallible> {
+        let in_flight = InFlight::count(&self.calls.in_flight);
+        // In its place, as it is large.
+        let mut answer = pin!(async {
+            let message = Message { inbox: &self.inbox, body, encoding };
+            call.answer(message, &self.app, arrived).await
+        });
+        let reply = match arrived.deadline() {
+            None => answer.as_mut().await,
+            Some(deadline) => timeout_at(deadline.into(), answer.as_mut())
+                .await
+                .unwrap_or_else(|_| Err(arrived.too_late())),
+        };
+        let response = match reply {
+            Ok(reply) => ReplyBody::answer(reply, peer, in_flight),
+            Err(status) => ReplyBody::of_service(status.into_http(), peer, Some(in_flight)),
+        };
+        Ok(fit(response, encoding))
+    }
+
+    /// Has one of tonic's services answer a call.
+    async fn pass(
+        self: Arc<Self>,
+        mut routes: Routes,
+        request: Request<Body>,
+        arrived: Arrived,
+        encoding: Option<Encoding>,
+        peer: PeerCall,
+    ) -> Result<Response<ReplyBody>, Infallible> {
+        let (in_flight, mut request) = self.calls.bind(request);
+        request.extensions_mut().insert(arrived);
+        let is_small = is_small(request.uri().path()) && encoding != Some(Encoding::Unknown);
+        let mut answer = pin!(async {
+            // What the request takes is charged until it is answered.
+            let (request, _charge) = match is_small {
+                true => match self.inbox.receive_small(request, encoding).await {
+                    Ok((request, charge)) => (request, Some(charge)),
+                    Err(refused) => return Ok(refused.into_http()),
+                },
+                false => (request, None),
+            };
+            routes.call(request).await
+        });
+        let response = match arrived.deadline() {
+            None => answer.as_mut().await?,
+            Some(deadline) => match timeout_at(deadline.into(), answer.as_mut()).await {
+                Ok(answer) => answer?,
+                Err(_) => arrived.too_late().into_http(),
+            },
+        };
+        Ok(fit(ReplyBody::of_service(response, peer, in_flight), encoding))
+    }
+}
+
+/// Whether it is a call of one small message.
+fn is_small(path: &str) -> bool {
+    ["/server.Server/", "/inference.GRPCInferenceService/", "/grpc.health.v1.Health/"]
+        .iter()
+        .any(|service| path.starts_with(service))
+}
+
+/// A reply whose headers say what they should, and whose text fits.
+fn fit(mut response: Response<ReplyBody>, encoding: Option<Encoding>) -> Response<ReplyBody> {
+    if encoding.is_some() {
+        response.headers_mut().insert(receive::ACCEPT_ENCODING, inflate::ACCEPTED);
+    }
+    error_text::fit(response.headers_mut());
+    response
 }

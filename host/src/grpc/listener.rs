@@ -2,7 +2,6 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    thread,
     time::Duration,
 };
 
@@ -10,7 +9,6 @@ use futures_util::future::try_join_all;
 use tokio::{
     net::TcpListener,
     sync::{
-        Semaphore,
         mpsc::{self, UnboundedReceiver},
         oneshot,
     },
@@ -27,7 +25,7 @@ use super::{
     connections::Connections,
     health::HealthService,
     inbox::Bounds,
-    layer::{CallLayer, Calls},
+    layer::{CallLayer, CallService, Calls},
     open_inference::OpenInferenceService,
     original::OriginalService,
     proto,
@@ -82,16 +80,12 @@ pub async fn serve(
     let calls = Calls::default();
     let mut homes = Vec::new();
     let mut serving = Vec::new();
-    let Wire { max_message, message_timeout, .. } = wire;
-    let bounds = Bounds { most: max_message, patience: message_timeout };
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let long = Arc::new(Semaphore::new(cores));
     for worker in app.workers.ids() {
         let (home, connections) = mpsc::unbounded_channel();
         homes.push(home);
-        // One for each worker: what all share is written to by none.
-        let inbox = Arc::new(Inbox::new(app.ledger.clone(), bounds, long.clone()));
-        let server = server(&app, worker, &health, &calls, &wire, inbox)?;
+        let service = call_service(&app, worker, &health, &calls, &wire)?;
+        let drained = calls.drained.clone();
+        let server = Server::new(service, wire.connections.clone(), drained, wire.window);
         let serve = serve_worker(server, connections, calls.drained.clone());
         serving.push(app.workers.spawn(worker, serve));
     }
@@ -118,19 +112,21 @@ pub async fn serve(
     }
 }
 
-/// What serves one worker's connections.
-fn server(
+/// All services, with the layer around them, as one worker's connections have them.
+pub fn call_service(
     app: &Arc<App>,
     worker: WorkerId,
     health: &HealthService,
     calls: &Calls,
     wire: &Wire,
-    inbox: Arc<Inbox>,
-) -> Result<Server, ListenerError> {
-    let Wire { max_message, window, connections, .. } = wire;
-    let layer = CallLayer { calls: calls.clone(), worker, inbox };
-    let routes = services(app, health, *max_message)?;
-    Ok(Server::new(routes, layer, connections.clone(), *window))
+) -> Result<CallService, ListenerError> {
+    let Wire { max_message, message_timeout, .. } = *wire;
+    let bounds = Bounds { most: max_message, patience: message_timeout };
+    // One for each worker: what all share is written to by none.
+    let inbox = Inbox::new(app.ledger.clone(), bounds, app.long.clone());
+    let layer = CallLayer { calls: calls.clone(), worker, inbox, app: app.clone() };
+    let routes = services(app, health, max_message)?.prepare();
+    Ok(CallService::new(routes, Arc::new(layer)))
 }
 
 /// Serves one worker's connections, each in a task of its own, until the drain and their end.
@@ -157,8 +153,8 @@ async fn serve_worker(
     serving.wait().await;
 }
 
-/// All services, without HTTP/2 around them.
-pub fn services(
+/// All services, without the layer around them.
+fn services(
     app: &Arc<App>,
     health: &HealthService,
     max_message: usize,

@@ -8,11 +8,13 @@
 //! - [`peer`]: what its parts know of it
 //! - [`listener`]: all services on one port, until told to stop; then the drain
 //! - [`layer`]: what every call passes: deadline, text of errors, calls in flight
-//! - [`receive`]: the request half of that: what a service finds
+//! - [`receive`]: the request half of that
 //! - [`inbox`]: a request's message as it comes in
 //! - [`inflate`]: one that is compressed
 //! - [`count`]: what it becomes in memory, before it does
 //! - [`decode`]: its structs, made here or on a thread of their own
+//! - [`data_calls`]: the calls with data, answered without tonic's server
+//! - [`encode`]: their replies' messages, in pieces
 //! - [`reply`]: replies on their way out, in pieces
 //! - [`app`]: what the services share
 //! - [`context`]: one call: who calls, and until when an answer is of use
@@ -32,21 +34,23 @@ mod connection;
 pub mod connections;
 pub mod context;
 mod count;
+mod data_calls;
 mod decode;
+mod encode;
 mod error_text;
 mod frames;
 pub mod health;
 mod images;
 mod inbox;
 mod inflate;
-mod layer;
+pub mod layer;
 pub mod listener;
 mod open_inference;
 mod original;
-mod peer;
+pub mod peer;
 pub mod proto;
 mod receive;
-mod reply;
+pub mod reply;
 mod serve;
 pub mod sockets;
 mod status;

@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use serde::{Serialize, Serializer};
-
-use tonic::{Request, Response as Reply, Status};
+use tonic::{Request, Response as Answer, Status};
 
 use crate::{
     data::NamedTensor,
@@ -18,8 +18,12 @@ use crate::{
 };
 
 use super::{
-    app::App,
+    app::{App, Facts},
     context::CallContext,
+    data_calls::Asks,
+    decode::Charges,
+    encode,
+    original::answered_before,
     proto::inference::{
         InferParameter, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
         ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ServerLiveRequest,
@@ -27,7 +31,7 @@ use super::{
         ServerReadyResponse, grpc_inference_service_server::GrpcInferenceService,
         infer_parameter::ParameterChoice, model_metadata_response::TensorMetadata,
     },
-    receive::taken,
+    reply::Reply,
     status, tensors,
 };
 
@@ -36,18 +40,17 @@ const VERSION: &str = "1";
 
 pub struct OpenInferenceService(pub Arc<App>);
 
-impl OpenInferenceService {
-    async fn model(
-        &self,
-        caller: &mut CallContext,
-        name: &str,
-        version: &str,
-    ) -> Result<&Arc<Model>, Status> {
-        let model = self.0.model(caller, name).await?;
-        match version {
-            "" | VERSION => Ok(model),
-            _ => Err(Status::not_found(format!("the model `{name}` has one version, {VERSION}"))),
-        }
+/// A model that is called, in a version.
+async fn version_of<'a>(
+    app: &'a App,
+    caller: &mut CallContext,
+    name: &str,
+    version: &str,
+) -> Result<&'a Arc<Model>, Status> {
+    let model = app.model(caller, name).await?;
+    match version {
+        "" | VERSION => Ok(model),
+        _ => Err(Status::not_found(format!("the model `{name}` has one version, {VERSION}"))),
     }
 }
 
@@ -56,37 +59,37 @@ impl GrpcInferenceService for OpenInferenceService {
     async fn server_live(
         &self,
         _: Request<ServerLiveRequest>,
-    ) -> Result<Reply<ServerLiveResponse>, Status> {
-        Ok(Reply::new(ServerLiveResponse { live: true }))
+    ) -> Result<Answer<ServerLiveResponse>, Status> {
+        Ok(Answer::new(ServerLiveResponse { live: true }))
     }
 
     async fn server_ready(
         &self,
         _: Request<ServerReadyRequest>,
-    ) -> Result<Reply<ServerReadyResponse>, Status> {
+    ) -> Result<Answer<ServerReadyResponse>, Status> {
         let ready = self.0.catalogue.is_loaded() && !self.0.stop.is_cancelled();
-        Ok(Reply::new(ServerReadyResponse { ready }))
+        Ok(Answer::new(ServerReadyResponse { ready }))
     }
 
     async fn model_ready(
         &self,
         request: Request<ModelReadyRequest>,
-    ) -> Result<Reply<ModelReadyResponse>, Status> {
+    ) -> Result<Answer<ModelReadyResponse>, Status> {
         let mut caller = CallContext::of(&request);
         let ModelReadyRequest { name, version } = request.into_inner();
         let ready = match self.0.catalogue.get(&name) {
-            Ok(_) => self.model(&mut caller, &name, &version).await.is_ok(),
+            Ok(_) => version_of(&self.0, &mut caller, &name, &version).await.is_ok(),
             Err(Unready::Failed | Unready::Loading) => false,
             Err(unknown) => return Err(status::unready(&name, unknown, &self.0.catalogue)),
         };
-        Ok(Reply::new(ModelReadyResponse { ready }))
+        Ok(Answer::new(ModelReadyResponse { ready }))
     }
 
     async fn server_metadata(
         &self,
         _: Request<ServerMetadataRequest>,
-    ) -> Result<Reply<ServerMetadataResponse>, Status> {
-        Ok(Reply::new(ServerMetadataResponse {
+    ) -> Result<Answer<ServerMetadataResponse>, Status> {
+        Ok(Answer::new(ServerMetadataResponse {
             name: "tms".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             extensions: Vec::new(),
@@ -96,10 +99,10 @@ impl GrpcInferenceService for OpenInferenceService {
     async fn model_metadata(
         &self,
         request: Request<ModelMetadataRequest>,
-    ) -> Result<Reply<ModelMetadataResponse>, Status> {
+    ) -> Result<Answer<ModelMetadataResponse>, Status> {
         let mut caller = CallContext::of(&request);
         let ModelMetadataRequest { name, version } = request.into_inner();
-        let model = self.model(&mut caller, &name, &version).await?;
+        let model = version_of(&self.0, &mut caller, &name, &version).await?;
         let tensor = |info: &TensorInfo| TensorMetadata {
             name: info.name.clone(),
             datatype: info.dtype.oip_name().into(),
@@ -112,7 +115,7 @@ impl GrpcInferenceService for OpenInferenceService {
                 format!("{}_onnx", graph.backend().to_lowercase().replace(' ', ""))
             }
         };
-        Ok(Reply::new(ModelMetadataResponse {
+        Ok(Answer::new(ModelMetadataResponse {
             name,
             versions: vec![VERSION.into()],
             platform,
@@ -123,15 +126,26 @@ impl GrpcInferenceService for OpenInferenceService {
 
     async fn model_infer(
         &self,
-        request: Request<ModelInferRequest>,
-    ) -> Result<Reply<ModelInferResponse>, Status> {
-        let mut caller = CallContext::of(&request);
-        let Infer { model, version, id, typed, inputs, wanted, args } = taken(request);
-        let model = self.model(&mut caller, &model, &version).await?;
+        _: Request<ModelInferRequest>,
+    ) -> Result<Answer<ModelInferResponse>, Status> {
+        answered_before()
+    }
+}
+
+impl Asks for Infer {
+    async fn answer(
+        self,
+        app: &App,
+        mut caller: CallContext,
+        mut charges: Charges,
+    ) -> Result<Reply, Status> {
+        let Self { model, version, id, typed, inputs, wanted, args } = self;
+        let model = version_of(app, &mut caller, &model, &version).await?;
+        charges.give_to(&model.tenant);
         let call = caller.call(model, "{}");
         let output = model.infer(inputs?, &wanted, || args, call).await;
         let output = output.map_err(|e| status::run(model, &e))?;
-        let batch = output.batch;
+        let facts = Facts { batch: output.batch, charge: output.charge };
         let (outputs, raw_output_contents) = tensors::to_proto(output.tensors, typed);
         let json = output.json.map(|json| {
             let parameter_choice = Some(ParameterChoice::StringParam(json));
@@ -145,12 +159,17 @@ impl GrpcInferenceService for OpenInferenceService {
             outputs,
             raw_output_contents,
         };
-        self.0.reply(reply, batch)
+        app.reply(reply, facts, model).await
+    }
+}
+
+impl encode::Reply for ModelInferResponse {
+    fn slices(&self) -> impl Iterator<Item = &Bytes> {
+        self.raw_output_contents.iter()
     }
 }
 
 /// A request for a model, as far as it can be understood without the model.
-#[derive(Clone)]
 pub struct Infer {
     model: String,
     version: String,

@@ -1,8 +1,10 @@
 //! The nine calls of the original Tiny Model Server.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, iter, sync::Arc};
 
-use tonic::{Request, Response as Reply, Status};
+use bytes::Bytes;
+
+use tonic::{Request, Response as Answer, Status};
 
 use crate::{
     config::StopServer,
@@ -10,83 +12,105 @@ use crate::{
 };
 
 use super::{
-    app::App,
+    app::{App, Facts},
     context::CallContext,
-    images,
+    data_calls::Asks,
+    decode::Charges,
+    encode, images,
     proto::server::{
         BatchImageArgs, BatchTextArgs, EmptyArgs, ImageArgs, NamedTensor, Parts, Response,
         StringArg, TextArgs, server_server::Server,
     },
-    receive::taken,
+    reply::Reply,
     status,
 };
 
 pub struct OriginalService(pub Arc<App>);
 
-impl OriginalService {
-    async fn run(&self, mut caller: CallContext, request: Run) -> Result<Reply<Response>, Status> {
-        let Run { input, model, args } = request;
-        let input = input?;
-        let model = self.0.model(&mut caller, &model).await?;
-        let args = args?;
-        let call = caller.call(model, &args);
-        let output = model.run(input, call).await.map_err(|e| status::run(model, &e))?;
-        let batch = output.batch;
-        let (data, Parts { image, tensors }) = split(output);
-        self.0.reply(Response { data, image, tensors, batch: Vec::new() }, batch)
-    }
-
-    async fn run_batch(
-        &self,
+impl Asks for Run {
+    async fn answer(
+        self,
+        app: &App,
         mut caller: CallContext,
-        request: RunBatch,
-    ) -> Result<Reply<Response>, Status> {
-        let RunBatch { kind, inputs, model, args } = request;
-        let inputs = inputs?;
-        let model = self.0.model(&mut caller, &model).await?;
-        let args = args?;
+        mut charges: Charges,
+    ) -> Result<Reply, Status> {
+        let input = self.input?;
+        let model = app.model(&mut caller, &self.model).await?;
+        charges.give_to(&model.tenant);
+        let args = self.args?;
         let call = caller.call(model, &args);
-        let outputs = model.run_batch(kind, inputs, call).await;
-        let outputs = outputs.map_err(|e| status::run(model, &e))?;
-        let largest = outputs.iter().filter_map(|output| output.batch).max();
+        let mut output = model.run(input, call).await.map_err(|e| status::run(model, &e))?;
+        let facts = Facts { batch: output.batch, charge: output.charge.take() };
+        let (data, Parts { image, tensors }) = split(output);
+        app.reply(Response { data, image, tensors, batch: Vec::new() }, facts, model).await
+    }
+}
+
+impl Asks for RunBatch {
+    async fn answer(
+        self,
+        app: &App,
+        mut caller: CallContext,
+        mut charges: Charges,
+    ) -> Result<Reply, Status> {
+        let inputs = self.inputs?;
+        let model = app.model(&mut caller, &self.model).await?;
+        charges.give_to(&model.tenant);
+        let args = self.args?;
+        let call = caller.call(model, &args);
+        let outputs = model.run_batch(self.kind, inputs, call).await;
+        let mut outputs = outputs.map_err(|e| status::run(model, &e))?;
+        let mut facts = Facts::default();
+        for output in &mut outputs {
+            facts.add(output.batch, output.charge.take());
+        }
         let (data, mut batch): (Vec<_>, Vec<_>) = outputs.into_iter().map(split).unzip();
         if batch.iter().all(|parts| *parts == Parts::default()) {
             batch.clear();
         }
         let data = format!("[{}]", data.join(","));
-        self.0.reply(Response { data, batch, ..Response::default() }, largest)
+        app.reply(Response { data, batch, ..Response::default() }, facts, model).await
     }
+}
+
+impl encode::Reply for Response {
+    fn slices(&self) -> impl Iterator<Item = &Bytes> {
+        let of_batch = self.batch.iter().map(|parts| (&parts.image, &parts.tensors));
+        let all = iter::once((&self.image, &self.tensors)).chain(of_batch);
+        all.flat_map(|(image, tensors)| {
+            let image = image.iter().map(|image| &image.data);
+            image.chain(tensors.iter().map(|tensor| &tensor.data))
+        })
+    }
+}
+
+/// What tonic's server would say, had the layer not answered before.
+pub fn answered_before<T>() -> Result<T, Status> {
+    Err(Status::internal("calls with data are answered before they come here"))
 }
 
 #[tonic::async_trait]
 impl Server for OriginalService {
-    async fn run_text(&self, request: Request<TextArgs>) -> Result<Reply<Response>, Status> {
-        let caller = CallContext::of(&request);
-        self.run(caller, taken(request)).await
+    async fn run_text(&self, _: Request<TextArgs>) -> Result<Answer<Response>, Status> {
+        answered_before()
     }
 
-    async fn run_image(&self, request: Request<ImageArgs>) -> Result<Reply<Response>, Status> {
-        let caller = CallContext::of(&request);
-        self.run(caller, taken(request)).await
+    async fn run_image(&self, _: Request<ImageArgs>) -> Result<Answer<Response>, Status> {
+        answered_before()
     }
 
-    async fn run_batch_text(
-        &self,
-        request: Request<BatchTextArgs>,
-    ) -> Result<Reply<Response>, Status> {
-        let caller = CallContext::of(&request);
-        self.run_batch(caller, taken(request)).await
+    async fn run_batch_text(&self, _: Request<BatchTextArgs>) -> Result<Answer<Response>, Status> {
+        answered_before()
     }
 
     async fn run_batch_image(
         &self,
-        request: Request<BatchImageArgs>,
-    ) -> Result<Reply<Response>, Status> {
-        let caller = CallContext::of(&request);
-        self.run_batch(caller, taken(request)).await
+        _: Request<BatchImageArgs>,
+    ) -> Result<Answer<Response>, Status> {
+        answered_before()
     }
 
-    async fn list_models(&self, _: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
+    async fn list_models(&self, _: Request<EmptyArgs>) -> Result<Answer<Response>, Status> {
         self.0.catalogue.loaded().await;
         let names: Vec<_> = self.0.catalogue.ready().map(|m| m.name.as_str()).collect();
         json(serde_json::json!(names))
@@ -95,13 +119,13 @@ impl Server for OriginalService {
     async fn get_input_shape(
         &self,
         request: Request<StringArg>,
-    ) -> Result<Reply<Response>, Status> {
+    ) -> Result<Answer<Response>, Status> {
         let mut caller = CallContext::of(&request);
         let model = self.0.model(&mut caller, &request.into_inner().data).await?;
         json(serde_json::json!(model.input_shape))
     }
 
-    async fn get_pid(&self, request: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
+    async fn get_pid(&self, request: Request<EmptyArgs>) -> Result<Answer<Response>, Status> {
         let home = CallContext::of(&request).home();
         json(serde_json::json!({"pid": self.0.workers.pid(home)}))
     }
@@ -109,11 +133,11 @@ impl Server for OriginalService {
     async fn get_num_parallel_workers(
         &self,
         _: Request<EmptyArgs>,
-    ) -> Result<Reply<Response>, Status> {
+    ) -> Result<Answer<Response>, Status> {
         json(serde_json::json!({"num_workers": self.0.workers.count()}))
     }
 
-    async fn stop_server(&self, request: Request<EmptyArgs>) -> Result<Reply<Response>, Status> {
+    async fn stop_server(&self, request: Request<EmptyArgs>) -> Result<Answer<Response>, Status> {
         let refused = match self.0.stop_server {
             StopServer::Anyone => None,
             StopServer::Local if CallContext::of(&request).is_local() => None,
@@ -131,12 +155,11 @@ impl Server for OriginalService {
     }
 }
 
-fn json(value: serde_json::Value) -> Result<Reply<Response>, Status> {
-    Ok(Reply::new(Response { data: value.to_string(), ..Response::default() }))
+fn json(value: serde_json::Value) -> Result<Answer<Response>, Status> {
+    Ok(Answer::new(Response { data: value.to_string(), ..Response::default() }))
 }
 
 /// A text or an image for a model, as far as it can be understood without the model.
-#[derive(Clone)]
 pub struct Run {
     input: Result<Input, Status>,
     model: String,
@@ -157,7 +180,6 @@ impl From<ImageArgs> for Run {
 }
 
 /// Several of one kind.
-#[derive(Clone)]
 pub struct RunBatch {
     kind: Kind,
     inputs: Result<Vec<Input>, Status>,

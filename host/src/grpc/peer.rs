@@ -216,7 +216,7 @@ impl PeerCall {
         let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         let bytes: usize = bytes.sum();
         if self.before >= FREE_CALLS || bytes > FREE_HEADERS {
-            let charge = ledger.charge(Account::Messages, CALL + bytes, Room::New);
+            let charge = ledger.charge(Account::Messages, CALL + bytes, Room::Little);
             self._charge = Some(charge.map_err(status::no_room)?);
         }
         Ok(())

@@ -3,8 +3,9 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -14,11 +15,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
-use tonic::{Response, Status, body::Body};
+use tonic::{Status, body::Body};
 
-use crate::ledger::{Account, Charge, Ledger, NoRoom, Room};
+use crate::ledger::{Account, Charge};
 
 use super::{
     connections::Connections,
@@ -29,8 +31,12 @@ use super::{
 /// What HTTP/2 gets of a reply at a time: it keeps what its caller has not taken.
 const PIECE: usize = 256 << 10;
 
+/// A reply's header: how many calls were in the largest native run that this one was in.
+const BATCH_SIZE: HeaderName = HeaderName::from_static("tms-batch-size");
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
 /// Replies from this size on are charged before they are encoded; smaller ones as they go out.
-const LARGE: usize = 16 << 10;
+pub const LARGE: usize = 16 << 10;
 
 /// One call of those in flight.
 pub struct InFlight(Arc<AtomicUsize>);
@@ -48,23 +54,14 @@ impl Drop for InFlight {
     }
 }
 
-/// A reply's charge, on its way from the service that made the reply to the body that sends it. It is behind
-/// a lock only because what travels with a response must be one that can be cloned.
-#[derive(Clone)]
-struct Charged(Arc<Mutex<Option<Charge>>>);
-
-/// Charges a reply of `bytes` bytes, as it will be encoded.
-pub fn charge<M>(
-    response: &mut Response<M>,
-    bytes: usize,
-    ledger: &Arc<Ledger>,
-) -> Result<(), NoRoom> {
-    if bytes >= LARGE {
-        // Twice: while it is encoded, the message is there as well.
-        let charge = ledger.charge(Account::Replies, bytes.saturating_mul(2), Room::UnderWay)?;
-        response.extensions_mut().insert(Charged(Arc::new(Mutex::new(Some(charge)))));
-    }
-    Ok(())
+/// The answer to a call with data.
+pub struct Reply {
+    /// Its message in gRPC's frame.
+    pub pieces: VecDeque<Bytes>,
+    /// What the server's memory is charged for them.
+    pub charge: Option<Charge>,
+    /// How many calls were in the largest native run that this one was in.
+    pub batch: Option<usize>,
 }
 
 /// What a call's task knows of its reply.
@@ -88,9 +85,8 @@ thread_local! {
 
 /// A call's task: runs the call, and ends it where its caller takes none of its reply for long. With
 /// the task HTTP/2's stream is gone: it is reset.
-pub async fn watch(call: impl Future<Output = ()>, connections: Arc<Connections>) {
+pub async fn watch(mut call: Pin<Box<impl Future<Output = ()>>>, connections: Arc<Connections>) {
     let patience = connections.bounds.reply;
-    let mut call = pin!(call);
     // When the caller last took something, where there is more to take.
     let mut since = None;
     // Made for the first reply that waits.
@@ -132,15 +128,26 @@ pub async fn watch(call: impl Future<Output = ()>, connections: Arc<Connections>
 
 /// A reply's messages, in pieces, and its trailers with a text that fits.
 pub struct ReplyBody {
-    body: Body,
-    /// What has not gone of the message that was encoded last.
-    rest: Bytes,
+    source: Source,
+    /// What has not gone of the message that came last, in pieces of any size.
+    rest: VecDeque<Bytes>,
     /// Where the message goes in several pieces.
     large: Option<Arc<Large>>,
-    /// The charge of the message that is encoded next.
+    /// The charge of a message that has not begun to go.
     charge: Option<Charge>,
     call: PeerCall,
     _in_flight: Option<InFlight>,
+}
+
+/// Where a reply comes from.
+enum Source {
+    /// From one of tonic's services.
+    Service(Body),
+    /// It is there, all of it.
+    Message,
+    /// Its message has gone, its trailers have not.
+    Trailers,
+    Nothing,
 }
 
 /// A message that goes in several pieces, one after the other.
@@ -154,18 +161,81 @@ struct Large {
 }
 
 impl ReplyBody {
-    /// An answer whose body goes out by this.
-    pub fn answer(
-        mut response: http::Response<Body>,
+    /// An answer of one of tonic's services, whose body goes out by this.
+    pub fn of_service(
+        response: http::Response<Body>,
         call: PeerCall,
         in_flight: Option<InFlight>,
     ) -> http::Response<Self> {
-        let charged = response.extensions_mut().remove::<Charged>();
-        let charge = charged.and_then(|Charged(charge)| {
-            charge.lock().unwrap_or_else(PoisonError::into_inner).take()
+        response.map(|body| Self {
+            source: Source::Service(body),
+            rest: VecDeque::new(),
+            large: None,
+            charge: None,
+            call,
+            _in_flight: in_flight,
+        })
+    }
+
+    /// The answer to a call with data.
+    pub fn answer(reply: Reply, call: PeerCall, in_flight: InFlight) -> http::Response<Self> {
+        let Reply { pieces, charge, batch } = reply;
+        let mut response = http::Response::new(Self {
+            source: Source::Message,
+            rest: pieces,
+            large: None,
+            charge,
+            call,
+            _in_flight: Some(in_flight),
         });
-        let (rest, large) = (Bytes::new(), None);
-        response.map(|body| Self { body, rest, large, charge, call, _in_flight: in_flight })
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        if let Some(batch) = batch {
+            headers.insert(BATCH_SIZE, batch.into());
+        }
+        response
+    }
+
+    /// The frame that follows what has gone.
+    fn poll_source(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match &mut self.source {
+            Source::Service(body) => Pin::new(body).poll_frame(context),
+            Source::Trailers => {
+                self.source = Source::Nothing;
+                let mut trailers = HeaderMap::with_capacity(1);
+                trailers.insert(STATUS, HeaderValue::from_static("0"));
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+            Source::Message | Source::Nothing => Poll::Ready(None),
+        }
+    }
+
+    /// Begins to send a message.
+    fn begin(&mut self, pieces: VecDeque<Bytes>, context: &Context<'_>) -> Poll<Frame<Bytes>> {
+        PROGRESS.set(Progress::Given);
+        let bytes = pieces.iter().map(Bytes::len).sum();
+        let mut pieces = pieces;
+        let charge = self.charge.take();
+        if bytes <= PIECE && pieces.len() == 1 {
+            let bytes = pieces.pop_front().unwrap_or_default();
+            let unsent = self.call.peer().sends(bytes.len(), charge.is_some());
+            let piece = Piece { bytes, large: None, _charge: charge, _unsent: unsent };
+            return Poll::Ready(Frame::data(Bytes::from_owner(piece)));
+        }
+        // One that no service of ours made is there already.
+        let ledger = &self.call.peer().connections.ledger;
+        let charge = charge.unwrap_or_else(|| ledger.count(Account::Replies, bytes));
+        let large = Arc::new(Large {
+            _charge: charge,
+            out: AtomicBool::new(false),
+            waits: Mutex::default(),
+        });
+        self.rest = pieces;
+        self.large = Some(large.clone());
+        self.next(&large, context).map(Frame::data)
     }
 
     /// The next piece, when the one before has gone.
@@ -173,7 +243,7 @@ impl ReplyBody {
         if large.is_out(context.waker()) {
             return Poll::Pending;
         }
-        let bytes = self.rest.split_to(self.rest.len().min(PIECE));
+        let bytes = self.split();
         large.out.store(true, Ordering::Release);
         let unsent = self.call.peer().sends(bytes.len(), true);
         Poll::Ready(Bytes::from_owner(Piece {
@@ -182,6 +252,18 @@ impl ReplyBody {
             _charge: None,
             _unsent: unsent,
         }))
+    }
+}
+
+impl ReplyBody {
+    /// What goes next of what is left.
+    fn split(&mut self) -> Bytes {
+        let Some(first) = self.rest.front_mut() else { return Bytes::new() };
+        let bytes = first.split_to(first.len().min(PIECE));
+        if first.is_empty() {
+            self.rest.pop_front();
+        }
+        bytes
     }
 }
 
@@ -252,7 +334,12 @@ impl HttpBody for ReplyBody {
             }
             this.large = None;
         }
-        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+        if let Source::Message = this.source {
+            this.source = Source::Trailers;
+            let pieces = std::mem::take(&mut this.rest);
+            return this.begin(pieces, context).map(|frame| Some(Ok(frame)));
+        }
+        let Poll::Ready(frame) = this.poll_source(context) else {
             PROGRESS.set(Progress::Ours);
             return Poll::Pending;
         };
@@ -272,34 +359,22 @@ impl HttpBody for ReplyBody {
         };
         // Neither trailers nor data: there is no such frame yet.
         let Ok(bytes) = frame.into_data() else { return Poll::Ready(None) };
-        PROGRESS.set(Progress::Given);
-        let mut charge = this.charge.take();
-        if let Some(charge) = &mut charge {
-            charge.shrink_to(bytes.len());
-        }
-        if bytes.len() <= PIECE {
-            let unsent = this.call.peer().sends(bytes.len(), charge.is_some());
-            let piece = Piece { bytes, large: None, _charge: charge, _unsent: unsent };
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))));
-        }
-        // One that no service of ours made is there already.
-        let ledger = &this.call.peer().connections.ledger;
-        let charge = charge.unwrap_or_else(|| ledger.count(Account::Replies, bytes.len()));
-        let large = Arc::new(Large {
-            _charge: charge,
-            out: AtomicBool::new(false),
-            waits: Mutex::default(),
-        });
-        this.rest = bytes;
-        this.large = Some(large.clone());
-        this.next(&large, context).map(|piece| Some(Ok(Frame::data(piece))))
+        this.begin(VecDeque::from([bytes]), context).map(|frame| Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.large.is_none() && self.body.is_end_stream()
+        self.large.is_none()
+            && match &self.source {
+                Source::Service(body) => body.is_end_stream(),
+                Source::Message | Source::Trailers => false,
+                Source::Nothing => true,
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.source {
+            Source::Service(body) => body.size_hint(),
+            _ => SizeHint::default(),
+        }
     }
 }

@@ -16,12 +16,11 @@ use hyper::{body::Incoming, rt::Executor, server::conn::http2::Builder};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, time::sleep_until};
 use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, service::Routes};
 
 use super::{
     connection::Connection,
     connections::{Bounds, Connections, End},
-    layer::{Answer, CallLayer, CallService},
+    layer::{Answer, CallService},
     peer::{Arriving, Peer},
     reply::{self, ReplyBody},
     sockets::Accepted,
@@ -42,8 +41,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// What the connections of one worker share.
 pub struct Server {
     http2: Builder<Calls>,
-    routes: Routes,
-    layer: CallLayer,
+    calls: CallService,
     connections: Arc<Connections>,
     drained: CancellationToken,
 }
@@ -51,9 +49,9 @@ pub struct Server {
 impl Server {
     /// `window`: bytes of a call that may be under way.
     pub fn new(
-        routes: Routes,
-        layer: CallLayer,
+        calls: CallService,
         connections: Arc<Connections>,
+        drained: CancellationToken,
         window: u32,
     ) -> Self {
         let Bounds { streams, keepalive, keepalive_answer, .. } = connections.bounds;
@@ -70,8 +68,7 @@ impl Server {
             .max_pending_accept_reset_streams(2 * streams as usize)
             .keep_alive_interval(keepalive)
             .keep_alive_timeout(keepalive_answer);
-        let drained = layer.calls.drained.clone();
-        Self { http2, routes: routes.prepare(), layer, connections, drained }
+        Self { http2, calls, connections, drained }
     }
 
     /// Serves a connection until its end.
@@ -79,8 +76,7 @@ impl Server {
         let Accepted { stream, ip, place } = accepted;
         let stream = TcpStream::from_std(stream)?;
         let peer = Peer::new(self.connections.clone(), ip);
-        let calls = CallService::new(self.routes.clone(), self.layer.clone());
-        let service = PeerService { calls, peer: peer.clone() };
+        let service = PeerService { calls: self.calls.clone(), peer: peer.clone() };
         let io = TokioIo::new(Connection::new(stream, peer.clone()));
         // It is large, and would be in the task once for each place that it passes.
         let connection = Box::pin(self.http2.serve_connection(io, service));
@@ -243,7 +239,8 @@ pub struct Calls(Arc<Connections>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Calls {
     fn execute(&self, call: F) {
-        tokio::spawn(reply::watch(call, self.0.clone()));
+        // Boxed: it is large, and would be moved several times.
+        tokio::spawn(reply::watch(Box::pin(call), self.0.clone()));
     }
 }
 
@@ -261,9 +258,9 @@ impl hyper::service::Service<Request<Incoming>> for PeerService {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut call = self.peer.call();
         match call.admit(request.uri().path(), request.headers()) {
-            Ok(()) => Either::Left(self.calls.call(request.map(Body::new), call)),
+            Ok(()) => Either::Left(self.calls.call(request, call)),
             Err(status) => {
-                let refused = ReplyBody::answer(status.into_http(), call, None);
+                let refused = ReplyBody::of_service(status.into_http(), call, None);
                 Either::Right(ready(Ok(refused)))
             }
         }

@@ -32,6 +32,10 @@ impl Factory for Guest {
     fn one_call_each(&self) -> bool {
         self.fresh()
     }
+
+    fn has_grown(instance: &Instance) -> bool {
+        instance.has_grown()
+    }
 }
 
 /// What a component answers with.

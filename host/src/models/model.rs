@@ -1,17 +1,21 @@
 //! One model: what it takes and gives, and what answers for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     data::{Description, Input, Kind, NamedTensor, Output},
+    ledger::Tenant,
     nn::Graph,
     sandbox::Guest,
     schedule::Pool,
 };
 
 use super::{
-    Call, RunError, accepts, bare_graph::BareGraph, call::outcome, component::Component,
-    outcome::Outcomes,
+    Call, RunError, accepts,
+    bare_graph::BareGraph,
+    call::outcome,
+    component::Component,
+    outcome::{Outcomes, Pending},
 };
 
 /// A model that is ready to answer.
@@ -29,6 +33,8 @@ pub struct Model {
     pub graphs: Vec<Graph>,
     /// How its calls ended, for as long as it is served.
     pub outcomes: Outcomes,
+    /// The model among those that the server's memory is divided between.
+    pub tenant: Arc<Tenant>,
 }
 
 /// What answers for a model.
@@ -40,15 +46,17 @@ pub enum Body {
 impl Model {
     /// Answers a text or an image.
     pub async fn run(&self, input: Input, call: Call<'_>) -> Result<Output, RunError> {
-        self.counted(async {
+        let pending = self.outcomes.begin();
+        let answer = async {
             accepts::kind(&self.description, input.kind())?;
             match &self.body {
                 Body::Component(component) => component.run(input, call).await,
                 // It accepts no kind of request that comes this way.
                 Body::Graph(_) => Err(accepts::refuse(&self.description, input.kind())),
             }
-        })
-        .await
+        }
+        .await;
+        self.count(pending, answer)
     }
 
     /// Answers the requests of one batch call, all of one kind: one output for each.
@@ -58,7 +66,8 @@ impl Model {
         inputs: Vec<Input>,
         call: Call<'_>,
     ) -> Result<Vec<Output>, RunError> {
-        self.counted(async {
+        let pending = self.outcomes.begin();
+        let answer = async {
             accepts::kind(&self.description, kind)?;
             match &self.body {
                 // There is nothing to ask the model.
@@ -66,8 +75,9 @@ impl Model {
                 Body::Component(component) => component.run_batch(inputs, call).await,
                 Body::Graph(_) => Err(accepts::refuse(&self.description, kind)),
             }
-        })
-        .await
+        }
+        .await;
+        self.count(pending, answer)
     }
 
     /// Answers named tensors with those that are wanted, in that order; with all where `wanted` is empty.
@@ -79,7 +89,8 @@ impl Model {
         args: impl FnOnce() -> String,
         call: Call<'_>,
     ) -> Result<Output, RunError> {
-        self.counted(async {
+        let pending = self.outcomes.begin();
+        let answer = async {
             accepts::kind(&self.description, Kind::Tensors)?;
             match &self.body {
                 Body::Component(component) => {
@@ -91,8 +102,9 @@ impl Model {
                 }
                 Body::Graph(graph) => graph.run(tensors, wanted, call.deadline).await,
             }
-        })
-        .await
+        }
+        .await;
+        self.count(pending, answer)
     }
 
     /// The instances of its component, where it has one.
@@ -117,13 +129,8 @@ impl Model {
         self.refuses().is_none() && !self.graphs.iter().any(Graph::is_refusing)
     }
 
-    /// Waits for an answer and counts what became of the call, also where nobody waits any more.
-    async fn counted<T>(
-        &self,
-        answer: impl Future<Output = Result<T, RunError>>,
-    ) -> Result<T, RunError> {
-        let pending = self.outcomes.begin();
-        let answer = answer.await;
+    /// Counts what became of a call. One that nobody waits for any more counts, too.
+    fn count<T>(&self, pending: Pending<'_>, answer: Result<T, RunError>) -> Result<T, RunError> {
         pending.end(outcome(&answer, self.timeout));
         answer
     }

@@ -18,6 +18,7 @@ use crate::{
     cores::{Cores, in_thread},
     data::Description,
     fair::Flow,
+    ledger::Tenant,
     models::{
         Body, Model,
         bare_graph::BareGraph,
@@ -308,12 +309,14 @@ impl Loader {
         if !withheld.is_empty() {
             tracing::warn!(model = %name, "asks for what tms.toml does not grant: {}", withheld.join(", "));
         }
-        let flow = self.workers.join(plan.settings.weight.unwrap_or(1));
+        let weight = plan.settings.weight.unwrap_or(1);
+        let flow = self.workers.join(weight);
+        let tenant = self.options.ledger.tenant(weight);
         match plan.component {
-            Some(_) => self.component(plan, graphs, flow, worker).await,
+            Some(_) => self.component(plan, graphs, flow, tenant, worker).await,
             None => {
                 let graph = graphs.into_values().next().ok_or("its graph is not there")?;
-                Ok(bare(plan, graph, flow))
+                Ok(bare(plan, graph, flow, tenant))
             }
         }
     }
@@ -324,6 +327,7 @@ impl Loader {
         plan: Plan,
         graphs: BTreeMap<String, Graph>,
         flow: Flow,
+        tenant: Arc<Tenant>,
         worker: WorkerId,
     ) -> Result<Model, String> {
         let name = plan.folder.name.clone();
@@ -331,7 +335,7 @@ impl Loader {
         let limits = plan.limits;
         let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
         let own = graphs.values().cloned().collect();
-        let guest = self.guest(plan, graphs, flow, reuse).await?;
+        let guest = self.guest(plan, graphs, flow, tenant.clone(), reuse).await?;
         // The first instance answers for the model, and then mostly waits for this worker's next call.
         let deadline = Instant::now() + DESCRIBE_TIMEOUT;
         let mut instance =
@@ -363,6 +367,7 @@ impl Loader {
             body: Body::Component(Component::new(pool, options)),
             graphs: own,
             outcomes: Outcomes::default(),
+            tenant,
         })
     }
 
@@ -372,6 +377,7 @@ impl Loader {
         plan: Plan,
         graphs: BTreeMap<String, Graph>,
         flow: Flow,
+        tenant: Arc<Tenant>,
         reuse: Reuse,
     ) -> Result<Guest, String> {
         let Plan { folder, settings, limits, decided, snapshot, component, .. } = plan;
@@ -379,7 +385,6 @@ impl Loader {
         let source: Source = Arc::new(move || component.read());
         let Decided { grants, .. } = decided;
         let name = folder.name.clone();
-        let tenant = self.options.ledger.tenant(settings.weight.unwrap_or(1));
         let snapshot_key = match snapshot {
             true => {
                 let grants = grants.clone();
@@ -403,7 +408,7 @@ impl Loader {
 }
 
 /// A model that is a graph and nothing else.
-fn bare(plan: Plan, graph: Graph, flow: Flow) -> Model {
+fn bare(plan: Plan, graph: Graph, flow: Flow, tenant: Arc<Tenant>) -> Model {
     Model {
         name: plan.folder.name,
         about: plan.manifest.description,
@@ -418,6 +423,7 @@ fn bare(plan: Plan, graph: Graph, flow: Flow) -> Model {
         graphs: vec![graph.clone()],
         body: Body::Graph(BareGraph::new(graph, flow)),
         outcomes: Outcomes::default(),
+        tenant,
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Instance {
     uses: usize,
     /// wasmtime ended a call half way: nothing can be called any more.
     broken: bool,
+    /// Bytes that it used as it was made.
+    at_first: usize,
 }
 
 /// Calls into the guest within a deadline: `guest!(self, deadline, call_run(&input, args))`.
@@ -63,6 +65,7 @@ impl Instance {
         name: Arc<str>,
         fresh: bool,
     ) -> Self {
+        let at_first = store.data().account.used();
         Self {
             clock: store.data().clock.clone(),
             store,
@@ -71,7 +74,14 @@ impl Instance {
             fresh,
             uses: 0,
             broken: false,
+            at_first,
         }
+    }
+
+    /// Whether its calls have left it with much more memory than a new one takes.
+    pub fn has_grown(&self) -> bool {
+        const MUCH: usize = 16 << 20;
+        self.store.data().account.used() > self.at_first.saturating_add(MUCH)
     }
 
     /// To be asked before a call: whether there is room for what calls of this model take.
@@ -311,8 +321,9 @@ impl Instance {
         let charge = match bytes {
             0..WORTH_CHARGING => None,
             _ => {
-                let ledger = self.store.data().tenant.ledger();
-                Some(ledger.charge(Account::Tensors, bytes, Room::UnderWay)?)
+                let mut charge = self.store.data().tenant.nothing(Account::Tensors);
+                charge.grow(bytes, Room::UnderWay)?;
+                Some(charge)
             }
         };
         let json = match output.json {

@@ -209,8 +209,8 @@ impl StoreData {
     pub fn give_tensor(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<HostTensor>> {
         let (bytes, rank) = (tensor.byte_length(), tensor.shape().len());
         let whose = if bytes < UNCHARGED { account::Bytes::Own } else { account::Bytes::Charged };
-        let charge = Arc::new(self.charge(bytes, whose, rank)?);
-        Ok(self.table.push(HostTensor { tensor, data: charge, view: None })?)
+        let charge = self.charge(bytes, whose, rank)?;
+        Ok(self.table.push(HostTensor::new(tensor, charge))?)
     }
 
     /// Counts a tensor that the guest makes, before it is made.

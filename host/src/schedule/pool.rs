@@ -35,6 +35,11 @@ pub trait Factory: Send + Sync + 'static {
     fn one_call_each(&self) -> bool {
         false
     }
+
+    /// Whether an instance takes much that a new one does not.
+    fn has_grown(_: &Self::Instance) -> bool {
+        false
+    }
 }
 
 /// How far a model may spread.
@@ -125,7 +130,9 @@ impl<F: Factory> Pool<F> {
     {
         let lease = self.lease(home, deadline).await?;
         let worker = lease.worker();
-        let output = self.workers.run(home, worker, flow, work(lease)).await;
+        // Boxed at once: it may go on elsewhere, and is large to move.
+        let work = Box::pin(work(lease));
+        let output = self.workers.run(home, worker, flow, work).await;
         if self.factory.one_call_each() {
             let pool = self.clone();
             self.workers.spawn(worker, async move { pool.prepare(worker).await }).detach();
@@ -245,13 +252,25 @@ impl<F: Factory> Pool<F> {
 }
 
 impl<F: Factory> IdleInstances for Pool<F> {
-    /// Drops the instances that no call has needed since the last sweep; each worker keeps one.
+    /// Drops the instances that no call has needed since the last sweep; each worker keeps one, unless that
+    /// has grown.
     fn sweep(&self) {
         self.evict(|instances| {
-            let unused = instances.unneeded.min(instances.idle.len().saturating_sub(1));
+            let mut unused = instances.unneeded;
+            if unused == instances.idle.len() && !instances.idle.last().is_some_and(F::has_grown) {
+                unused = unused.saturating_sub(1);
+            }
             let old = instances.idle.drain(..unused).collect();
             instances.unneeded = instances.idle.len();
             old
+        });
+    }
+
+    fn shed(&self) {
+        self.evict(|instances| {
+            let grown = instances.idle.extract_if(.., |instance| F::has_grown(instance)).collect();
+            instances.unneeded = instances.unneeded.min(instances.idle.len());
+            grown
         });
     }
 
@@ -310,7 +329,8 @@ impl<F: Factory> Lease<F> {
     pub async fn instance(&mut self) -> Result<&mut F::Instance, F::Error> {
         let instance = match self.instance.take() {
             Some(instance) => instance,
-            None => self.pool.factory.create().await?,
+            // Seldom, and large: not a part of every call.
+            None => Box::pin(self.pool.factory.create()).await?,
         };
         Ok(self.instance.insert(instance))
     }
@@ -348,9 +368,16 @@ mod tests {
     #[derive(Default)]
     struct Counter(AtomicUsize);
 
+    /// From this number on they have grown.
+    const GROWN: usize = 9;
+
     impl Factory for Counter {
         type Instance = usize;
         type Error = Infallible;
+
+        fn has_grown(number: &usize) -> bool {
+            *number >= GROWN
+        }
 
         async fn create(&self) -> Result<usize, Infallible> {
             Ok(self.0.fetch_add(1, Ordering::Relaxed))
@@ -533,5 +560,32 @@ mod tests {
         assert_eq!(pool.idle(), 1, "each worker keeps one");
         pool.clear();
         assert_eq!(pool.idle(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_sweep_drops_the_last_one_where_it_has_grown() {
+        let pool = pool(1, 1, 0);
+        for number in 0..=GROWN {
+            let (lease, used) = used(&pool).await;
+            assert_eq!(used, number);
+            if number == GROWN {
+                lease.keep();
+            }
+        }
+        pool.sweep();
+        assert_eq!(pool.idle(), 1, "it was needed since the pool was made");
+        pool.sweep();
+        assert_eq!(pool.idle(), 0);
+    }
+
+    #[tokio::test]
+    async fn those_that_have_grown_are_shed() {
+        let pool = pool(1, 4, 0);
+        for number in [1, GROWN, 2, GROWN + 1] {
+            pool.stock(HOME, number);
+        }
+        pool.shed();
+        assert_eq!(pool.idle(), 2);
+        assert_eq!([used(&pool).await.1, used(&pool).await.1], [2, 1]);
     }
 }

@@ -3,6 +3,7 @@
 //! docs/decisions/002-worker-runtime.md for why.
 
 use std::{
+    fmt,
     future::{Future, poll_fn},
     io,
     pin::Pin,
@@ -21,7 +22,10 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::fair::{Flow, Flows};
+use crate::{
+    fair::{Flow, Flows},
+    ledger::Spare,
+};
 
 use super::fair::{QueuedCall, RunQueue};
 
@@ -53,8 +57,22 @@ pub struct Workers {
 pub trait IdleInstances: Send + Sync {
     /// Drops those that no call has needed since the last sweep.
     fn sweep(&self);
+    /// Drops those that have grown: they hold memory that others want.
+    fn shed(&self);
     /// Drops all.
     fn clear(&self);
+}
+
+impl Spare for Workers {
+    fn give_back(&self) {
+        self.pools().iter().for_each(|pool| pool.shed());
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers").field("workers", &self.workers).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -80,12 +98,15 @@ impl Workers {
         let (running, stopped) = watch::channel(());
         let worker = |index| {
             let thread = |name: String, nice: i32| {
-                let runtime = Builder::new_current_thread().enable_all().build()?;
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    // What is done beside the workers takes long.
+                    .on_thread_start(|| give_way(NICE))
+                    .build()?;
                 let handle = runtime.handle().clone();
                 let mut stopped = stopped.clone();
                 thread::Builder::new().name(name).spawn(move || {
-                    // On Linux a thread has its own. Where it cannot be set, all are equal.
-                    let _ = rustix::process::setpriority_process(None, nice);
+                    give_way(nice);
                     // A change or the sender's end: both mean stop. Tasks end with their runtime.
                     let _ = runtime.block_on(stopped.changed());
                 })?;
@@ -174,13 +195,12 @@ impl Workers {
         home: WorkerId,
         worker: WorkerId,
         flow: Flow,
-        call: F,
+        mut call: Pin<Box<F>>,
     ) -> Option<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
     {
         let Worker { foreground, background, .. } = self.worker(worker);
-        let mut call = Box::pin(call);
         let queue = foreground.queue.clone();
         if worker == home {
             if let Some(output) = computing(&mut call, queue, flow, FOREGROUND).await {
@@ -234,6 +254,12 @@ impl Workers {
     pub fn stop(&self) {
         self.running.send_replace(());
     }
+}
+
+/// Sets this thread's nice value.
+fn give_way(nice: i32) {
+    // On Linux a thread has its own. Where it cannot be set, all are equal.
+    let _ = rustix::process::setpriority_process(None, nice);
 }
 
 /// Runs a call, when it is its turn, until it ends or has computed for `most`: then None.

@@ -21,13 +21,14 @@ use super::message::{
     Answer, Begin, FromSession, Input, Order, Place, Placed, Report, STAYS, ToSession,
 };
 use crate::{
+    allocator::{self, Keeps},
     child::{
         channel::{Blocking, Sender},
         confine::confine,
-        nursery::own_memory,
         output,
         region::{Lent, Target, lay_out},
     },
+    machine,
     nn::{
         DType, GraphOptions, LoadError, NnError, Options, Tensor, TensorError,
         backend::{Session, SessionFactory},
@@ -51,7 +52,9 @@ pub fn serve(socket: OwnedFd) -> io::Result<()> {
     let lacks = confine(&begin.confinement)?;
     let reports = Arc::new(Mutex::new(orders.sender()?));
     output::start(&begin.log).map_err(io::Error::other)?;
-    keep_little();
+    // Memory that a run does not use any more is for the system, not kept for the next one. A store for each
+    // thread would take and give back its last piece for each run.
+    allocator::keep(Keeps { arenas: 1, mapped: 32 });
     let options = Options {
         candidates: Some(begin.candidates),
         backend: begin.backend,
@@ -76,22 +79,6 @@ pub fn serve(socket: OwnedFd) -> io::Result<()> {
         child.obey(order, &mut orders)?;
     }
     Ok(())
-}
-
-/// Memory that a run does not use any more is for the system, not kept for the next one: blocks over
-/// this size are mapped and unmapped, and smaller ones are given back when nothing runs.
-fn keep_little() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it takes two numbers and sets the allocator's own; no other thread is there yet.
-    #[allow(unsafe_code)]
-    unsafe {
-        /// The most that glibc takes.
-        const MAPPED: libc::c_int = 32 << 20;
-        // A store for each thread would take and give back its last piece for each run.
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * MAPPED);
-    }
 }
 
 fn report(reports: &Mutex<Sender>, report: &Report) -> io::Result<()> {
@@ -144,9 +131,9 @@ impl Tidy {
             thread::sleep(QUIET);
             if self.runs.load(Ordering::Relaxed) == before {
                 // What a run of a usual size takes is there for the next one.
-                let memory = || own_memory("self").unwrap_or_default();
+                let memory = || machine::own_memory("self").unwrap_or_default();
                 if memory() > least.saturating_add(KEPT) {
-                    give_back();
+                    allocator::give_back();
                 }
                 least = least.min(memory());
                 self.sleeps.store(true, Ordering::Relaxed);
@@ -156,16 +143,6 @@ impl Tidy {
                 }
             }
         }
-    }
-}
-
-fn give_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it takes no pointer, locks the allocator's own structures, and may be called from any
-    // thread at any time (MT-Safe in its manual).
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

@@ -17,6 +17,13 @@ pub struct HostTensor {
     pub view: Option<Arc<Charge>>,
 }
 
+impl HostTensor {
+    /// One whose bytes no other handle is on.
+    pub fn new(tensor: Tensor, charge: Charge) -> Self {
+        Self { tensor, data: Arc::new(charge), view: None }
+    }
+}
+
 /// A graph as a guest holds it.
 #[derive(Clone)]
 pub struct NnGraph {

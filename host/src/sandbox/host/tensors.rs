@@ -1,7 +1,5 @@
 //! `tms:model/tensors`: handles on tensors whose bytes stay in the host.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use wasmtime::{
     Result, StoreContextMut,
@@ -49,13 +47,13 @@ impl tensors::HostTensor for StoreData {
         data: Vec<u8>,
     ) -> Result<Resource<HostTensor>> {
         let wrong = |e| format_err!("{e}");
-        let charge = Arc::new(self.charge_tensor(data.len(), shape.len())?);
+        let charge = self.charge_tensor(data.len(), shape.len())?;
         let mut data = Unchecked::new(dtype.into(), shape, Bytes::from(data)).map_err(wrong)?;
         while !data.check(STEP).map_err(wrong)? {
             self.pause().await?;
         }
         let tensor = data.finish().map_err(wrong)?;
-        Ok(self.table.push(HostTensor { tensor, data: charge, view: None })?)
+        Ok(self.table.push(HostTensor::new(tensor, charge))?)
     }
 
     fn dtype(&mut self, this: Resource<HostTensor>) -> Result<tensors::Dtype> {

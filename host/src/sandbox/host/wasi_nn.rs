@@ -1,8 +1,6 @@
 //! Our host for `wasi:nn` 0.2.0-rc-2024-10-28: graphs by name only, any of their dtypes, and a
 //! `compute` that suspends the guest instead of blocking a thread.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use wasmtime::{
     Result, StoreContextMut,
@@ -60,11 +58,11 @@ impl tensor::HostTensor for StoreData {
         ty: tensor::TensorType,
         data: Vec<u8>,
     ) -> Result<Resource<HostTensor>> {
-        let charge = Arc::new(self.charge_tensor(data.len(), dimensions.len())?);
+        let charge = self.charge_tensor(data.len(), dimensions.len())?;
         let shape: Vec<u64> = dimensions.into_iter().map(u64::from).collect();
         let tensor =
             Tensor::new(from_nn(ty), shape, Bytes::from(data)).map_err(|e| format_err!("{e}"))?;
-        Ok(self.table.push(HostTensor { tensor, data: charge, view: None })?)
+        Ok(self.table.push(HostTensor::new(tensor, charge))?)
     }
 
     fn dimensions(&mut self, this: Resource<HostTensor>) -> Result<Vec<u32>> {
