@@ -99,6 +99,24 @@ async fn models_stay_within_the_servers_memory_together() {
 }
 
 #[tokio::test]
+async fn idle_instances_make_room_before_anything_is_refused() {
+    // Two thirds of what there is, which an instance keeps for its next call.
+    let setup = with(Setup::new(), "one", &taking(100));
+    let setup = with(setup, "two", &taking(100)).guest("echo");
+    let server = start!(setup.workers(1).config("memory = '256 MiB'"));
+    let caller = server.caller().await;
+    for _ in 0..3 {
+        for model in ["one", "two"] {
+            caller.text(model, "", "").await.unwrap();
+        }
+        // A large message, too, and its reply.
+        let text = "x".repeat(8 << 20);
+        assert!(caller.text("echo", &text, "").await.unwrap() == text.as_str());
+    }
+    assert!(peak(&server) < 256 << 20, "{} MiB", peak(&server) >> 20);
+}
+
+#[tokio::test]
 async fn growth_that_has_no_room_fails_its_call() {
     // The first call is let in with what the instance starts with.
     let server = start!(

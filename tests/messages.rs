@@ -3,13 +3,14 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     time::{Duration, Instant},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::{
     Compression,
+    read::{GzDecoder, ZlibDecoder},
     write::{GzEncoder, ZlibEncoder},
 };
 use h2::{SendStream, client::SendRequest};
@@ -553,6 +554,22 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// A reply's message.
+fn inflated(reply: &Answered) -> Vec<u8> {
+    let (head, message) = reply.body.split_at(5);
+    assert_eq!(head[1..], (message.len() as u32).to_be_bytes());
+    let mut inflated = Vec::new();
+    let encoding = reply.header("grpc-encoding");
+    assert_eq!(head[0], u8::from(!encoding.is_empty()));
+    match encoding.as_str() {
+        "" => inflated.extend_from_slice(message),
+        "gzip" => drop(GzDecoder::new(message).read_to_end(&mut inflated).unwrap()),
+        "deflate" => drop(ZlibDecoder::new(message).read_to_end(&mut inflated).unwrap()),
+        other => panic!("{other}"),
+    }
+    inflated
+}
+
 #[tokio::test]
 async fn compressed_messages_are_taken() {
     let server = start!(Setup::new().guest("echo").arg("--max-message").arg("8 MiB"));
@@ -567,8 +584,12 @@ async fn compressed_messages_are_taken() {
                 let reply = call.send(server.port, &body).await;
                 assert_eq!(reply.status(), "0", "{}", reply.message());
                 assert_eq!(reply.header("grpc-accept-encoding"), "identity,gzip,deflate");
-                let answer = server::Response::decode(&reply.body[5..]).unwrap();
+                let answer = server::Response::decode(&inflated(&reply)[..]).unwrap();
                 assert!(answer.data == format!("\"{text}\""));
+                // Long ones come back as they were sent.
+                let back = if length < 512 { "" } else { encoding };
+                assert_eq!(reply.header("grpc-encoding"), back, "{length}");
+                assert!(length < 512 || reply.body.len() < length / 2, "{}", reply.body.len());
             }
         }
     }

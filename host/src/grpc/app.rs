@@ -67,7 +67,12 @@ impl App {
         }
         let Facts { batch, charge } = facts;
         if bytes < reply::LARGE {
-            return Ok(Reply { pieces: encode::encode(&message, bytes), charge, batch });
+            return Ok(Reply {
+                pieces: encode::encode(&message, bytes),
+                charge,
+                batch,
+                encoding: None,
+            });
         }
         let copied = bytes - message.uncopied().min(bytes);
         let mut all = model.tenant.nothing(Account::Replies);
@@ -85,7 +90,7 @@ impl App {
             }
         };
         all.shrink_to(bytes);
-        Ok(Reply { pieces, charge: Some(all), batch })
+        Ok(Reply { pieces, charge: Some(all), batch, encoding: None })
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     app::App,
     context::{Arrived, CallContext},
     decode::{self, Charges},
+    deflate::deflate,
     inbox::RequestBody,
     inflate::Encoding,
     open_inference::Infer,
@@ -85,6 +86,13 @@ impl<B: RequestBody + Send> Message<'_, B> {
         R: From<M> + Asks,
     {
         let (asked, charges) = self.inbox.receive::<M, R>(self.body, self.encoding).await?;
-        asked.answer(app, CallContext::new(arrived), charges).await
+        let reply = asked.answer(app, CallContext::new(arrived), charges).await?;
+        match self.encoding {
+            // Seldom, and large: not a part of every call.
+            Some(encoding @ (Encoding::Gzip | Encoding::Deflate)) => {
+                Box::pin(deflate(reply, encoding, &app.long)).await
+            }
+            _ => Ok(reply),
+        }
     }
 }

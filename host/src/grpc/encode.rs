@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut, buf::UninitSlice};
 use prost::Message;
 
 /// gRPC's frame: whether the message is compressed, and its length.
-const PREFIX: usize = 5;
+pub const PREFIX: usize = 5;
 
 /// A field of at least so many bytes is not copied.
 const LARGE: usize = 16 << 10;

@@ -44,6 +44,15 @@ impl Encoding {
             _ => Self::Unknown,
         }
     }
+
+    /// As a reply's header says it.
+    pub fn name(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            Self::Identity | Self::Unknown => "identity",
+        })
+    }
 }
 
 /// A message on its way out of its compressed form.

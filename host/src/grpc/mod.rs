@@ -15,6 +15,7 @@
 //! - [`decode`]: its structs, made here or on a thread of their own
 //! - [`data_calls`]: the calls with data, answered without tonic's server
 //! - [`encode`]: their replies' messages, in pieces
+//! - [`deflate`]: replies that are compressed
 //! - [`reply`]: replies on their way out, in pieces
 //! - [`app`]: what the services share
 //! - [`context`]: one call: who calls, and until when an answer is of use
@@ -36,6 +37,7 @@ pub mod context;
 mod count;
 mod data_calls;
 mod decode;
+mod deflate;
 mod encode;
 mod error_text;
 mod frames;

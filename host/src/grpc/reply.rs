@@ -25,7 +25,9 @@ use crate::ledger::{Account, Charge};
 use super::{
     connections::Connections,
     error_text,
+    inflate::Encoding,
     peer::{PeerCall, Unsent},
+    receive::ENCODING,
 };
 
 /// What HTTP/2 gets of a reply at a time: it keeps what its caller has not taken.
@@ -62,6 +64,8 @@ pub struct Reply {
     pub charge: Option<Charge>,
     /// How many calls were in the largest native run that this one was in.
     pub batch: Option<usize>,
+    /// How the message is compressed.
+    pub encoding: Option<Encoding>,
 }
 
 /// What a call's task knows of its reply.
@@ -179,7 +183,7 @@ impl ReplyBody {
 
     /// The answer to a call with data.
     pub fn answer(reply: Reply, call: PeerCall, in_flight: InFlight) -> http::Response<Self> {
-        let Reply { pieces, charge, batch } = reply;
+        let Reply { pieces, charge, batch, encoding } = reply;
         let mut response = http::Response::new(Self {
             source: Source::Message,
             rest: pieces,
@@ -192,6 +196,9 @@ impl ReplyBody {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         if let Some(batch) = batch {
             headers.insert(BATCH_SIZE, batch.into());
+        }
+        if let Some(encoding) = encoding {
+            headers.insert(ENCODING, encoding.name());
         }
         response
     }
