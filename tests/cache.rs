@@ -50,3 +50,23 @@ async fn the_second_start_uses_the_code_of_the_first() {
     start(&cache).await.unwrap();
     assert_eq!(files(&cache), first);
 }
+
+#[tokio::test]
+async fn models_with_the_same_component_have_its_code_once() {
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path().join("code");
+    let setup = || {
+        let names = (0..8).map(|number| format!("echo_{number}"));
+        names.fold(Setup::new(), |setup, name| setup.guest_as("echo", &name)).cache(&cache)
+    };
+    // Compiled by one of them, and from the cache.
+    for _ in 0..2 {
+        let server = start!(setup());
+        let maps = fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap();
+        let code = |line: &&str| line.contains(cache.to_str().unwrap());
+        let code = |line: &&str| code(line) && line.contains("r-xp");
+        let mapped = maps.lines().filter(code).count();
+        // A thread may come to it in the same moment as another one.
+        assert!((1..=4).contains(&mapped), "{mapped}: {maps}");
+    }
+}

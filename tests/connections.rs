@@ -9,7 +9,7 @@ use http::Request;
 use prost::Message;
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use tms::grpc::proto::server::{EmptyArgs, TextArgs};
-use tokio::{net::TcpStream, task::spawn_blocking};
+use tokio::{net::TcpStream, task::spawn_blocking, time::sleep};
 
 use crate::harness::{
     Caller, LONG, Server, Setup,
@@ -130,6 +130,64 @@ async fn large_frames_are_charged() {
     until("it is charged", async || messages() >= f64::from(240 << 10)).await;
     drop(wire);
     until("it is given back", async || messages() == 0.0).await;
+}
+
+/// Watches the server's memory while `count` connections send these bytes and stay, beside calls that are
+/// answered all the while. The most that was seen.
+async fn crowd(server: &Server, count: usize, bytes: Vec<u8>) -> u64 {
+    let port = server.port;
+    let sends = spawn_blocking(move || {
+        let wires: Vec<_> = (0..count)
+            .map(|_| {
+                let mut wire = Wire::begun(port, &[]);
+                wire.0.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+                // What is left unread waits in the kernel.
+                let _ = wire.write(&bytes);
+                wire
+            })
+            .collect();
+        std::thread::sleep(Duration::from_secs(1));
+        drop(wires);
+    });
+    let caller = server.caller().await;
+    let mut most = 0;
+    while !sends.is_finished() {
+        assert_eq!(caller.text("echo", "hi", "").await.unwrap(), "hi");
+        most = most.max(server.memory());
+        sleep(Duration::from_millis(5)).await;
+    }
+    sends.await.unwrap();
+    most
+}
+
+/// Many fields of a few bytes, which become 140 each.
+fn tiny_fields(count: usize) -> Vec<u8> {
+    (0..count)
+        .flat_map(|n| [0, 2, b'a' + (n % 26) as u8, b'a' + (n / 26 % 26) as u8, 1, b'x'])
+        .collect()
+}
+
+#[tokio::test]
+async fn headers_that_never_end_stay_within_the_memory() {
+    let memory: u64 = 192 << 20;
+    let config = "memory = '192 MiB'\nhandshake_timeout = '30s'";
+    let server = start!(setup(config));
+    let mut block = frame(HEADERS, 0, 1, &[headers(GET_PID), tiny_fields(2600)].concat());
+    block.extend(frame(CONTINUATION, 0, 1, &tiny_fields(1200)));
+    let most = crowd(&server, 700, block).await;
+    assert!(most < memory, "{most} bytes");
+}
+
+#[tokio::test]
+async fn frames_that_never_end_stay_within_the_memory() {
+    let memory: u64 = 192 << 20;
+    let config = "memory = '192 MiB'\nframe_timeout = '30s'";
+    let server = start!(setup(config));
+    let mut bytes = frame(HEADERS, END_HEADERS, 1, &headers(GET_PID));
+    bytes.extend(frame(DATA, 0, 1, &[0; 250 << 10]));
+    bytes.truncate(bytes.len() - 1);
+    let most = crowd(&server, 1500, bytes).await;
+    assert!(most < memory, "{most} bytes");
 }
 
 #[tokio::test]

@@ -47,6 +47,17 @@ pub enum Input {
 }
 
 impl Input {
+    /// Of its text, or of its tensors' elements.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Image(image) => image.byte_length(),
+            Self::Tensors(named) => {
+                named.iter().map(|(_, tensor)| tensor.byte_length()).fold(0, usize::saturating_add)
+            }
+        }
+    }
+
     pub fn kind(&self) -> Kind {
         match self {
             Input::Text(_) => Kind::Text,

@@ -24,6 +24,8 @@ use crate::seldom::Seldom;
 /// What memory is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Account {
+    /// Connections, and headers that arrive.
+    Connections,
     /// Requests that arrive, and what they become when they are decoded.
     Messages,
     /// Requests that are read: they wait, or are being answered.
@@ -41,7 +43,8 @@ pub enum Account {
 }
 
 impl Account {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Connections,
         Self::Messages,
         Self::Inputs,
         Self::Guests,
@@ -54,6 +57,7 @@ impl Account {
     /// For metrics.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Connections => "connections",
             Self::Messages => "messages",
             Self::Inputs => "inputs",
             Self::Guests => "guests",
@@ -87,8 +91,9 @@ pub struct NoRoom {
 
 /// Who keeps memory that nobody needs now.
 pub trait Spare: fmt::Debug + Send + Sync {
-    /// Gives it back. Asked on any thread, also by guests as they grow.
-    fn give_back(&self);
+    /// Gives at least so many bytes back, if it has them; not much more, as that takes its time. Asked on any
+    /// thread, also by guests as they grow.
+    fn give_back(&self, bytes: usize);
 }
 
 /// The memory of a server, and who has it.
@@ -244,8 +249,8 @@ impl Ledger {
         let _ = self.spare.set(spare);
     }
 
-    /// Has memory that nobody needs given back. Whether anybody was asked.
-    fn reclaim(&self) -> bool {
+    /// Has so many bytes that nobody needs given back. Whether anybody was asked.
+    fn reclaim(&self, bytes: usize) -> bool {
         /// Where much is refused, not for each time.
         const EVERY: Duration = Duration::from_millis(1);
         let Some(spare) = self.spare.get().and_then(Weak::upgrade) else { return false };
@@ -253,7 +258,7 @@ impl Ledger {
         if reclaimed.is_some_and(|last| last.elapsed() < EVERY) {
             return false;
         }
-        spare.give_back();
+        spare.give_back(bytes);
         *reclaimed = Some(Instant::now());
         true
     }
@@ -353,7 +358,7 @@ impl Charge {
             return Ok(());
         }
         let ledger = &self.ledger;
-        if self.fits(bytes, room) || (ledger.reclaim() && self.fits(bytes, room)) {
+        if self.fits(bytes, room) || (ledger.reclaim(bytes) && self.fits(bytes, room)) {
             self.note(bytes);
             return Ok(());
         }
@@ -537,7 +542,7 @@ mod tests {
     struct Keeps(Mutex<Option<Charge>>);
 
     impl Spare for Keeps {
-        fn give_back(&self) {
+        fn give_back(&self, _: usize) {
             self.0.lock().unwrap().take();
         }
     }

@@ -166,6 +166,7 @@ pub async fn serve(
         window,
         connections: connections.clone(),
     };
+    let open = connections.clone();
     let callers = move || admin::Callers {
         open: connections.open(),
         ended: connections.ended().collect(),
@@ -178,7 +179,7 @@ pub async fn serve(
     tokio::select! {
         result = serving => Ok(result?),
         e = loading => Err(e.into()),
-        () = tidy(&app, reserve) => Ok(()),
+        () = tidy(&app, &open, reserve) => Ok(()),
         () = stopping => Ok(()),
         () = admin::listener::serve(metrics_sockets, measured) => Ok(()),
     }
@@ -204,13 +205,17 @@ fn bounds(settings: &Settings) -> Bounds {
 
 /// Drops instances that nobody needs, and gives memory back, without end. `reserve`: what the server may take
 /// beside what is accounted for, in bytes.
-async fn tidy(app: &App, reserve: u64) {
+async fn tidy(app: &App, connections: &Connections, reserve: u64) {
     /// What is worth giving back when it is gone, in bytes.
     const LARGE: usize = 16 << 20;
+    /// Connections that are worth it.
+    const MANY: usize = LARGE >> 14;
     // None at first: loading leaves much behind, too.
     let mut discarded = None;
-    // The most that was charged since memory was last given back.
-    let mut high = 0;
+    // The most that was charged, and that were open, since memory was last given back.
+    let (mut high, mut most_open) = (0, 0);
+    // What was left then.
+    let mut left = 0;
     let mut swept = Instant::now();
     loop {
         tokio::time::sleep(TIDY).await;
@@ -226,12 +231,16 @@ async fn tidy(app: &App, reserve: u64) {
         let (peak, used) = (app.ledger.take_peak(), app.ledger.used());
         high = high.max(peak);
         let quiet = peak <= used + LARGE;
-        // It has kept so much that the server might take more than it may.
-        let most = (used as u64).saturating_add(reserve / 2);
-        let much = machine::own_memory("self").is_some_and(|own| own > most);
-        if discarded != before || (quiet && high > used + LARGE) || much {
+        let open = connections.open();
+        most_open = most_open.max(open);
+        let gone = high > used + LARGE || most_open > open + MANY;
+        // The allocator has kept so much that the server might take more than it may.
+        let own = machine::own_memory("self").unwrap_or_default();
+        let much = own > (used as u64).saturating_add(reserve / 2) && own > left + LARGE as u64;
+        if discarded != before || (quiet && gone) || much {
             allocator::give_back();
-            high = used;
+            (high, most_open) = (used, open);
+            left = machine::own_memory("self").unwrap_or_default();
         }
     }
 }

@@ -12,11 +12,17 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use crate::{ledger::Ledger, seldom::Seldom};
+use crate::{
+    ledger::{Account, Charge, Ledger, Room},
+    seldom::Seldom,
+};
 
 /// Calls of reflection at a time, of all connections: a caller who reads no replies keeps the server from
 /// reading requests, which then wait in HTTP/2's buffers, a window for each call.
 const REFLECTIONS: usize = 32;
+
+/// What a connection takes as long as nobody calls on it.
+const OPEN: usize = 16 << 10;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub enum End {
     Flood,
     /// Too many calls that were cancelled.
     Resets,
+    /// There was no room for one more connection.
+    Memory,
     /// There were too many connections.
     Full,
     /// There were too many connections of its address.
@@ -44,7 +52,7 @@ pub enum End {
 }
 
 impl End {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Caller,
         Self::Drained,
         Self::Idle,
@@ -53,6 +61,7 @@ impl End {
         Self::Untaken,
         Self::Flood,
         Self::Resets,
+        Self::Memory,
         Self::Full,
         Self::Address,
     ];
@@ -68,6 +77,7 @@ impl End {
             Self::Untaken => "untaken",
             Self::Flood => "flood",
             Self::Resets => "resets",
+            Self::Memory => "memory",
             Self::Full => "full",
             Self::Address => "address",
         }
@@ -139,10 +149,12 @@ impl Connections {
     /// A place for one more, or why there is none.
     pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, End> {
         let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let mut place = Place { connections: self.clone(), address: None };
+        let charge = self.ledger.nothing(Account::Connections);
+        let mut place = Place { connections: self.clone(), address: None, charge };
         if open >= self.bounds.connections {
             return Err(End::Full);
         }
+        place.charge.grow(OPEN, Room::New).map_err(|_| End::Memory)?;
         if let Some(most) = self.bounds.of_address {
             let address = address(ip);
             let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,6 +175,7 @@ impl Connections {
         let Some(times) = self.refusals.happens() else { return };
         let setting = match end {
             End::Address => "max_address_connections",
+            End::Memory => "memory",
             _ => "max_connections",
         };
         tracing::warn!(
@@ -215,6 +228,7 @@ pub struct Place {
     connections: Arc<Connections>,
     /// Where it is counted by address.
     address: Option<IpAddr>,
+    charge: Charge,
 }
 
 impl Drop for Place {

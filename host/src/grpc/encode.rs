@@ -8,8 +8,8 @@ use prost::Message;
 /// gRPC's frame: whether the message is compressed, and its length.
 pub const PREFIX: usize = 5;
 
-/// A field of at least so many bytes is not copied.
-const LARGE: usize = 16 << 10;
+/// A field of at least as many bytes is not copied: it goes in a piece of its own, which takes a while, too.
+const LARGE: usize = 64 << 10;
 
 /// A message that says how much of it can be sent without a copy.
 pub trait Reply: Message {

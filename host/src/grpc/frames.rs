@@ -16,6 +16,12 @@ const HEADER: usize = 9;
 
 /// The buffer for frames that every connection has in any case.
 const FREE: usize = 16 << 10;
+/// What a connection takes from its first call on: the buffer for frames, and what a few calls are let in with
+/// that are not charged themselves (see `peer`).
+const CALLS: usize = 48 << 10;
+/// What a call's headers take whose frames have not all come, at most: the library makes fields of those that
+/// have, and a field of a few bytes takes 140.
+const BLOCK: usize = 640 << 10;
 /// The buffer's charge grows by steps.
 const STEP: usize = 32 << 10;
 /// A frame of data with less is as good as empty, unless it is the last one.
@@ -106,6 +112,11 @@ pub struct Meter {
     resets: Bucket,
     /// Bytes sent that have not earned a frame yet.
     sent: usize,
+    /// What the connection takes from its first call on.
+    calls: Charge,
+    has_called: bool,
+    /// For a call's headers whose frames have not all come.
+    block: Charge,
     /// The library's buffer for frames, as large as the largest of those that followed each other.
     buffer: Option<Charge>,
 }
@@ -122,6 +133,9 @@ impl Meter {
             control: Bucket::new(bounds.control_frames),
             resets: Bucket::new(bounds.resets),
             sent: 0,
+            calls: peer.connections.ledger.nothing(Account::Connections),
+            has_called: false,
+            block: peer.connections.ledger.nothing(Account::Connections),
             buffer: None,
         }
     }
@@ -190,6 +204,7 @@ impl Meter {
         match kind {
             kind::HEADERS => {
                 self.control.add(FOR_CALL);
+                self.has_called = true;
                 self.in_headers = flags & flag::END_HEADERS == 0;
                 return Ok(());
             }
@@ -226,7 +241,20 @@ impl Meter {
     /// Whether there is room for what comes next, as far as is known. If not it is to be left unread for a
     /// while: what has come of the frame is charged, and there is one more for each worker at most that was
     /// let in with the same room.
-    pub fn has_room(&self, peer: &Peer) -> bool {
+    pub fn has_room(&mut self, peer: &Peer) -> bool {
+        if self.has_called
+            && self.calls.bytes() == 0
+            && self.calls.grow(CALLS, Room::UnderWay).is_err()
+        {
+            return false;
+        }
+        match self.in_headers {
+            true if self.block.bytes() == 0 && self.block.grow(BLOCK, Room::New).is_err() => {
+                return false;
+            }
+            false => self.block.shrink_to(0),
+            true => {}
+        }
         match self.at {
             At::Payload(_) if self.length() as usize > FREE => {
                 let more = (self.length() as usize).saturating_sub(self.charged());

@@ -30,7 +30,7 @@ pub struct Inbox {
     /// Of calls with data.
     bounds: Bounds,
     /// Messages that take long, of all workers: as many at once as there are cores.
-    pub long: Arc<Semaphore>,
+    long: Arc<Semaphore>,
 }
 
 impl Inbox {

@@ -15,7 +15,7 @@ use crate::{
     breaker::Breaker,
     data::{Input, Output},
     fair::Flow,
-    sandbox::{CallError, Guest, Instance},
+    sandbox::{CallError, Guest, Instance, Load},
     schedule::{Factory, Lease, Pool},
 };
 
@@ -33,8 +33,8 @@ impl Factory for Guest {
         self.fresh()
     }
 
-    fn has_grown(instance: &Instance) -> bool {
-        instance.has_grown()
+    fn grown_by(instance: &Instance) -> Option<usize> {
+        instance.grown_by()
     }
 }
 
@@ -131,6 +131,9 @@ impl Component {
 trait Question: Send + 'static {
     type Answer: Send + 'static;
 
+    /// Bytes of its data.
+    fn bytes(&self) -> usize;
+
     fn ask(
         self,
         instance: &mut Instance,
@@ -148,6 +151,10 @@ struct Several(Vec<Input>);
 impl Question for One {
     type Answer = Output;
 
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
     async fn ask(
         self,
         instance: &mut Instance,
@@ -161,6 +168,10 @@ impl Question for One {
 impl Question for Several {
     type Answer = Vec<Output>;
 
+    fn bytes(&self) -> usize {
+        self.0.iter().map(Input::bytes).fold(0, usize::saturating_add)
+    }
+
     async fn ask(
         self,
         instance: &mut Instance,
@@ -172,9 +183,9 @@ impl Question for Several {
 }
 
 /// Sees that there is room for what a call takes.
-async fn begin(lease: &mut Lease<Guest>) -> Result<(), RunError> {
+async fn begin(lease: &mut Lease<Guest>, load: Load) -> Result<(), RunError> {
     let instance = lease.instance().await.map_err(RunError::Start)?;
-    instance.begin().map_err(|no_room| RunError::Guest(no_room.into()))
+    instance.begin(load).map_err(|no_room| RunError::Guest(no_room.into()))
 }
 
 /// Asks the leased instance, on its worker.
@@ -190,10 +201,11 @@ async fn ask_leased<Q: Question>(
         Err(error) => return Err(RunError::Start(error)),
         Ok(_) => {}
     }
-    if begin(&mut lease).await.is_err() {
+    let load = Load::of(question.bytes());
+    if begin(&mut lease, load).await.is_err() {
         // Of the server's memory, too.
         lease.make_room();
-        if let Err(error) = begin(&mut lease).await {
+        if let Err(error) = begin(&mut lease, load).await {
             // It has not been asked anything.
             lease.keep();
             return Err(error);

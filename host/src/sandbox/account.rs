@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use crate::ledger::{self, NoRoom, Room, Tenant};
@@ -22,15 +22,37 @@ pub struct Usage {
     pub log_lines_dropped: AtomicU64,
     pub instances_created: AtomicU64,
     pub instances_discarded: AtomicU64,
-    /// What an instance takes at the height of a call, in bytes: the most of recent calls. It is what the
-    /// next call is let in with.
-    pub high_water: AtomicUsize,
-    /// The same, as it mostly is: what a call is let in with where there is not room for more. One call that
-    /// takes much does not keep the others out.
+    /// What calls with little data take, and calls with more: who sends little is not kept out by what others
+    /// send.
+    marks: [Marks; 2],
+}
+
+/// What an instance takes at the height of a call, in bytes.
+#[derive(Debug, Default)]
+struct Marks {
+    /// The most of recent calls. It is what the next call is let in with.
+    high_water: AtomicUsize,
+    /// As it mostly is: what a call is let in with where there is not room for more. One call that takes much
+    /// does not keep the others out.
     usual: AtomicUsize,
 }
 
-impl Usage {
+/// How much data a call has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    Little,
+    Much,
+}
+
+impl Load {
+    /// Of a request with so many bytes.
+    pub fn of(bytes: usize) -> Self {
+        const LITTLE: usize = 64 << 10;
+        if bytes <= LITTLE { Self::Little } else { Self::Much }
+    }
+}
+
+impl Marks {
     /// A call has taken `bytes` at its height. Older calls are forgotten by and by.
     fn has_taken(&self, bytes: usize) {
         /// The part of an older mark that is forgotten with each call.
@@ -60,6 +82,12 @@ pub struct Account {
     owned: AtomicUsize,
     /// The most that was owned in the current call.
     height: AtomicUsize,
+    /// Bytes of results that have left the guest in the current call, and the most that these were together
+    /// with what was owned.
+    given: AtomicUsize,
+    lifted: AtomicUsize,
+    /// The current call has much data.
+    much: AtomicBool,
     /// What is charged: what is owned, and what was set aside for the current call.
     charged: Mutex<ledger::Charge>,
     usage: Arc<Usage>,
@@ -90,6 +118,9 @@ impl Account {
             used: AtomicUsize::new(0),
             owned: AtomicUsize::new(0),
             height: AtomicUsize::new(0),
+            given: AtomicUsize::new(0),
+            lifted: AtomicUsize::new(0),
+            much: AtomicBool::new(false),
             charged: Mutex::new(tenant.nothing(ledger::Account::Guests)),
             usage,
         }
@@ -105,23 +136,35 @@ impl Account {
     }
 
     /// A call begins: sets aside what calls of this model take, so that it does not fail half way.
-    pub fn begin(&self) -> Result<(), NoRoom> {
+    pub fn begin(&self, load: Load) -> Result<(), NoRoom> {
+        self.much.store(load == Load::Much, Ordering::Relaxed);
+        let marks = self.marks();
         let mut charged = self.charged();
         let has = charged.bytes();
         let more = |mark: &AtomicUsize| mark.load(Ordering::Relaxed).saturating_sub(has);
-        match more(&self.usage.high_water) {
+        match more(&marks.high_water) {
             0 => Ok(()),
             most => charged
                 .grow(most, Room::New)
-                .or_else(|_| charged.grow(more(&self.usage.usual), Room::New)),
+                .or_else(|_| charged.grow(more(&marks.usual), Room::New)),
         }
+    }
+
+    /// A result of so many bytes has left the guest: for a moment it was there twice, and the next call is let
+    /// in with as much.
+    pub fn gives(&self, bytes: usize) {
+        let owned = self.owned.load(Ordering::Relaxed);
+        let given = self.given.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        self.lifted.fetch_max(owned.saturating_add(given), Ordering::Relaxed);
     }
 
     /// A call has ended: what it did not take, or has given back, is free again.
     pub fn end(&self) {
         let owned = self.owned.load(Ordering::Relaxed);
         let height = self.height.swap(owned, Ordering::Relaxed);
-        self.usage.has_taken(height.max(owned));
+        let lifted = self.lifted.swap(0, Ordering::Relaxed);
+        self.given.store(0, Ordering::Relaxed);
+        self.marks().has_taken(height.max(owned).max(lifted));
         self.charged().shrink_to(owned);
     }
 
@@ -176,6 +219,11 @@ impl Account {
         self.owned.fetch_sub(owned, Ordering::Relaxed);
     }
 
+    /// Those of calls like the current one.
+    fn marks(&self) -> &Marks {
+        &self.usage.marks[usize::from(self.much.load(Ordering::Relaxed))]
+    }
+
     fn charged(&self) -> MutexGuard<'_, ledger::Charge> {
         self.charged.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -186,7 +234,7 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         let height = self.height.load(Ordering::Relaxed);
-        self.usage.has_taken(height);
+        self.marks().has_taken(height);
         self.usage.instances_discarded.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -221,17 +269,17 @@ mod tests {
         let tenant = ledger.tenant(1);
         let one = Account::new(usage.clone(), &tenant);
         one.grow(100_000, LIMIT).unwrap();
-        one.begin().unwrap();
+        one.begin(Load::Little).unwrap();
         assert_eq!(ledger.used(), 100_000, "nothing is known of its calls");
         one.grow(300_000, LIMIT).unwrap();
         one.did_not_grow(300_000);
         assert_eq!(ledger.used(), 400_000, "it may want it again");
         one.end();
         assert_eq!(ledger.used(), 100_000);
-        one.begin().unwrap();
+        one.begin(Load::Little).unwrap();
         assert_eq!(ledger.used(), 400_000);
         let two = Account::new(usage.clone(), &tenant);
-        two.begin().unwrap();
+        two.begin(Load::Little).unwrap();
         assert_eq!(
             ledger.used(),
             450_000,
@@ -240,6 +288,35 @@ mod tests {
         drop(two);
         drop(one);
         assert_eq!(ledger.used(), 0);
+    }
+
+    #[test]
+    fn calls_with_much_data_do_not_keep_others_out() {
+        let ledger = Ledger::new(800_000);
+        let one = Account::new(Arc::default(), &ledger.tenant(1));
+        one.begin(Load::Much).unwrap();
+        one.grow(500_000, LIMIT).unwrap();
+        one.did_not_grow(400_000);
+        one.gives(50_000);
+        one.end();
+        one.begin(Load::Little).unwrap();
+        assert_eq!(ledger.used(), 100_000);
+        one.end();
+        one.begin(Load::Much).unwrap();
+        assert_eq!(ledger.used(), 500_000);
+    }
+
+    #[test]
+    fn results_count_beside_the_instance() {
+        let ledger = Ledger::new(800_000);
+        let one = Account::new(Arc::default(), &ledger.tenant(1));
+        one.begin(Load::Little).unwrap();
+        one.grow(100_000, LIMIT).unwrap();
+        one.gives(20_000);
+        one.gives(30_000);
+        one.end();
+        one.begin(Load::Little).unwrap();
+        assert_eq!(ledger.used(), 150_000);
     }
 
     #[test]

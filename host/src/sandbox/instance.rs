@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    account::Load,
     clock::{CallClock, Late},
     error::{CallError, copies_too_much, failure, one_line},
     host::bindings::{
@@ -78,15 +79,16 @@ impl Instance {
         }
     }
 
-    /// Whether its calls have left it with much more memory than a new one takes.
-    pub fn has_grown(&self) -> bool {
-        const MUCH: usize = 16 << 20;
-        self.store.data().account.used() > self.at_first.saturating_add(MUCH)
+    /// Bytes that its calls have left it with and a new one does not take, where they are many.
+    pub fn grown_by(&self) -> Option<usize> {
+        const MANY: usize = 16 << 20;
+        let more = self.store.data().account.used().checked_sub(self.at_first)?;
+        Some(more).filter(|more| *more > MANY)
     }
 
     /// To be asked before a call: whether there is room for what calls of this model take.
-    pub fn begin(&self) -> Result<(), NoRoom> {
-        self.store.data().account.begin()
+    pub fn begin(&self, load: Load) -> Result<(), NoRoom> {
+        self.store.data().account.begin(load)
     }
 
     /// To be asked after a call: whether the next one may have it too, as it is not worn out, and keeps little
@@ -145,7 +147,7 @@ impl Instance {
         let input = self.give(input)?;
         let output = guest!(self, deadline, call_run(&input, args));
         let output = self.answered(output, size)?;
-        self.take(output, deadline).await
+        self.take(output, deadline, WORTH_CHARGING).await
     }
 
     /// Answers the requests of one batch call, one output for each.
@@ -168,7 +170,8 @@ impl Instance {
         }
         let mut taken = Vec::with_capacity(count);
         for output in outputs {
-            taken.push(self.take(output, deadline).await?);
+            // Many small ones are large together.
+            taken.push(self.take(output, deadline, WORTH_CHARGING / count).await?);
         }
         Ok(taken)
     }
@@ -291,6 +294,7 @@ impl Instance {
         &mut self,
         output: types::Output,
         deadline: Instant,
+        worth_charging: usize,
     ) -> Result<Output, CallError> {
         let data = self.store.data_mut();
         let tensors = data.take_tensors(output.tensors).map_err(|e| {
@@ -311,6 +315,7 @@ impl Instance {
             )));
         }
         let batch = data.batch;
+        let json = output.json.as_ref().map_or(0, String::len);
         for (_, tensor) in &tensors {
             let fetched = tensor.fetch().await;
             fetched.map_err(|e| match e {
@@ -318,10 +323,12 @@ impl Instance {
                 lost => CallError::Server(one_line(lost)),
             })?;
         }
-        let charge = match bytes {
-            0..WORTH_CHARGING => None,
-            _ => {
-                let mut charge = self.store.data().tenant.nothing(Account::Tensors);
+        let data = self.store.data();
+        data.account.gives(json);
+        let charge = match bytes < worth_charging {
+            true => None,
+            false => {
+                let mut charge = data.tenant.nothing(Account::Tensors);
                 charge.grow(bytes, Room::UnderWay)?;
                 Some(charge)
             }

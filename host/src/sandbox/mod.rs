@@ -35,7 +35,7 @@ mod snapshot;
 mod store;
 mod ticker;
 
-pub use account::Usage;
+pub use account::{Load, Usage};
 pub use cache::CodeCache;
 pub use compile::{Children, Compiling, Source};
 pub use engine::{PoolSize, Sandbox};

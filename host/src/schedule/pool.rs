@@ -36,9 +36,9 @@ pub trait Factory: Send + Sync + 'static {
         false
     }
 
-    /// Whether an instance takes much that a new one does not.
-    fn has_grown(_: &Self::Instance) -> bool {
-        false
+    /// Bytes that an instance takes and a new one does not, where they are many.
+    fn grown_by(_: &Self::Instance) -> Option<usize> {
+        None
     }
 }
 
@@ -257,7 +257,9 @@ impl<F: Factory> IdleInstances for Pool<F> {
     fn sweep(&self) {
         self.evict(|instances| {
             let mut unused = instances.unneeded;
-            if unused == instances.idle.len() && !instances.idle.last().is_some_and(F::has_grown) {
+            let last = instances.idle.last();
+            if unused == instances.idle.len() && last.is_none_or(|last| F::grown_by(last).is_none())
+            {
                 unused = unused.saturating_sub(1);
             }
             let old = instances.idle.drain(..unused).collect();
@@ -266,12 +268,19 @@ impl<F: Factory> IdleInstances for Pool<F> {
         });
     }
 
-    fn shed(&self) {
+    fn shed(&self, bytes: usize) -> usize {
+        let mut free = 0usize;
         self.evict(|instances| {
-            let grown = instances.idle.extract_if(.., |instance| F::has_grown(instance)).collect();
+            let goes = |instance: &mut F::Instance| {
+                let grown = F::grown_by(instance).filter(|_| free < bytes);
+                free = free.saturating_add(grown.unwrap_or_default());
+                grown.is_some()
+            };
+            let grown = instances.idle.extract_if(.., goes).collect();
             instances.unneeded = instances.unneeded.min(instances.idle.len());
             grown
         });
+        free
     }
 
     /// Drops all idle instances.
@@ -375,8 +384,8 @@ mod tests {
         type Instance = usize;
         type Error = Infallible;
 
-        fn has_grown(number: &usize) -> bool {
-            *number >= GROWN
+        fn grown_by(number: &usize) -> Option<usize> {
+            number.checked_sub(GROWN).map(|_| 100)
         }
 
         async fn create(&self) -> Result<usize, Infallible> {
@@ -584,8 +593,9 @@ mod tests {
         for number in [1, GROWN, 2, GROWN + 1] {
             pool.stock(HOME, number);
         }
-        pool.shed();
-        assert_eq!(pool.idle(), 2);
+        assert_eq!(pool.shed(100), 100);
+        assert_eq!(pool.idle(), 3, "that is enough");
+        assert_eq!(pool.shed(500), 100);
         assert_eq!([used(&pool).await.1, used(&pool).await.1], [2, 1]);
     }
 }

@@ -57,15 +57,22 @@ pub struct Workers {
 pub trait IdleInstances: Send + Sync {
     /// Drops those that no call has needed since the last sweep.
     fn sweep(&self);
-    /// Drops those that have grown: they hold memory that others want.
-    fn shed(&self);
+    /// Drops those that have grown, as they hold memory that others want, until so many bytes are free. Gives
+    /// the bytes that are.
+    fn shed(&self, bytes: usize) -> usize;
     /// Drops all.
     fn clear(&self);
 }
 
 impl Spare for Workers {
-    fn give_back(&self) {
-        self.pools().iter().for_each(|pool| pool.shed());
+    fn give_back(&self, bytes: usize) {
+        let mut free = 0;
+        for pool in self.pools() {
+            if free >= bytes {
+                return;
+            }
+            free += pool.shed(bytes - free);
+        }
     }
 }
 

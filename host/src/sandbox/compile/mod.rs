@@ -144,8 +144,7 @@ impl Compiler {
                 bounds,
             })
             .await?;
-        self.shared().insert(key, component.clone());
-        Ok(component)
+        Ok(self.share(&key, component))
     }
 
     /// Compiles, in turn with others: seconds for a large component.
@@ -222,7 +221,13 @@ impl Compiler {
     /// The code of a component that another model has, or of an earlier start.
     fn kept(&self, key: &str) -> Option<Component> {
         let shared = self.shared().get(key).cloned();
-        shared.or_else(|| self.cached(key))
+        shared.or_else(|| Some(self.share(key, self.cached(key)?)))
+    }
+
+    /// Keeps a component for the next model that has it. Where another one has come first, that is the one:
+    /// each would have its code in memory of its own.
+    fn share(&self, key: &str, component: Component) -> Component {
+        self.shared().entry(key.to_owned()).or_insert(component).clone()
     }
 
     async fn kept_meanwhile(
