@@ -9,8 +9,8 @@ pub struct Keeps {
     /// Stores of memory: threads that share one wait for each other, and each keeps some.
     pub arenas: u16,
     /// Blocks from this size on, in MiB, are mapped and unmapped, and nothing is kept of them; of smaller ones
-    /// each store keeps twice as much at its end. glibc itself would raise it to what is let go, and each of
-    /// its stores would keep 64 MiB. At most 32.
+    /// each store keeps as much at its end, which `give_back` does not reach. glibc itself would raise it to
+    /// what is let go, and each of its stores would keep 64 MiB. At most 32.
     pub mapped: u8,
 }
 
@@ -25,7 +25,7 @@ pub fn keep(keeps: Keeps) {
         unsafe {
             libc::mallopt(libc::M_ARENA_MAX, c_int::from(keeps.arenas));
             libc::mallopt(libc::M_MMAP_THRESHOLD, mapped);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * mapped);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, mapped);
         }
     }
     #[cfg(not(target_env = "gnu"))]

@@ -368,6 +368,11 @@ impl Charge {
     /// Adds to the sum, if that stays within what this may fill.
     fn fits(&self, bytes: usize, room: Room) -> bool {
         let ledger = &self.ledger;
+        let all_connections = ledger.used_for(Account::Connections).saturating_add(bytes);
+        if self.account == Account::Connections && all_connections > ledger.limit / 2 {
+            // Those that do nothing leave room for what is done.
+            return false;
+        }
         let is_large_message = self.is_large_message(bytes, room);
         if is_large_message && ledger.messages().saturating_add(bytes) > ledger.limit / 2 {
             // Large ones keep no small ones out, and leave room for what is done about them.
@@ -558,6 +563,15 @@ mod tests {
         assert!(ledger.charge(Account::Messages, 700, Room::New).is_err());
         assert_eq!(ledger.used(), 700);
         drop(charge);
+    }
+
+    #[test]
+    fn connections_fill_half_at_most() {
+        let ledger = Ledger::new(1000);
+        let _guests = ledger.charge(Account::Guests, 300, Room::New).unwrap();
+        let mut connections = ledger.charge(Account::Connections, 500, Room::UnderWay).unwrap();
+        assert!(connections.grow(1, Room::UnderWay).is_err());
+        assert!(ledger.charge(Account::Messages, 100, Room::UnderWay).is_ok());
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub fn serve(args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
         tracing::warn!("the server's memory is not closed to its own user: {e}");
     }
     let settings = Settings::resolve(args)?;
-    // One for each thread of a worker, and for the others together.
-    let arenas = settings.workers.saturating_mul(2).saturating_add(2);
+    // One for each worker, and for the others together. Blocks of 8 MiB: a 1080p image is less.
+    let arenas = settings.workers.saturating_add(1);
     allocator::keep(Keeps { arenas: u16::try_from(arenas).unwrap_or(u16::MAX), mapped: 8 });
     // Accepts connections and waits for signals; the workers have runtimes of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

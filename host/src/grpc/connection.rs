@@ -21,6 +21,10 @@ use super::{frames::Meter, peer::Peer};
 /// How long a caller has to close its side once all is sent: it has read everything then.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Answers that may wait for a caller who takes none, before nothing more is read: HTTP/2 keeps some hundred
+/// bytes of each, also of those that are errors.
+const QUEUED: u32 = 64;
+
 /// How long a large frame is left unread where there is no room for it, before that is looked at again.
 /// Its own time ends it at last.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -36,13 +40,44 @@ pub struct Connection {
     peer: Arc<Peer>,
     /// Until when nothing is read, as there is no room for it.
     waits: Option<Pin<Box<Sleep>>>,
+    /// The socket takes nothing more for now: it wakes this task when it does.
+    full: bool,
+    /// Nothing is read, as the caller takes no answers.
+    held: bool,
     /// Since this side was closed.
     lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
     pub fn new(stream: TcpStream, peer: Arc<Peer>) -> Self {
-        Self { stream, meter: Meter::new(&peer), peer, waits: None, lingers: None }
+        Self {
+            stream,
+            meter: Meter::new(&peer),
+            peer,
+            waits: None,
+            full: false,
+            held: false,
+            lingers: None,
+        }
+    }
+}
+
+impl Connection {
+    /// Notes what the socket has taken.
+    fn wrote(
+        &mut self,
+        wrote: Poll<io::Result<usize>>,
+        context: &Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.full = wrote.is_pending();
+        if let Poll::Ready(Ok(bytes)) = &wrote {
+            self.meter.wrote(*bytes);
+            self.peer.sent();
+            if std::mem::take(&mut self.held) {
+                context.waker().wake_by_ref();
+            }
+        }
+        wrote
     }
 }
 
@@ -54,6 +89,11 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
+        if this.full && this.peer.queued() >= QUEUED {
+            // The socket wakes this task.
+            this.held = true;
+            return Poll::Pending;
+        }
         while !this.meter.has_room(&this.peer) {
             let waits = this.waits.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
             ready!(waits.as_mut().poll(context));
@@ -79,8 +119,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wrote = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
-        Poll::Ready(wrote.inspect(|bytes| self.meter.wrote(*bytes)))
+        let wrote = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(wrote, context)
     }
 
     fn poll_write_vectored(
@@ -88,8 +128,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, bytes));
-        Poll::Ready(wrote.inspect(|bytes| self.meter.wrote(*bytes)))
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.wrote(wrote, context)
     }
 
     fn is_write_vectored(&self) -> bool {

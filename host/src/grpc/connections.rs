@@ -154,7 +154,7 @@ impl Connections {
         if open >= self.bounds.connections {
             return Err(End::Full);
         }
-        place.charge.grow(OPEN, Room::New).map_err(|_| End::Memory)?;
+        place.charge.grow(OPEN, Room::UnderWay).map_err(|_| End::Memory)?;
         if let Some(most) = self.bounds.of_address {
             let address = address(ip);
             let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);

@@ -249,7 +249,7 @@ impl Meter {
             return false;
         }
         match self.in_headers {
-            true if self.block.bytes() == 0 && self.block.grow(BLOCK, Room::New).is_err() => {
+            true if self.block.bytes() == 0 && self.block.grow(BLOCK, Room::UnderWay).is_err() => {
                 return false;
             }
             false => self.block.shrink_to(0),

@@ -65,6 +65,8 @@ pub struct Peer {
     turn: AtomicU8,
     /// Bytes read since the connection's task was last run.
     read: AtomicUsize,
+    /// Calls answered since the socket last took anything.
+    queued: AtomicU32,
     /// Why the connection ends, as its bytes have it.
     end: OnceLock<End>,
 }
@@ -84,6 +86,7 @@ impl Peer {
             parts: Default::default(),
             turn: AtomicU8::new(0),
             read: AtomicUsize::new(0),
+            queued: AtomicU32::new(0),
             end: OnceLock::new(),
         };
         peer.arrives(Arriving::Headers(peer.opened));
@@ -152,6 +155,16 @@ impl Peer {
     /// The connection's task runs again.
     pub fn runs(&self) {
         self.read.store(0, Relaxed);
+    }
+
+    /// The socket has taken some of what is sent.
+    pub fn sent(&self) {
+        self.queued.store(0, Relaxed);
+    }
+
+    /// Calls that were answered since then. HTTP/2 has what it sends of them.
+    pub fn queued(&self) -> u32 {
+        self.queued.load(Relaxed)
     }
 
     /// Notes bytes that were read, and gives those since the connection's task was last run.
@@ -230,6 +243,7 @@ impl PeerCall {
 
 impl Drop for PeerCall {
     fn drop(&mut self) {
+        self.peer.queued.fetch_add(1, Relaxed);
         if self.peer.calls.fetch_sub(1, Relaxed) == 1 {
             self.peer.last_call.store(self.peer.since(Instant::now()), Relaxed);
         }

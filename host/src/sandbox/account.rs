@@ -139,14 +139,14 @@ impl Account {
     pub fn begin(&self, load: Load) -> Result<(), NoRoom> {
         self.much.store(load == Load::Much, Ordering::Relaxed);
         let marks = self.marks();
+        // Who sends little is not kept out by large calls of the same model.
+        let room = if load == Load::Little { Room::UnderWay } else { Room::New };
         let mut charged = self.charged();
         let has = charged.bytes();
         let more = |mark: &AtomicUsize| mark.load(Ordering::Relaxed).saturating_sub(has);
         match more(&marks.high_water) {
             0 => Ok(()),
-            most => charged
-                .grow(most, Room::New)
-                .or_else(|_| charged.grow(more(&marks.usual), Room::New)),
+            most => charged.grow(most, room).or_else(|_| charged.grow(more(&marks.usual), room)),
         }
     }
 
@@ -269,17 +269,17 @@ mod tests {
         let tenant = ledger.tenant(1);
         let one = Account::new(usage.clone(), &tenant);
         one.grow(100_000, LIMIT).unwrap();
-        one.begin(Load::Little).unwrap();
+        one.begin(Load::Much).unwrap();
         assert_eq!(ledger.used(), 100_000, "nothing is known of its calls");
         one.grow(300_000, LIMIT).unwrap();
         one.did_not_grow(300_000);
         assert_eq!(ledger.used(), 400_000, "it may want it again");
         one.end();
         assert_eq!(ledger.used(), 100_000);
-        one.begin(Load::Little).unwrap();
+        one.begin(Load::Much).unwrap();
         assert_eq!(ledger.used(), 400_000);
         let two = Account::new(usage.clone(), &tenant);
-        two.begin(Load::Little).unwrap();
+        two.begin(Load::Much).unwrap();
         assert_eq!(
             ledger.used(),
             450_000,
