@@ -6,9 +6,9 @@ It fails where the server's own memory (RssAnon and RssShmem) reaches `--memory`
 fails, where their p99 is more than twice what it is alone, where nobody was refused (then nothing
 was tried), and where memory stays.
 
-The good callers are a process of their own, and the bad ones give way to it and to the server. Alone
-they are beside processes that only compute and give way just so, one a core: what is measured is the
-server, not how this machine's cores are shared.
+The good callers are a process of their own, and the bad ones give way to it and to the server.
+Alone they are beside processes that only compute and give way just so, one a core: what is
+measured is the server, not how this machine's cores are shared.
 """
 
 import argparse
@@ -255,7 +255,7 @@ def good_callers(address: str, over: Event, seen: "Queue[Seen]") -> None:
 
 
 def give_way() -> None:
-    """Leaves the cores to every process that wants them, at once: as if this were another machine."""
+    """Leaves the cores to every process that wants one: as if this were another machine."""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
@@ -284,7 +284,7 @@ def memory(pid: int) -> int:
 
 def accounts(metrics: str) -> str:
     """What the server says that it uses, in MiB."""
-    text = urlopen(f"http://{metrics}/metrics").read().decode()  # noqa: S310
+    text = urlopen(f"http://{metrics}/metrics").read().decode()
     used = re.findall(r'tms_memory_bytes\{account="(\w+)"\} (\d+)', text)
     return ", ".join(f"{name} {int(size) >> 20}" for name, size in used if int(size) >> 20)
 
@@ -361,7 +361,8 @@ def main() -> None:
         mebibytes = [size >> 20 for size in (before, most, MEMORY, after)]
         print("memory: {} MiB alone, at most {} of {}, {} after".format(*mebibytes))
         for name in ("text", "picture"):
-            times, pressed = ([time for one in all for time in one.times[name]] for all in (alone, seen))
+            times = [took for one in alone for took in one.times[name]]
+            pressed = [took for one in seen for took in one.times[name]]
             once, now = p99(times), p99(pressed)
             print(f"{name}: {len(pressed)} calls, p99 {once:.1f} ms alone, {now:.1f} ms pressed")
             if now > 2 * once:

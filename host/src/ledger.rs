@@ -91,7 +91,7 @@ pub struct NoRoom {
 
 /// Who keeps memory that nobody needs now.
 pub trait Spare: fmt::Debug + Send + Sync {
-    /// Gives at least so many bytes back, if it has them; not much more, as that takes its time. Asked on any
+    /// Gives at least `bytes` back, if it has them; not much more, as that takes its time. Asked on any
     /// thread, also by guests as they grow.
     fn give_back(&self, bytes: usize);
 }
@@ -249,7 +249,7 @@ impl Ledger {
         let _ = self.spare.set(spare);
     }
 
-    /// Has so many bytes that nobody needs given back. Whether anybody was asked.
+    /// Has `bytes` that nobody needs given back. Whether anybody was asked.
     fn reclaim(&self, bytes: usize) -> bool {
         /// Where much is refused, not for each time.
         const EVERY: Duration = Duration::from_millis(1);

@@ -20,7 +20,7 @@ use crate::{
     grpc::{
         self,
         app::App,
-        connections::{Bounds, Connections},
+        connections::{self, Bounds, Connections},
         sockets,
     },
     ledger::{Ledger, Spare},
@@ -205,11 +205,11 @@ fn bounds(settings: &Settings) -> Bounds {
 
 /// Drops instances that nobody needs, and gives memory back, without end. `reserve`: what the server may take
 /// beside what is accounted for, in bytes.
-async fn tidy(app: &App, connections: &Connections, reserve: u64) {
+async fn tidy(app: &App, callers: &Connections, reserve: u64) {
     /// What is worth giving back when it is gone, in bytes.
     const LARGE: usize = 16 << 20;
     /// Connections that are worth it.
-    const MANY: usize = LARGE >> 14;
+    const MANY: usize = LARGE / connections::OPEN;
     // None at first: loading leaves much behind, too.
     let mut discarded = None;
     // The most that was charged, and that were open, since memory was last given back.
@@ -231,10 +231,10 @@ async fn tidy(app: &App, connections: &Connections, reserve: u64) {
         let (peak, used) = (app.ledger.take_peak(), app.ledger.used());
         high = high.max(peak);
         let quiet = peak <= used + LARGE;
-        let open = connections.open();
+        let open = callers.open();
         most_open = most_open.max(open);
         let gone = high > used + LARGE || most_open > open + MANY;
-        // The allocator has kept so much that the server might take more than it may.
+        // With what the allocator has kept the server might take more than it may.
         let own = machine::own_memory("self").unwrap_or_default();
         let much = own > (used as u64).saturating_add(reserve / 2) && own > left + LARGE as u64;
         if discarded != before || (quiet && gone) || much {

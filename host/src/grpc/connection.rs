@@ -60,9 +60,7 @@ impl Connection {
             lingers: None,
         }
     }
-}
 
-impl Connection {
     /// Notes what the socket has taken.
     fn wrote(
         &mut self,

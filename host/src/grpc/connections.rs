@@ -22,7 +22,7 @@ use crate::{
 const REFLECTIONS: usize = 32;
 
 /// What a connection takes as long as nobody calls on it.
-const OPEN: usize = 16 << 10;
+pub const OPEN: usize = 16 << 10;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use flate2::{
     Compression,
     write::{GzEncoder, ZlibEncoder},
@@ -16,7 +16,13 @@ use tonic::Status;
 
 use crate::ledger::Room;
 
-use super::{decode::elsewhere, encode::PREFIX, inflate::Encoding, reply::Reply, status};
+use super::{
+    decode::elsewhere,
+    encode::{PREFIX, prefix},
+    inflate::Encoding,
+    reply::Reply,
+    status,
+};
 
 /// A shorter message would gain nothing.
 const WORTH_IT: usize = 512;
@@ -52,7 +58,7 @@ pub async fn deflate(
 
 /// The message in gRPC's frame, compressed.
 fn compressed(pieces: VecDeque<Bytes>, encoding: Encoding) -> io::Result<Bytes> {
-    let mut framed = vec![1, 0, 0, 0, 0];
+    let mut framed = vec![0; PREFIX];
     framed = match encoding {
         Encoding::Gzip => {
             let to = GzEncoder::new(framed, Compression::fast());
@@ -60,8 +66,9 @@ fn compressed(pieces: VecDeque<Bytes>, encoding: Encoding) -> io::Result<Bytes> 
         }
         _ => write(pieces, ZlibEncoder::new(framed, Compression::fast()), ZlibEncoder::finish)?,
     };
-    let length = u32::try_from(framed.len() - PREFIX).map_err(io::Error::other)?;
-    (&mut framed[1..PREFIX]).put_u32(length);
+    let length = framed.len() - PREFIX;
+    u32::try_from(length).map_err(io::Error::other)?;
+    framed[..PREFIX].copy_from_slice(&prefix(true, length));
     Ok(framed.into())
 }
 

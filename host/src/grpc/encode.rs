@@ -5,8 +5,14 @@ use std::collections::VecDeque;
 use bytes::{Buf, BufMut, Bytes, BytesMut, buf::UninitSlice};
 use prost::Message;
 
-/// gRPC's frame: whether the message is compressed, and its length.
+/// Bytes of gRPC's frame in front of a message: whether that is compressed, and its length.
 pub const PREFIX: usize = 5;
+
+/// The frame of a message. Messages that are too long for it are refused before.
+pub fn prefix(compressed: bool, bytes: usize) -> [u8; PREFIX] {
+    let [a, b, c, d] = u32::try_from(bytes).unwrap_or(u32::MAX).to_be_bytes();
+    [u8::from(compressed), a, b, c, d]
+}
 
 /// A field of at least as many bytes is not copied: it goes in a piece of its own, which takes a while, too.
 const LARGE: usize = 64 << 10;
@@ -26,9 +32,7 @@ pub trait Reply: Message {
 pub fn encode(message: &impl Reply, bytes: usize) -> VecDeque<Bytes> {
     let copied = bytes.saturating_sub(message.uncopied());
     let mut pieces = Pieces::new(PREFIX + copied);
-    pieces.put_u8(0);
-    // Longer ones do not get here: see `App::reply`.
-    pieces.put_u32(u32::try_from(bytes).unwrap_or(u32::MAX));
+    pieces.put_slice(&prefix(false, bytes));
     message.encode_raw(&mut pieces);
     pieces.end()
 }

@@ -19,13 +19,12 @@ use crate::ledger::{Account, Ledger, NoRoom, Room};
 
 use super::{
     decode::{LITTLE, Raw},
+    encode::PREFIX,
     status, too_large,
 };
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// gRPC's frame: whether it is compressed, and the length.
-const PREFIX: usize = 5;
 /// Bytes that come at least within `patience`, if not the end.
 const PROGRESS: usize = 64 << 10;
 /// A buffer is at most this many times what has come: the rest of it has no memory behind it yet. As much as

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderName, Request};
 use http_body_util::Full;
 use tokio::sync::Semaphore;
@@ -13,6 +13,7 @@ use crate::ledger::{Account, Charge, Ledger, Room};
 
 use super::{
     decode::{self, Charges, Raw},
+    encode::prefix,
     inbox::{self, Bounds, RequestBody},
     inflate::{Encoding, inflate},
     status,
@@ -92,10 +93,5 @@ impl Inbox {
 /// A message in gRPC's frame.
 fn framed(raw: &Raw) -> Bytes {
     let message = raw.bytes();
-    let mut framed = BytesMut::with_capacity(5 + message.len());
-    framed.put_u8(0);
-    // It has the length of one that came in such a frame.
-    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    framed.put_slice(message);
-    framed.freeze()
+    [&prefix(false, message.len())[..], message].concat().into()
 }

@@ -221,10 +221,9 @@ impl ReplyBody {
     }
 
     /// Begins to send a message.
-    fn begin(&mut self, pieces: VecDeque<Bytes>, context: &Context<'_>) -> Poll<Frame<Bytes>> {
+    fn begin(&mut self, mut pieces: VecDeque<Bytes>, context: &Context<'_>) -> Poll<Frame<Bytes>> {
         PROGRESS.set(Progress::Given);
         let bytes = pieces.iter().map(Bytes::len).sum();
-        let mut pieces = pieces;
         let charge = self.charge.take();
         if bytes <= PIECE && pieces.len() == 1 {
             let bytes = pieces.pop_front().unwrap_or_default();
@@ -260,9 +259,7 @@ impl ReplyBody {
             _unsent: unsent,
         }))
     }
-}
 
-impl ReplyBody {
     /// What goes next of what is left.
     fn split(&mut self) -> Bytes {
         let Some(first) = self.rest.front_mut() else { return Bytes::new() };

@@ -45,7 +45,7 @@ pub enum Load {
 }
 
 impl Load {
-    /// Of a request with so many bytes.
+    /// Of a request of `bytes`.
     pub fn of(bytes: usize) -> Self {
         const LITTLE: usize = 64 << 10;
         if bytes <= LITTLE { Self::Little } else { Self::Much }
@@ -150,7 +150,7 @@ impl Account {
         }
     }
 
-    /// A result of so many bytes has left the guest: for a moment it was there twice, and the next call is let
+    /// A result of `bytes` has left the guest: for a moment it was there twice, and the next call is let
     /// in with as much.
     pub fn gives(&self, bytes: usize) {
         let owned = self.owned.load(Ordering::Relaxed);

@@ -57,7 +57,7 @@ pub struct Workers {
 pub trait IdleInstances: Send + Sync {
     /// Drops those that no call has needed since the last sweep.
     fn sweep(&self);
-    /// Drops those that have grown, as they hold memory that others want, until so many bytes are free. Gives
+    /// Drops those that have grown, as they hold memory that others want, until `bytes` are free. Gives
     /// the bytes that are.
     fn shed(&self, bytes: usize) -> usize;
     /// Drops all.
