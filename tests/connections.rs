@@ -139,8 +139,7 @@ async fn crowd(server: &Server, count: usize, bytes: Vec<u8>) -> u64 {
     let sends = spawn_blocking(move || {
         let wires: Vec<_> = (0..count)
             .map(|_| {
-                let mut wire = Wire::begun(port, &[]);
-                wire.0.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+                let mut wire = Wire::deaf(port);
                 // What is left unread waits in the kernel.
                 let _ = wire.write(&bytes);
                 wire
@@ -151,7 +150,8 @@ async fn crowd(server: &Server, count: usize, bytes: Vec<u8>) -> u64 {
     });
     let caller = server.caller().await;
     let mut most = 0;
-    while !sends.is_finished() {
+    // To the end of the last of them: what the kernel has of theirs is read then.
+    while !sends.is_finished() || metric(server, "tms_connections", &[]) > 1.0 {
         assert_eq!(caller.text("echo", "hi", "").await.unwrap(), "hi");
         most = most.max(server.memory());
         sleep(Duration::from_millis(5)).await;
@@ -186,6 +186,21 @@ async fn frames_that_never_end_stay_within_the_memory() {
     let mut bytes = frame(HEADERS, END_HEADERS, 1, &headers(GET_PID));
     bytes.extend(frame(DATA, 0, 1, &[0; 250 << 10]));
     bytes.truncate(bytes.len() - 1);
+    let most = crowd(&server, 1500, bytes).await;
+    assert!(most < memory, "{most} bytes");
+}
+
+#[tokio::test]
+async fn errors_that_nobody_takes_stay_within_the_memory() {
+    let memory: u64 = 192 << 20;
+    let server = start!(setup("memory = '192 MiB'"));
+    let call = |n: u32| {
+        let head = frame(HEADERS, END_HEADERS, 2 * n + 1, &headers("/server.Server/RunText"));
+        // A text, of no model.
+        let body = message(&[0x0a, 1, b'x']);
+        [head, frame(DATA, END_STREAM, 2 * n + 1, &body)].concat()
+    };
+    let bytes = (0..1500).flat_map(call).collect();
     let most = crowd(&server, 1500, bytes).await;
     assert!(most < memory, "{most} bytes");
 }

@@ -1,6 +1,9 @@
 //! Replies that their callers do not take: they are charged, given up, and nobody waits for them.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::ErrorKind,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -125,6 +128,41 @@ async fn a_caller_who_reads_nothing_loses_the_connection() {
         metric(&server, "tms_connections_closed_total", &[r#"reason="untaken""#]) == 1.0
     })
     .await;
+}
+
+/// A call that fails.
+fn failing_call(stream: u32) -> Vec<u8> {
+    let request = TextArgs { model: "none".into(), ..TextArgs::default() };
+    let head =
+        frames::frame(frames::HEADERS, frames::END_HEADERS, stream, &frames::headers(RUN_TEXT));
+    let body = message(&request.encode_to_vec());
+    [head, frames::frame(DATA, END_STREAM, stream, &body)].concat()
+}
+
+#[tokio::test]
+async fn errors_that_nobody_takes_are_charged_and_hold_their_caller_back() {
+    let server = start!(setup(""));
+    let port = server.port;
+    let calls = spawn_blocking(move || {
+        let mut wire = Wire::deaf(port);
+        // Nothing is read for so long only where nothing is to be read.
+        wire.0.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        let stopped = (0..).find_map(|n| {
+            let error = wire.write(&failing_call(2 * n + 1)).err()?;
+            Some((n, error.kind()))
+        });
+        (wire, stopped.unwrap())
+    });
+    let mut most = 0.0_f64;
+    while !calls.is_finished() {
+        most = most.max(charged(&server));
+    }
+    let (wire, (sent, error)) = calls.await.unwrap();
+    assert_eq!(error, ErrorKind::WouldBlock, "after {sent} calls");
+    // As many as may wait, and what came before that was seen.
+    assert!((10e3..1e6).contains(&most), "{most}");
+    drop(wire);
+    until("it is given back", async || charged(&server) == 0.0).await;
 }
 
 #[tokio::test]

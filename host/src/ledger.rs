@@ -211,6 +211,16 @@ impl Ledger {
         self.used().saturating_add(bytes) <= self.bound(room, true)
     }
 
+    /// Whether those who keep memory for nobody's good, as callers who take no answers do, are to keep no more.
+    pub fn is_half_full(&self) -> bool {
+        self.used() > self.limit / 2
+    }
+
+    /// Whether connections may take more than they must.
+    pub fn has_room_for_tables(&self) -> bool {
+        self.used_for(Account::Connections) <= self.limit / 4
+    }
+
     /// What the calls of a model that is alone may fill.
     pub fn for_new_work(&self) -> usize {
         self.bound(Room::New, false)
@@ -264,7 +274,7 @@ impl Ledger {
     }
 
     /// Notes that there was no room, and says so in the log, once in a while.
-    fn refuse(&self, account: Account, bytes: usize) -> NoRoom {
+    pub fn refuse(&self, account: Account, bytes: usize) -> NoRoom {
         self.figures(account).refused.fetch_add(1, Ordering::Relaxed);
         if let Some(times) = self.refusals.happens() {
             tracing::warn!(

@@ -2,11 +2,12 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
 use bytes::BufMut;
+use socket2::{Domain, Socket, Type};
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -76,6 +77,18 @@ impl Wire {
         // A test that waits for what does not come must end.
         stream.set_read_timeout(Some(super::LONG)).unwrap();
         Self(stream)
+    }
+
+    /// A connection that has begun, whose caller has little room for what comes and does not wait for long to
+    /// send.
+    pub fn deaf(port: u16) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(2048).unwrap();
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+        socket.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+        let mut wire = Self(socket.into());
+        wire.write(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).unwrap();
+        wire
     }
 
     /// A connection that has begun, with these settings: pairs of identifier and value.

@@ -67,11 +67,21 @@ impl Case {
         Ok(Self { method, message, well_formed, frame, timeout, patience, worker })
     }
 
+    /// What stands in front of the message: whether it is compressed, and its length.
+    fn prefix(&self) -> [u8; 5] {
+        let [a, b, c, d] = (self.message.len() as u32).to_be_bytes();
+        self.frame.unwrap_or([0, a, b, c, d])
+    }
+
+    /// How long the message is said to be, in bytes.
+    pub fn announced(&self) -> usize {
+        let [_, length @ ..] = self.prefix();
+        u32::from_be_bytes(length) as usize
+    }
+
     /// As it comes out of HTTP/2.
     pub fn request(&self) -> Request<Body> {
-        let length = (self.message.len() as u32).to_be_bytes();
-        let whole = [0, length[0], length[1], length[2], length[3]];
-        let mut body = self.frame.unwrap_or(whole).to_vec();
+        let mut body = self.prefix().to_vec();
         body.extend_from_slice(&self.message);
         let mut request = Request::post(self.method)
             .header("content-type", "application/grpc")

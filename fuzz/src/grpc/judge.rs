@@ -4,13 +4,16 @@ use prost::Message;
 use tms::grpc::proto::{inference::ModelInferResponse, server::Response};
 use tonic::{Code, Status};
 
-use super::{case::Case, server::Answer};
+use super::{
+    case::Case,
+    server::{Answer, MAX_MESSAGE},
+};
 use crate::world;
 
 /// Words of the host: its folders, its sources, its machine.
 const HOST: [&str; 6] = ["tms-fuzz-grpc", ".rs:", "/src/", "/rustc/", "/root/", "/home/"];
-/// The longest message, in bytes: it travels in a header.
-const MAX_MESSAGE: usize = 8 << 10;
+/// The longest text of an error, in bytes: it travels in a header.
+const MAX_TEXT: usize = 8 << 10;
 
 /// Ends the process where the answer is wrong.
 pub fn judge(input: &[u8], case: &Case, answer: Answer) {
@@ -25,7 +28,7 @@ pub fn judge(input: &[u8], case: &Case, answer: Answer) {
     if let Some(word) = world::betrays(message, input, &HOST) {
         panic!("the message tells `{word}`: {message}");
     }
-    assert!(message.len() <= MAX_MESSAGE, "a message of {} bytes", message.len());
+    assert!(message.len() <= MAX_TEXT, "a text of {} bytes", message.len());
     // Reflection is tonic's.
     let ours = !case.method.starts_with("/grpc.reflection.");
     assert!(!ours || !message.contains(char::is_control), "control characters: {message:?}");
@@ -43,8 +46,11 @@ pub fn judge(input: &[u8], case: &Case, answer: Answer) {
         Code::DeadlineExceeded => {
             assert!(case.timeout.is_some(), "no deadline was given: {message}");
         }
-        // One call at a time leaves nobody else to wait for.
-        Code::ResourceExhausted => panic!("nothing is exhausted: {message}"),
+        Code::ResourceExhausted => {
+            // One call at a time leaves nobody else to wait for.
+            let too_long = message.starts_with("the request is larger than");
+            assert!(too_long && case.announced() > MAX_MESSAGE, "nothing is exhausted: {message}");
+        }
         Code::Unavailable => {
             let may = ["the model `broken`", "model `nn_probe`"];
             assert!(may.iter().any(|start| message.starts_with(start)), "UNAVAILABLE: {message}");

@@ -44,7 +44,7 @@ const COMPONENTS: [&str; 5] = [
 ];
 const GRAPH: &str = "tests/data/graphs/two_inputs.onnx";
 /// Of a message.
-const MAX_MESSAGE: usize = 64 << 10;
+pub const MAX_MESSAGE: usize = 64 << 10;
 /// Longer than any answer here takes, on a machine that is busy with a build.
 const LONG: Duration = Duration::from_secs(20);
 

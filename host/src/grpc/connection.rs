@@ -16,22 +16,34 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use crate::ledger::{Account, Charge, Room};
+
 use super::{frames::Meter, peer::Peer};
 
 /// How long a caller has to close its side once all is sent: it has read everything then.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Answers that may wait for a caller who takes none, before nothing more is read: HTTP/2 keeps some hundred
-/// bytes of each, also of those that are errors.
-const QUEUED: u32 = 64;
-
-/// How long a large frame is left unread where there is no room for it, before that is looked at again.
-/// Its own time ends it at last.
+/// How long what comes is left unread where there is no room for it, before that is looked at again: at first,
+/// and at most, as thousands may wait. Its own time ends it at last.
 const PAUSE: Duration = Duration::from_millis(5);
+const LONG_PAUSE: Duration = Duration::from_millis(40);
 
 /// Bytes that are read in one go before the connection's calls, which wait for them, have their turn: HTTP/2
 /// keeps what they have not taken.
 const BURST: usize = 1 << 20;
+
+/// Of these, what is not charged: most connections have no more to read. Beyond the frame that comes no more
+/// is read at once, as it may be a hundred calls.
+const FREE: usize = 16 << 10;
+
+/// What is read of them where memory is short: each call becomes fifty times what it is here, but a caller who
+/// waits for something must be able to say so.
+const SIP: usize = 1 << 10;
+
+/// Frames of calls that come in one go before these have their turn, and where memory is short: HTTP/2 keeps a
+/// table of them, which grows and never shrinks.
+const FRAMES: usize = 64;
+const FEW_FRAMES: usize = 8;
 
 /// A TCP connection that is closed by both sides.
 pub struct Connection {
@@ -40,6 +52,10 @@ pub struct Connection {
     peer: Arc<Peer>,
     /// Until when nothing is read, as there is no room for it.
     waits: Option<Pin<Box<Sleep>>>,
+    /// How long that is next time.
+    pause: Duration,
+    /// What was read since this task was last run. Its calls take it before that is run again.
+    burst: Charge,
     /// The socket takes nothing more for now: it wakes this task when it does.
     full: bool,
     /// Nothing is read, as the caller takes no answers.
@@ -53,11 +69,46 @@ impl Connection {
         Self {
             stream,
             meter: Meter::new(&peer),
+            burst: peer.connections.ledger.nothing(Account::Messages),
             peer,
             waits: None,
+            pause: PAUSE,
             full: false,
             held: false,
             lingers: None,
+        }
+    }
+
+    /// How many bytes may be read, where `has_read` were since this task was last run. It is waited for
+    /// where others must have their turn first, or memory come back.
+    fn poll_room(&mut self, has_read: usize, context: &mut Context<'_>) -> Poll<usize> {
+        let frames = match self.peer.connections.ledger.has_room_for_tables() {
+            true => FRAMES,
+            false => FEW_FRAMES,
+        };
+        if has_read >= BURST || self.meter.frames() >= frames {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        loop {
+            let ledger = &self.peer.connections.ledger;
+            let most = if !ledger.has_room(FREE, Room::UnderWay) {
+                let some = ledger.has_room(SIP, Room::Little);
+                if some { SIP.saturating_sub(has_read) } else { 0 }
+            } else if ledger.has_room_for_tables() {
+                self.meter.missing() + FREE
+            } else {
+                self.meter.missing() + SIP
+            };
+            if most > 0 && self.meter.has_room(&self.peer) {
+                self.pause = PAUSE;
+                return Poll::Ready(most);
+            }
+            let pause = self.pause;
+            let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(pause)));
+            ready!(waits.as_mut().poll(context));
+            self.waits = None;
+            self.pause = LONG_PAUSE.min(2 * pause);
         }
     }
 
@@ -70,7 +121,6 @@ impl Connection {
         self.full = wrote.is_pending();
         if let Poll::Ready(Ok(bytes)) = &wrote {
             self.meter.wrote(*bytes);
-            self.peer.sent();
             if std::mem::take(&mut self.held) {
                 context.waker().wake_by_ref();
             }
@@ -87,23 +137,33 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        if this.full && this.peer.queued() >= QUEUED {
+        if this.full && this.peer.has_enough_to_send() {
             // The socket wakes this task.
             this.held = true;
             return Poll::Pending;
         }
-        while !this.meter.has_room(&this.peer) {
-            let waits = this.waits.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
-            ready!(waits.as_mut().poll(context));
-            this.waits = None;
+        let has_read = this.peer.reads(0);
+        if has_read == 0 {
+            this.burst.shrink_to(0);
+            this.meter.runs();
         }
-        if this.peer.reads(0) >= BURST {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        let most = ready!(this.poll_room(has_read, context));
+        if most >= buffer.remaining() {
+            ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        } else {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+            ready!(Pin::new(&mut this.stream).poll_read(context, &mut part))?;
+            let read = part.filled().len();
+            buffer.advance(read);
         }
-        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
         let bytes = &buffer.filled()[before..];
         this.peer.reads(bytes.len());
+        let uncharged = FREE.saturating_sub(has_read);
+        if bytes.len() > uncharged {
+            this.burst.add(bytes.len() - uncharged);
+            // That this is given back.
+            context.waker().wake_by_ref();
+        }
         Poll::Ready(this.meter.read(bytes, &this.peer).map_err(|end| {
             this.peer.ends(end);
             io::ErrorKind::ConnectionAborted.into()

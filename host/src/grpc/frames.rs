@@ -19,6 +19,10 @@ const FREE: usize = 16 << 10;
 /// What a connection takes from its first call on: the buffer for frames, and what a few calls are let in with
 /// that are not charged themselves (see `peer`).
 const CALLS: usize = 48 << 10;
+/// What HTTP/2 takes for a call and for a frame in its tables, and what is in `CALLS` of that.
+const TABLE_CALL: usize = 512;
+const TABLE_FRAME: usize = 320;
+const FREE_TABLES: usize = 8 << 10;
 /// What a call's headers take whose frames have not all come, at most: the library makes fields of those that
 /// have, and a field of a few bytes takes 140.
 const BLOCK: usize = 640 << 10;
@@ -112,6 +116,11 @@ pub struct Meter {
     resets: Bucket,
     /// Bytes sent that have not earned a frame yet.
     sent: usize,
+    /// Calls that were begun, and frames of calls, since the connection's task was last run.
+    begun_calls: usize,
+    frames: usize,
+    /// What HTTP/2's tables of calls and of their frames take. They grow and never shrink.
+    tables: Charge,
     /// What the connection takes from its first call on.
     calls: Charge,
     has_called: bool,
@@ -133,6 +142,9 @@ impl Meter {
             control: Bucket::new(bounds.control_frames),
             resets: Bucket::new(bounds.resets),
             sent: 0,
+            begun_calls: 0,
+            frames: 0,
+            tables: peer.connections.ledger.nothing(Account::Connections),
             calls: peer.connections.ledger.nothing(Account::Connections),
             has_called: false,
             block: peer.connections.ledger.nothing(Account::Connections),
@@ -181,7 +193,38 @@ impl Meter {
             _ => {}
         }
         self.tell(anew, peer);
+        self.charge_tables(peer);
         Ok(())
+    }
+
+    /// The connection's task runs again: its calls have had their turn.
+    pub fn runs(&mut self) {
+        self.begun_calls = 0;
+        self.frames = 0;
+    }
+
+    /// Frames of calls that came since then.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Bytes of the frame that comes, as far as is known.
+    pub fn missing(&self) -> usize {
+        match self.at {
+            At::Payload(left) => left as usize,
+            At::Preface(_) | At::Header(_) => 0,
+        }
+    }
+
+    /// Notes how large HTTP/2's tables may have become: it has the frames that came, and keeps a call until
+    /// it is answered.
+    fn charge_tables(&mut self, peer: &Peer) {
+        let calls = (self.begun_calls + peer.underway()).next_power_of_two();
+        let frames = self.frames.next_power_of_two();
+        let bytes = (calls * TABLE_CALL + frames * TABLE_FRAME).saturating_sub(FREE_TABLES);
+        if bytes > self.tables.bytes() {
+            self.tables.add(bytes - self.tables.bytes());
+        }
     }
 
     /// Bytes were sent: for these the caller may send frames, too.
@@ -201,9 +244,14 @@ impl Meter {
     /// The header of a frame has come.
     fn begins(&mut self, peer: &Peer) -> Result<(), End> {
         let [.., kind, flags, _, _, _, _] = self.header;
+        if kind == kind::DATA {
+            self.frames += 1;
+        }
         match kind {
             kind::HEADERS => {
                 self.control.add(FOR_CALL);
+                self.begun_calls += 1;
+                self.frames += 1;
                 self.has_called = true;
                 self.in_headers = flags & flag::END_HEADERS == 0;
                 return Ok(());

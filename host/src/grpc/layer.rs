@@ -1,5 +1,5 @@
 //! The layer that every call passes, whichever service answers it: it notes the arrival, answers where
-//! the caller's deadline passes first, sees to the text of errors, and counts the calls in flight.
+//! the caller's deadline passes first, and counts the calls in flight.
 
 use std::{
     convert::Infallible,
@@ -26,7 +26,6 @@ use super::{
     app::App,
     context::Arrived,
     data_calls::{DataCall, Message},
-    error_text,
     inbox::{BoxError, RequestBody},
     inflate::{self, Encoding},
     peer::PeerCall,
@@ -136,7 +135,7 @@ impl CallLayer {
             Ok(reply) => ReplyBody::answer(reply, peer, in_flight),
             Err(status) => ReplyBody::of_service(status.into_http(), peer, Some(in_flight)),
         };
-        Ok(fit(response, encoding))
+        Ok(with_encodings(response, encoding))
     }
 
     /// Has one of tonic's services answer a call.
@@ -169,7 +168,7 @@ impl CallLayer {
                 Err(_) => arrived.too_late().into_http(),
             },
         };
-        Ok(fit(ReplyBody::of_service(response, peer, in_flight), encoding))
+        Ok(with_encodings(ReplyBody::of_service(response, peer, in_flight), encoding))
     }
 }
 
@@ -180,11 +179,13 @@ fn is_small(path: &str) -> bool {
         .any(|service| path.starts_with(service))
 }
 
-/// A reply whose headers say what they should, and whose text fits.
-fn fit(mut response: Response<ReplyBody>, encoding: Option<Encoding>) -> Response<ReplyBody> {
+/// A reply whose headers say which encodings are read.
+fn with_encodings(
+    mut response: Response<ReplyBody>,
+    encoding: Option<Encoding>,
+) -> Response<ReplyBody> {
     if encoding.is_some() {
         response.headers_mut().insert(receive::ACCEPT_ENCODING, inflate::ACCEPTED);
     }
-    error_text::fit(response.headers_mut());
     response
 }

@@ -21,9 +21,14 @@ use super::{
     status,
 };
 
-/// Bytes that a connection may have under way to its caller without a charge: small replies, which are
+/// Bytes that a connection may have under way to its caller without a charge: a few small replies, which are
 /// gone at once, do without the ledger.
-const FREE: usize = 8 << 10;
+const FREE: usize = 16 << 10;
+/// What a part of a reply takes in HTTP/2 beside its bytes: its stream, its frames, their fields.
+const PART: usize = 2 << 10;
+
+/// Parts of replies that may wait for a caller who takes none, before nothing more is read of its calls.
+const MOST_PARTS: u32 = 64;
 
 /// What a call takes beside its message: its task, its state in HTTP/2 and in the services.
 const CALL: usize = 8 << 10;
@@ -57,7 +62,7 @@ pub struct Peer {
     begun: AtomicBool,
     /// What arrives: 0 for nothing, else the milliseconds until then, doubled, 1 for headers, and 2.
     arriving: AtomicU64,
-    /// Bytes of replies that HTTP/2 has taken and the socket has not.
+    /// Bytes of replies that HTTP/2 has taken and the socket has not, and what it keeps beside them.
     unsent: AtomicUsize,
     /// How many parts of replies these are: those that were there at the last turn, and those that came
     /// after it; which of both is which changes with each turn.
@@ -65,8 +70,6 @@ pub struct Peer {
     turn: AtomicU8,
     /// Bytes read since the connection's task was last run.
     read: AtomicUsize,
-    /// Calls answered since the socket last took anything.
-    queued: AtomicU32,
     /// Why the connection ends, as its bytes have it.
     end: OnceLock<End>,
 }
@@ -86,7 +89,6 @@ impl Peer {
             parts: Default::default(),
             turn: AtomicU8::new(0),
             read: AtomicUsize::new(0),
-            queued: AtomicU32::new(0),
             end: OnceLock::new(),
         };
         peer.arrives(Arriving::Headers(peer.opened));
@@ -105,6 +107,11 @@ impl Peer {
 
     pub fn calls(&self) -> usize {
         self.calls.load(Relaxed)
+    }
+
+    /// Calls that HTTP/2 has: those that have not ended, and those whose answer the socket has not taken.
+    pub fn underway(&self) -> usize {
+        self.calls() + self.parts() as usize
     }
 
     /// When the last call ended, or the connection began.
@@ -157,16 +164,6 @@ impl Peer {
         self.read.store(0, Relaxed);
     }
 
-    /// The socket has taken some of what is sent.
-    pub fn sent(&self) {
-        self.queued.store(0, Relaxed);
-    }
-
-    /// Calls that were answered since then. HTTP/2 has what it sends of them.
-    pub fn queued(&self) -> u32 {
-        self.queued.load(Relaxed)
-    }
-
     /// Notes bytes that were read, and gives those since the connection's task was last run.
     pub fn reads(&self, bytes: usize) -> usize {
         let before = self.read.load(Relaxed);
@@ -174,16 +171,33 @@ impl Peer {
         before
     }
 
-    /// Notes a part of a reply that HTTP/2 gets, until what is returned is gone. Its bytes are charged
-    /// where they have no charge and there are many.
-    pub fn sends(self: &Arc<Self>, bytes: usize, charged: bool) -> Unsent {
+    /// Notes a part of a reply that HTTP/2 gets, until what is returned is gone. `bytes` are those that
+    /// have no charge; these and what the part takes are charged where there are many.
+    pub fn sends(self: &Arc<Self>, bytes: usize) -> Unsent {
+        let bytes = PART + bytes;
         let before = self.unsent.fetch_add(bytes, Relaxed);
         let turn = self.turn.load(Relaxed);
         self.parts[usize::from(turn)].fetch_add(1, Relaxed);
-        let charge = (!charged && before + bytes > FREE)
+        let charge = (before + bytes > FREE)
             // They are there already.
             .then(|| self.connections.ledger.count(Account::Replies, bytes));
         Unsent { peer: self.clone(), bytes, turn, _charge: charge }
+    }
+
+    /// Bytes of parts of replies that the socket has not taken.
+    fn unsent(&self) -> usize {
+        self.unsent.load(Relaxed)
+    }
+
+    /// Whether so many parts wait that there must be no more while the socket takes none. Where memory might
+    /// become short, a few are too many.
+    pub fn has_enough_to_send(&self) -> bool {
+        self.unsent() > FREE
+            && (self.parts() >= MOST_PARTS || self.connections.ledger.is_half_full())
+    }
+
+    fn parts(&self) -> u32 {
+        self.parts.iter().map(|parts| parts.load(Relaxed)).sum()
     }
 
     /// Whether anything has a time to keep.
@@ -192,7 +206,7 @@ impl Peer {
     }
 
     pub fn is_sending(&self) -> bool {
-        self.parts.iter().any(|parts| parts.load(Relaxed) > 0)
+        self.parts() > 0
     }
 
     /// Begins another turn. Whether a part of a reply has been there since before the last one.
@@ -228,7 +242,12 @@ impl PeerCall {
         }
         let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         let bytes: usize = bytes.sum();
-        if self.before >= FREE_CALLS || bytes > FREE_HEADERS {
+        let takes_replies = self.peer.unsent() <= FREE;
+        if !takes_replies && ledger.used() > ledger.for_new_work() {
+            // Replies that wait for their caller leave room for others.
+            return Err(status::no_room(ledger.refuse(Account::Replies, CALL + bytes)));
+        }
+        if self.before >= FREE_CALLS || bytes > FREE_HEADERS || !takes_replies {
             let charge = ledger.charge(Account::Messages, CALL + bytes, Room::Little);
             self._charge = Some(charge.map_err(status::no_room)?);
         }
@@ -243,7 +262,6 @@ impl PeerCall {
 
 impl Drop for PeerCall {
     fn drop(&mut self) {
-        self.peer.queued.fetch_add(1, Relaxed);
         if self.peer.calls.fetch_sub(1, Relaxed) == 1 {
             self.peer.last_call.store(self.peer.since(Instant::now()), Relaxed);
         }
@@ -290,22 +308,22 @@ pub(super) mod tests {
     #[test]
     fn parts_that_stay_for_a_whole_turn_are_seen() {
         let peer = peer();
-        let stays = peer.sends(100, false);
+        let stays = peer.sends(100);
         assert!(!peer.next_turn(), "it came after the last turn");
-        drop(peer.sends(100, false));
+        drop(peer.sends(100));
         assert!(peer.next_turn());
         drop(stays);
         assert!(!peer.is_sending());
-        let _another = peer.sends(100, false);
+        let _another = peer.sends(100);
         assert!(!peer.next_turn());
     }
 
     #[test]
     fn many_small_parts_are_charged() {
         let peer = peer();
-        let parts: Vec<_> = (0..20).map(|_| peer.sends(1000, false)).collect();
+        let parts: Vec<_> = (0..20).map(|_| peer.sends(1000)).collect();
         let charged = peer.connections.ledger.used_for(Account::Replies);
-        assert_eq!(charged, 12 * 1000, "all but eight");
+        assert_eq!(charged, 15 * (PART + 1000), "all but five");
         drop(parts);
         assert_eq!(peer.connections.ledger.used(), 0);
     }

@@ -26,7 +26,7 @@ use super::{
     connections::Connections,
     error_text,
     inflate::Encoding,
-    peer::{PeerCall, Unsent},
+    peer::{Peer, PeerCall, Unsent},
     receive::ENCODING,
 };
 
@@ -38,7 +38,7 @@ const BATCH_SIZE: HeaderName = HeaderName::from_static("tms-batch-size");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Replies from this size on are charged before they are encoded; smaller ones as they go out.
-pub const LARGE: usize = 16 << 10;
+pub const LARGE: usize = 4 << 10;
 
 /// One call of those in flight.
 pub struct InFlight(Arc<AtomicUsize>);
@@ -165,12 +165,14 @@ struct Large {
 }
 
 impl ReplyBody {
-    /// An answer of one of tonic's services, whose body goes out by this.
+    /// An error, or an answer of one of tonic's services, whose body goes out by this.
     pub fn of_service(
-        response: http::Response<Body>,
+        mut response: http::Response<Body>,
         call: PeerCall,
         in_flight: Option<InFlight>,
     ) -> http::Response<Self> {
+        error_text::fit(response.headers_mut());
+        follow(response.headers_mut(), call.peer());
         response.map(|body| Self {
             source: Source::Service(body),
             rest: VecDeque::new(),
@@ -227,7 +229,8 @@ impl ReplyBody {
         let charge = self.charge.take();
         if bytes <= PIECE && pieces.len() == 1 {
             let bytes = pieces.pop_front().unwrap_or_default();
-            let unsent = self.call.peer().sends(bytes.len(), charge.is_some());
+            let uncharged = if charge.is_some() { 0 } else { bytes.len() };
+            let unsent = self.call.peer().sends(uncharged);
             let piece = Piece { bytes, large: None, _charge: charge, _unsent: unsent };
             return Poll::Ready(Frame::data(Bytes::from_owner(piece)));
         }
@@ -251,7 +254,7 @@ impl ReplyBody {
         }
         let bytes = self.split();
         large.out.store(true, Ordering::Release);
-        let unsent = self.call.peer().sends(bytes.len(), true);
+        let unsent = self.call.peer().sends(0);
         Poll::Ready(Bytes::from_owner(Piece {
             bytes,
             large: Some(large.clone()),
@@ -295,6 +298,24 @@ struct Piece {
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+/// Notes the headers of an error, a reply that has nothing else, as a part of one: HTTP/2 drops its status
+/// when that is written.
+fn follow(headers: &mut HeaderMap, peer: &Arc<Peer>) {
+    let bytes = headers.values().map(HeaderValue::len).sum();
+    let Some(status) = headers.get_mut(STATUS) else { return };
+    let piece = Piece {
+        bytes: Bytes::copy_from_slice(status.as_bytes()),
+        large: None,
+        _charge: None,
+        _unsent: peer.sends(bytes),
+    };
+    if let Ok(mut followed) = HeaderValue::from_maybe_shared(Bytes::from_owner(piece)) {
+        // HTTP/2 would keep it, so that the next one takes fewer bytes.
+        followed.set_sensitive(true);
+        *status = followed;
     }
 }
 
