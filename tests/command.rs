@@ -58,7 +58,10 @@ async fn call_says_what_went_wrong() {
     );
     assert_eq!(nobody, failed(&message));
     let bad = said(tms().args(["call", "echo", "--text", "hi", "--address", "not an address"]));
-    assert_eq!(bad, failed("`not an address` is not an address such as 127.0.0.1:50000"));
+    assert_eq!(
+        bad,
+        failed("`not an address` is not an address such as 127.0.0.1:50000 or unix:/run/tms.sock")
+    );
 }
 
 #[test]

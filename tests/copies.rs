@@ -158,7 +158,7 @@ fn bytes_read(ready: &tms::server::Ready, model: &str) -> f64 {
 }
 
 async fn measure(ready: &tms::server::Ready, model: &str, image: &NumpyImage) -> Copies {
-    let channel = Endpoint::from_shared(format!("http://{}", ready.addresses[0])).unwrap();
+    let channel = Endpoint::from_shared(ready.urls[0].replace("grpc:", "http:")).unwrap();
     let client = ServerClient::new(channel.connect().await.unwrap())
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
@@ -179,7 +179,7 @@ async fn measure(ready: &tms::server::Ready, model: &str, image: &NumpyImage) ->
 
 /// The same bytes as a tensor.
 async fn measure_graph(ready: &tms::server::Ready, image: &NumpyImage) -> Copies {
-    let channel = Endpoint::from_shared(format!("http://{}", ready.addresses[0])).unwrap();
+    let channel = Endpoint::from_shared(ready.urls[0].replace("grpc:", "http:")).unwrap();
     let client = GrpcInferenceServiceClient::new(channel.connect().await.unwrap())
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);

@@ -42,7 +42,8 @@ mod sessions; // how many runs of a graph go on at once
 mod shared_graph; // a graph that several models use
 mod stop; // signals, StopServer, the drain
 mod stop_remote; // StopServer, and who may call it
-mod traps; // guests that fail, and what callers and the log hear of it
+mod traps;
+mod unix_socket; // calls through a Unix socket, and its file // guests that fail, and what callers and the log hear of it
 
 // What the operator sees.
 mod bounds; // docs/bounds.md says what bounds each thing that others write

@@ -1,12 +1,15 @@
 //! A gRPC connection that knows no messages: it posts a frame and looks at the reply's status.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use http::{HeaderMap, Request, Uri};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
 
 /// As in the host: no reply waits for the peer's updates.
 const WINDOW: u32 = 16 << 20;
@@ -20,10 +23,22 @@ const EMPTY: Bytes = Bytes::from_static(&[0; 5]);
 pub struct Call {
     pub uri: Uri,
     pub frame: Bytes,
+    /// The Unix socket to connect to, in place of the URL's address.
+    pub socket: Option<PathBuf>,
 }
 
 impl Call {
-    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+    /// Opens a connection, and serves it in the background.
+    async fn connect(&self) -> anyhow::Result<SendRequest<Bytes>> {
+        if let Some(path) = &self.socket {
+            return begin(UnixStream::connect(path).await?).await;
+        }
+        let stream = TcpStream::connect(self.address()?).await?;
+        stream.set_nodelay(true)?;
+        begin(stream).await
+    }
+
+    fn address(&self) -> anyhow::Result<SocketAddr> {
         let authority = self.uri.authority().context("the URL has no address")?;
         authority.as_str().parse().context("the URL's host is to be an IP address with a port")
     }
@@ -63,10 +78,10 @@ fn served(headers: &HeaderMap) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens a connection, and serves it in the background.
-async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Bytes>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
+async fn begin<S>(stream: S) -> anyhow::Result<SendRequest<Bytes>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (sender, connection) = Builder::new()
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
@@ -84,12 +99,13 @@ pub async fn connect_all(
     count: usize,
     homes: Option<usize>,
 ) -> anyhow::Result<Vec<SendRequest<Bytes>>> {
-    let address = call.address()?;
-    let who = Call { uri: format!("http://{address}{WHO}").parse()?, frame: EMPTY };
+    let authority = call.uri.authority().context("the URL has no address")?;
+    let uri = format!("http://{authority}{WHO}").parse()?;
+    let who = Call { uri, frame: EMPTY, socket: call.socket.clone() };
     let mut connections = Vec::new();
     let mut seen: Vec<Bytes> = Vec::new();
     for _ in 0..count * 100 {
-        let mut connection = connect(address).await?;
+        let mut connection = call.connect().await?;
         if let Some(homes) = homes {
             let home = who.post(&mut connection).await?.await?;
             if seen.iter().filter(|other| **other == home).count() >= count.div_ceil(homes) {

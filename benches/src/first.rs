@@ -31,7 +31,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let frame = Bytes::from(fs::read(&args.frame)?);
-    let call = Call { uri: args.url, frame };
+    let call = Call { uri: args.url, frame, socket: None };
     let (program, arguments) = args.server.split_first().context("no command")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let started = Instant::now();

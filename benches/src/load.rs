@@ -30,6 +30,10 @@ pub struct Args {
     /// The file of the request
     frame: PathBuf,
 
+    /// The Unix socket to connect to, in place of the URL's address
+    #[arg(long)]
+    unix: Option<PathBuf>,
+
     #[arg(long, default_value_t = 4)]
     connections: usize,
 
@@ -76,7 +80,7 @@ type Shared = Rc<RefCell<Results>>;
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let frame = Bytes::from(fs::read(&args.frame)?);
-    let call = Call { uri: args.url.clone(), frame };
+    let call = Call { uri: args.url.clone(), frame, socket: args.unix.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, generate(args, call))
 }

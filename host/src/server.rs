@@ -21,7 +21,8 @@ use crate::{
         self,
         app::App,
         connections::{self, Bounds, Connections},
-        sockets,
+        sockets::{self, BindError, Listener},
+        unix_socket::UnixSocket,
     },
     ledger::{Ledger, Spare},
     machine, nn, repository,
@@ -39,7 +40,7 @@ const TIDY: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(transparent)]
-    Bind(#[from] sockets::BindError),
+    Bind(#[from] BindError),
     #[error("the workers did not start: {0}")]
     Workers(std::io::Error),
     #[error("the thread that starts processes did not start: {0}")]
@@ -53,7 +54,8 @@ pub enum ServeError {
 /// What a server that is ready tells.
 #[derive(Clone, Debug)]
 pub struct Ready {
-    pub addresses: Vec<SocketAddr>,
+    /// Where calls are taken, such as grpc://127.0.0.1:50000 and unix:/run/tms.sock.
+    pub urls: Vec<String>,
     /// Where metrics are read.
     pub metrics: Option<SocketAddr>,
     pub models: usize,
@@ -63,19 +65,13 @@ pub struct Ready {
 
 impl std::fmt::Display for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ready: {}", urls(&self.addresses))?;
+        write!(f, "ready: {}", self.urls.join(" and "))?;
         write!(f, ", {} models", self.models)?;
         if self.failed > 0 {
             write!(f, " ({} failed, see the log)", self.failed)?;
         }
         write!(f, ", {} workers", self.workers)
     }
-}
-
-/// Where callers go.
-fn urls(addresses: &[SocketAddr]) -> String {
-    let urls: Vec<_> = addresses.iter().map(|address| format!("grpc://{address}")).collect();
-    urls.join(" and ")
 }
 
 /// Serves until `shutdown` ends or a caller stops the server; `ready` hears when calls are taken.
@@ -85,9 +81,8 @@ pub async fn serve(
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
     // First of all: a port that is taken should not cost the time of loading models.
-    let listeners = sockets::bind(&settings.host, settings.port, "--port")?;
-    let addresses = listeners.iter().filter_map(|l| l.local_addr().ok());
-    let addresses: Vec<_> = addresses.collect();
+    let listeners = listen(&settings)?;
+    let urls: Vec<_> = listeners.iter().filter_map(Listener::url).collect();
     let metrics_sockets =
         settings.metrics.map(|address| sockets::bind(&[address.ip()], address.port(), "--metrics"));
     let metrics_sockets = metrics_sockets.transpose()?.unwrap_or_default();
@@ -103,7 +98,7 @@ pub async fn serve(
         planned = planning => planned.map_err(|e| repository::StartError(e.to_string()))??,
         () = &mut shutdown => return Ok(()),
     };
-    tracing::info!("calls are taken at {}; {} models load", urls(&addresses), plans.len());
+    tracing::info!("calls are taken at {}; {} models load", urls.join(" and "), plans.len());
     let stop = CancellationToken::new();
     let ledger = Ledger::new(settings.accounted());
     let reserve = settings.memory().saturating_sub(ledger.limit() as u64);
@@ -149,7 +144,7 @@ pub async fn serve(
         // Whoever reads that the server is ready may ask for its health at once.
         if health_tells.await.is_ok() {
             ready(Ready {
-                addresses,
+                urls,
                 metrics: metrics_address,
                 models: app.catalogue.ready().count(),
                 failed: app.catalogue.failed().count(),
@@ -243,6 +238,19 @@ async fn tidy(app: &App, callers: &Connections, reserve: u64) {
             left = machine::own_memory("self").unwrap_or_default();
         }
     }
+}
+
+/// Listens wherever the settings say.
+fn listen(settings: &Settings) -> Result<Vec<Listener>, BindError> {
+    let mut listeners = Vec::new();
+    if settings.tcp {
+        let tcp = sockets::bind(&settings.host, settings.port, "--port")?;
+        listeners.extend(tcp.into_iter().map(Listener::Tcp));
+    }
+    for socket in &settings.listen {
+        listeners.push(Listener::Unix(UnixSocket::bind(socket.path(), settings.socket_mode)?));
+    }
+    Ok(listeners)
 }
 
 /// Ends the workers with the server, however it ends.

@@ -26,7 +26,10 @@ pub struct Caller {
 impl Caller {
     pub async fn connect(port: u16) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
-        let channel = endpoint.connect().await.unwrap();
+        Self::on(endpoint.connect().await.unwrap())
+    }
+
+    pub fn on(channel: Channel) -> Self {
         Self { channel }
     }
 

@@ -189,7 +189,8 @@ impl Setup {
             // Code compiled for one test, or by an earlier run, serves the others.
             .env("TMS_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("code"))
             .envs(self.env.iter().map(|(name, value)| (name, value)));
-        let has_port = self.args.iter().any(|arg| arg == "--port") || self.toml.contains("port =");
+        let has_port = self.args.iter().any(|arg| arg == "--port" || arg == "--listen")
+            || self.toml.contains("port =");
         if !has_port {
             command.args(["--port", "0"]);
         }

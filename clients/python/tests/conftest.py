@@ -32,10 +32,13 @@ STOP_TIMEOUT = 30
 class Server:
     """A running `tms serve`."""
 
-    def __init__(self, binary: Path, port: int, workers: int) -> None:
+    def __init__(self, binary: Path, port: int, workers: int, *arguments: str) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="tms-", suffix=".log")
         self.process = subprocess.Popen(
-            [binary, "serve", "--models", MODELS, "--port", str(port), "--workers", str(workers)],
+            [
+                *(binary, "serve", "--models", MODELS, *arguments),
+                *("--port", str(port), "--workers", str(workers)),
+            ],
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
@@ -109,11 +112,11 @@ def server(binary: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def start_server(binary: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers of a test's own: `start_server(port=0, workers=2)`."""
+    """Starts servers of a test's own: `start_server(port=0, workers=2)`, and more arguments."""
     started: list[Server] = []
 
-    def start(port: int = 0, workers: int = 2) -> Server:
-        started.append(Server(binary, port, workers))
+    def start(*arguments: str, port: int = 0, workers: int = 2) -> Server:
+        started.append(Server(binary, port, workers, *arguments))
         return started[-1]
 
     yield start

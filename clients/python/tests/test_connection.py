@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Callable
 
 import grpc
@@ -38,6 +39,17 @@ def test_one_channel_a_worker(start_server: Callable[..., Server]) -> None:
         turns = [client._next_worker().pid for _ in range(6)]
     assert len(set(turns[:3])) == 3
     assert turns[:3] == turns[3:]
+
+
+def test_unix_socket(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    address = f"unix:{tmp_path / 'tms.sock'}"
+    start_server("--listen", address, workers=2)
+    with ModelClient("example_text", address, timeout=10) as client:
+        assert client.address == address
+        assert len(set(client.health_check()["serving"])) == 2
+        assert client.run_text("a") == "a_processed"
+    with pytest.raises(ConnectionTimeout, match="nothing.sock"):
+        ModelClient("example_text", f"unix:{tmp_path / 'nothing.sock'}", timeout=0.2)
 
 
 def test_waits_for_a_server_that_is_still_starting(start_server: Callable[..., Server]) -> None:

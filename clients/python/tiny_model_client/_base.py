@@ -54,8 +54,7 @@ class BaseClient(Generic[Channel]):
         self.model = model
         self.timeout = timeout
         self.call_timeout = call_timeout
-        # An IPv6 address needs brackets, or its end would be taken for the port.
-        self.address = f"[{ip}]:{port}" if ":" in ip and not ip.startswith("[") else f"{ip}:{port}"
+        self.address = _address(ip, port)
         self._options = _channel_options(ip)
         self._workers: list[Worker[Channel]] = []
         self._closed = False
@@ -140,6 +139,13 @@ def number(reply: pb.Response, name: str) -> int:
     if not isinstance(value, dict) or not isinstance(value.get(name), int):
         raise ModelClientError(f"the server's reply has no number {name!r}: {reply.data[:100]}")
     return int(value[name])
+
+
+def _address(ip: str, port: int | str) -> str:
+    if ip.startswith("unix:"):
+        return ip
+    # An IPv6 address needs brackets, or its end would be taken for the port.
+    return f"[{ip}]:{port}" if ":" in ip and not ip.startswith("[") else f"{ip}:{port}"
 
 
 def _channel_options(ip: str) -> list[tuple[str, int]]:

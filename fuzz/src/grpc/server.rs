@@ -3,7 +3,6 @@
 use std::{
     fs,
     future::poll_fn,
-    net::Ipv4Addr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     task::Poll,
     time::{Duration, Instant},
@@ -19,6 +18,7 @@ use tms::{
         health::HealthService,
         layer::{CallService, Calls},
         listener::{self, Wire},
+        origin::Origin,
         peer::Peer,
         reply::ReplyBody,
     },
@@ -125,7 +125,7 @@ impl Server {
     pub fn call(&self, case: &Case) -> Answer {
         let mut current = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         let home = WorkerId(case.worker);
-        let peer = Peer::new(current.connections.clone(), Ipv4Addr::LOCALHOST.into());
+        let peer = Peer::new(current.connections.clone(), Origin::UnixSocket);
         let answer = current.of_workers[case.worker].call(case.request(), peer.call());
         let endless = case.method.ends_with("/Watch");
         let mut call = Box::pin(async move {

@@ -26,7 +26,7 @@ pub struct CallArgs {
     #[arg(long, value_name = "JSON")]
     pub args: Option<String>,
 
-    /// Address and port of the server
+    /// Address and port of the server, or its Unix socket, such as unix:/run/tms.sock
     #[arg(
         long,
         default_value = "127.0.0.1:50000",
@@ -40,7 +40,7 @@ pub struct CallArgs {
 pub enum Error {
     #[error("the picture {path} cannot be read: {problem}")]
     Picture { path: String, problem: String },
-    #[error("`{0}` is not an address such as 127.0.0.1:50000")]
+    #[error("`{0}` is not an address such as 127.0.0.1:50000 or unix:/run/tms.sock")]
     Address(String),
     #[error(
         "no server answers at {address}: start one with `tms serve`, or name another with --address ({problem})"
@@ -54,8 +54,11 @@ pub enum Error {
 pub async fn call(args: CallArgs) -> Result<String, Error> {
     let image = args.image.as_deref().map(picture).transpose()?;
     let address = Error::Address(args.address.clone());
-    let endpoint =
-        Endpoint::from_shared(format!("http://{}", args.address)).map_err(|_| address)?;
+    let url = match args.address.starts_with("unix:") {
+        true => args.address.clone(),
+        false => format!("http://{}", args.address),
+    };
+    let endpoint = Endpoint::from_shared(url).map_err(|_| address)?;
     let channel = endpoint.connect().await.map_err(|e| {
         let cause = std::error::Error::source(&e).map(ToString::to_string);
         Error::Connect {

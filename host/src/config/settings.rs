@@ -18,7 +18,7 @@ use super::{
     ConfigError, ModelSettings, Process, StopServer,
     limits::LimitSettings,
     read,
-    values::{self, Count, Listener, Named, Size, Time},
+    values::{self, Count, Listener, Mode, Named, Size, SocketFile, Time},
 };
 use crate::machine;
 
@@ -105,6 +105,8 @@ macro_rules! settings {
         #[derive(Clone, Debug)]
         pub struct Settings {
             $($(#[doc = $doc])+ pub $key: inside!($written $(, $inside)?),)*
+            /// Whether to listen on a port: there may be Unix sockets instead.
+            pub tcp: bool,
             /// Limits of all models.
             pub limits: LimitSettings,
             /// What the operator says of single models, by name.
@@ -117,6 +119,11 @@ macro_rules! settings {
         impl Settings {
             /// Flags and variables first (clap has merged them), then the file, then the defaults.
             fn merge(args: ServeArgs, file: File) -> Result<Self, ConfigError> {
+                let tcp = (args.listen.is_none() && file.listen.is_none())
+                    || args.host.is_some()
+                    || args.port.is_some()
+                    || file.host.is_some()
+                    || file.port.is_some();
                 $(
                     let $key: inside!($written $(, $inside)?) = match args.$key.or(file.$key) {
                         Some(given) => given.into(),
@@ -124,7 +131,7 @@ macro_rules! settings {
                     };
                 )*
                 let program = PathBuf::from("/proc/self/exe");
-                Ok(Self { $($key,)* limits: file.limits, model: file.model, program })
+                Ok(Self { $($key,)* tcp, limits: file.limits, model: file.model, program })
             }
         }
 
@@ -166,8 +173,14 @@ settings! {
     port ("TMS_PORT"): Port as u16 = "50000",
     /// Address to listen on, such as 0.0.0.0; repeatable, or with commas; a list in tms.toml
     #[arg(value_delimiter = ',')]
-    #[serde(deserialize_with = "values::addresses")]
+    #[serde(deserialize_with = "values::several")]
     host ("TMS_HOST"): Vec<IpAddr> = "127.0.0.1 and ::1" => Vec::new(),
+    /// Unix socket to listen on, such as unix:/run/tms.sock, instead of a port unless host or port is set, too
+    #[arg(value_delimiter = ',')]
+    #[serde(deserialize_with = "values::several")]
+    listen ("TMS_LISTEN"): Vec<SocketFile> = "none" => Vec::new(),
+    /// Who may connect to a Unix socket, as chmod writes it
+    socket_mode ("TMS_SOCKET_MODE"): Mode as u32 = "600",
     /// Threads that run components: each has instances of its own, connections are spread over them
     workers ("TMS_WORKERS"): Threads as usize = "one for each core" => cores(),
     /// Largest request or reply

@@ -5,7 +5,7 @@ use std::{
     fmt,
     marker::PhantomData,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
@@ -34,6 +34,14 @@ pub struct Time(Duration);
 #[derive(Clone, Copy, Debug)]
 pub struct Listener(SocketAddr);
 
+/// The file of a Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketFile(PathBuf);
+
+/// Who may do what with a file, as chmod writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Mode(u32);
+
 /// What `--help` calls a value.
 pub trait Named {
     const NAME: &'static str;
@@ -51,6 +59,8 @@ names! {
     "TIME": () Time;
     "ADDRESS:PORT": () Listener;
     "ADDRESS": () Vec<IpAddr>;
+    "unix:PATH": () Vec<SocketFile>;
+    "MODE": () Mode;
     "PATH": () PathBuf;
     "WHO": () StopServer;
     "WHERE": () Process;
@@ -126,6 +136,40 @@ impl Written for Listener {
     }
 }
 
+impl Written for SocketFile {
+    fn expected() -> String {
+        "the path of a Unix socket, such as unix:/run/tms.sock".to_owned()
+    }
+
+    /// As gRPC's clients write it, with or without an empty host.
+    fn of_text(text: &str) -> Option<Self> {
+        let path = text.strip_prefix("unix:")?;
+        let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
+        // A path that begins with two slashes names a host that is not this one.
+        let is_file = !path.is_empty() && !path.starts_with("//") && !path.contains('\0');
+        is_file.then(|| Self(path.into()))
+    }
+}
+
+impl Written for Mode {
+    fn expected() -> String {
+        "a mode such as \"660\", which lets the file's owner and group connect".to_owned()
+    }
+
+    /// No number without quotes: that would be a decimal one.
+    fn of_text(text: &str) -> Option<Self> {
+        let digits = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
+        mode.map(Self)
+    }
+}
+
+impl SocketFile {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
 impl<const MIN: u64, const MAX: u64> Count<MIN, MAX> {
     /// None where it is beyond the bounds.
     pub fn new(number: u64) -> Option<Self> {
@@ -181,6 +225,8 @@ readable! {
     (const MIN: u64, const MAX: u64) Count<MIN, MAX>;
     () Time;
     () Listener;
+    () SocketFile;
+    () Mode;
 }
 
 // What each is inside. A number that the type inside cannot hold is as good as its largest.
@@ -221,6 +267,12 @@ impl From<Time> for Duration {
     }
 }
 
+impl From<Mode> for u32 {
+    fn from(mode: Mode) -> Self {
+        mode.0
+    }
+}
+
 impl From<Listener> for Option<SocketAddr> {
     fn from(listener: Listener) -> Self {
         Some(listener.0)
@@ -232,34 +284,52 @@ pub fn show_bytes(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string().replace(".0 ", " ")
 }
 
-/// Reads addresses from a file: a list of them, or one without brackets.
-pub fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<IpAddr>>, D::Error> {
-    struct Addresses;
+/// A value of which a setting may have several.
+pub trait Several: FromStr + for<'de> Deserialize<'de> {
+    /// What may be written.
+    fn one_or_more() -> String;
+}
 
-    impl<'de> Visitor<'de> for Addresses {
-        type Value = Vec<IpAddr>;
+impl Several for IpAddr {
+    fn one_or_more() -> String {
+        "an address such as 0.0.0.0, or a list of addresses".to_owned()
+    }
+}
+
+impl Several for SocketFile {
+    fn one_or_more() -> String {
+        format!("{}, or a list of such paths", Self::expected())
+    }
+}
+
+/// Reads several values from a file: a list of them, or one without brackets.
+pub fn several<'de, V: Several, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<V>>, D::Error> {
+    struct Values<V>(PhantomData<V>);
+
+    impl<'de, V: Several> Visitor<'de> for Values<V> {
+        type Value = Vec<V>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an address such as 0.0.0.0, or a list of addresses")
+            f.write_str(&V::one_or_more())
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            let address = text.parse();
-            address
-                .map(|address| vec![address])
+            let value = text.parse();
+            value
+                .map(|value| vec![value])
                 .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut addresses = Vec::new();
-            while let Some(address) = list.next_element()? {
-                addresses.push(address);
+            let mut values = Vec::new();
+            while let Some(value) = list.next_element()? {
+                values.push(value);
             }
-            Ok(addresses)
+            Ok(values)
         }
     }
 
-    from.deserialize_any(Addresses).map(Some)
+    from.deserialize_any(Values(PhantomData)).map(Some)
 }
 
 #[cfg(test)]

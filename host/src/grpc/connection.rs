@@ -12,13 +12,12 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep},
 };
 
 use crate::ledger::{Account, Charge, Room};
 
-use super::{frames::Meter, peer::Peer};
+use super::{frames::Meter, peer::Peer, sockets::Stream};
 
 /// How long a caller has to close its side once all is sent: it has read everything then.
 const LINGER: Duration = Duration::from_secs(1);
@@ -45,9 +44,9 @@ const SIP: usize = 1 << 10;
 const FRAMES: usize = 64;
 const FEW_FRAMES: usize = 8;
 
-/// A TCP connection that is closed by both sides.
+/// A connection that is closed by both sides.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     meter: Meter,
     peer: Arc<Peer>,
     /// Until when nothing is read, as there is no room for it.
@@ -65,7 +64,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, peer: Arc<Peer>) -> Self {
+    pub fn new(stream: Stream, peer: Arc<Peer>) -> Self {
         Self {
             stream,
             meter: Meter::new(&peer),
@@ -156,7 +155,7 @@ impl AsyncRead for Connection {
             let read = part.filled().len();
             buffer.advance(read);
         }
-        let bytes = &buffer.filled()[before..];
+        let bytes = &mut buffer.filled_mut()[before..];
         this.peer.reads(bytes.len());
         let uncharged = FREE.saturating_sub(has_read);
         if bytes.len() > uncharged {

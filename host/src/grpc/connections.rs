@@ -17,6 +17,8 @@ use crate::{
     seldom::Seldom,
 };
 
+use super::origin::Origin;
+
 /// Calls of reflection at a time, of all connections: a caller who reads no replies keeps the server from
 /// reading requests, which then wait in HTTP/2's buffers, a window for each call.
 const REFLECTIONS: usize = 32;
@@ -147,7 +149,7 @@ impl Connections {
     }
 
     /// A place for one more, or why there is none.
-    pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, End> {
+    pub fn admit(self: &Arc<Self>, origin: Origin) -> Result<Place, End> {
         let open = self.open.fetch_add(1, Ordering::Relaxed);
         let charge = self.ledger.nothing(Account::Connections);
         let mut place = Place { connections: self.clone(), address: None, charge };
@@ -155,7 +157,9 @@ impl Connections {
             return Err(End::Full);
         }
         place.charge.grow(OPEN, Room::UnderWay).map_err(|_| End::Memory)?;
-        if let Some(most) = self.bounds.of_address {
+        if let Some(most) = self.bounds.of_address
+            && let Some(ip) = origin.address()
+        {
             let address = address(ip);
             let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             let open = addresses.entry(address).or_default();
@@ -170,7 +174,7 @@ impl Connections {
     }
 
     /// Notes that a connection was not let in, and says so in the log, once in a while.
-    pub fn refuse(&self, end: End, ip: IpAddr) {
+    pub fn refuse(&self, end: End, origin: Origin) {
         self.count(end);
         let Some(times) = self.refusals.happens() else { return };
         let setting = match end {
@@ -179,7 +183,7 @@ impl Connections {
             _ => "max_connections",
         };
         tracing::warn!(
-            "a connection of {ip} was refused: {} are open ({setting}; {times} times since this was last \
+            "a connection of {origin} was refused: {} are open ({setting}; {times} times since this was last \
              said)",
             self.open()
         );
@@ -272,7 +276,7 @@ pub(super) mod tests {
     fn places_are_given_back() {
         let bounds = Bounds { connections: 2, ..bounds() };
         let connections = Connections::new(bounds, Arc::default());
-        let ip = IpAddr::from([127, 0, 0, 1]);
+        let ip = Origin::UnixSocket;
         let places = [connections.admit(ip).unwrap(), connections.admit(ip).unwrap()];
         assert_eq!(connections.admit(ip).unwrap_err(), End::Full);
         assert_eq!(connections.open(), 2);
@@ -285,7 +289,7 @@ pub(super) mod tests {
     fn a_network_of_ipv6_counts_as_one_address() {
         let bounds = Bounds { of_address: Some(1), ..bounds() };
         let connections = Connections::new(bounds, Arc::default());
-        let admit = |ip: &str| connections.admit(ip.parse().unwrap());
+        let admit = |ip: &str| connections.admit(Origin::Address(ip.parse().unwrap()));
         let _first = admit("2001:db8::1").unwrap();
         assert_eq!(admit("2001:db8::ffff:1").unwrap_err(), End::Address);
         let _other = admit("2001:db8:0:1::1").unwrap();

@@ -1,9 +1,6 @@
 //! One call as the listener sees it: who calls, where from, and until when an answer is of use.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use tonic::{Request, Status};
@@ -12,6 +9,8 @@ use crate::{
     models::{Call, Model},
     schedule::WorkerId,
 };
+
+use super::origin::Origin;
 
 /// How much earlier than the caller's deadline an answer is ready, at most: it has a way to go.
 const TRAVEL: Duration = Duration::from_millis(5);
@@ -23,18 +22,17 @@ pub struct Arrived {
     at: Instant,
     /// The worker of the connection.
     home: WorkerId,
-    /// The other end of the connection.
-    ip: Option<IpAddr>,
+    origin: Option<Origin>,
     /// How long the caller waits, if it says so.
     timeout: Option<Duration>,
 }
 
 impl Arrived {
     /// The headers of a call have come.
-    pub fn now(headers: &HeaderMap, home: WorkerId, ip: IpAddr) -> Self {
+    pub fn now(headers: &HeaderMap, home: WorkerId, origin: Origin) -> Self {
         let timeout = headers.get("grpc-timeout");
         let timeout = timeout.and_then(|value| parse_timeout(value.to_str().ok()?));
-        Self { at: Instant::now(), home, ip: Some(ip), timeout }
+        Self { at: Instant::now(), home, origin: Some(origin), timeout }
     }
 
     /// When an answer is to be ready.
@@ -76,7 +74,7 @@ impl CallContext {
         let unmarked = || Arrived {
             at: Instant::now(),
             home: WorkerId(0),
-            ip: request.remote_addr().map(|address| address.ip()),
+            origin: request.remote_addr().map(|address| address.ip().into()),
             timeout: None,
         };
         Self::new(request.extensions().get().copied().unwrap_or_else(unmarked))
@@ -93,7 +91,7 @@ impl CallContext {
 
     /// From this machine.
     pub fn is_local(&self) -> bool {
-        self.arrived.ip.is_some_and(|ip| ip.to_canonical().is_loopback())
+        self.arrived.origin.is_some_and(Origin::is_local)
     }
 
     /// A call to `model`: it may take as long as the model's limit and the caller's patience.

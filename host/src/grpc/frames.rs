@@ -7,7 +7,9 @@ use std::time::Instant;
 use crate::ledger::{Account, Charge, Room};
 
 use super::{
+    authority::Authority,
     connections::End,
+    origin::Origin,
     peer::{Arriving, Peer},
 };
 
@@ -126,6 +128,8 @@ pub struct Meter {
     has_called: bool,
     /// For a call's headers whose frames have not all come.
     block: Charge,
+    /// Of a Unix socket.
+    authority: Option<Authority>,
     /// The library's buffer for frames, as large as the largest of those that followed each other.
     buffer: Option<Charge>,
 }
@@ -148,12 +152,14 @@ impl Meter {
             calls: peer.connections.ledger.nothing(Account::Connections),
             has_called: false,
             block: peer.connections.ledger.nothing(Account::Connections),
+            authority: (peer.origin == Origin::UnixSocket).then(Authority::default),
             buffer: None,
         }
     }
 
-    /// Follows the bytes that have come. An error ends the connection.
-    pub fn read(&mut self, mut bytes: &[u8], peer: &Peer) -> Result<(), End> {
+    /// Follows the bytes that have come, and mends them where the library would not understand them. An error
+    /// ends the connection.
+    pub fn read(&mut self, mut bytes: &mut [u8], peer: &Peer) -> Result<(), End> {
         // Whether the frame that is not whole at the end began with these bytes.
         let mut anew = false;
         while !bytes.is_empty() {
@@ -161,7 +167,7 @@ impl Meter {
                 At::Preface(left) => {
                     let some = bytes.len().min(*left as usize);
                     *left -= some as u32;
-                    bytes = &bytes[some..];
+                    bytes = &mut bytes[some..];
                     if *left == 0 {
                         self.at = At::Header(0);
                     }
@@ -171,7 +177,7 @@ impl Meter {
                     let some = bytes.len().min(HEADER - *have);
                     self.header[*have..*have + some].copy_from_slice(&bytes[..some]);
                     *have += some;
-                    bytes = &bytes[some..];
+                    bytes = &mut bytes[some..];
                     if *have == HEADER {
                         self.begins(peer)?;
                         self.at = At::Payload(self.length());
@@ -181,7 +187,13 @@ impl Meter {
                 At::Payload(left) => {
                     let some = bytes.len().min(*left as usize);
                     *left -= some as u32;
-                    bytes = &bytes[some..];
+                    let (payload, rest) = bytes.split_at_mut(some);
+                    bytes = rest;
+                    if let Some(authority) = &mut self.authority
+                        && matches!(self.header[3], kind::HEADERS | kind::CONTINUATION)
+                    {
+                        authority.mend(payload);
+                    }
                     self.ends_if_whole(peer)?;
                 }
             }
@@ -253,6 +265,9 @@ impl Meter {
                 self.begun_calls += 1;
                 self.frames += 1;
                 self.has_called = true;
+                if let Some(authority) = &mut self.authority {
+                    authority.begins();
+                }
                 self.in_headers = flags & flag::END_HEADERS == 0;
                 return Ok(());
             }
@@ -367,11 +382,17 @@ mod tests {
         frame
     }
 
+    impl Meter {
+        fn reads(&mut self, bytes: &[u8], peer: &Peer) -> Result<(), End> {
+            self.read(&mut bytes.to_vec(), peer)
+        }
+    }
+
     /// A connection whose beginning has come.
     fn begun() -> (Arc<Peer>, Meter) {
         let peer = peer();
         let mut meter = Meter::new(&peer);
-        meter.read(&[PREFACE, &frame(kind::SETTINGS, 0, 6)].concat(), &peer).unwrap();
+        meter.reads(&[PREFACE, &frame(kind::SETTINGS, 0, 6)].concat(), &peer).unwrap();
         assert_eq!(peer.arriving(), Arriving::Nothing);
         (peer, meter)
     }
@@ -379,7 +400,7 @@ mod tests {
     /// How many of these frames come through.
     fn through(meter: &mut Meter, peer: &Peer, frame: &[u8]) -> (usize, Option<End>) {
         let most = 100_000;
-        let failed = (0..most).find_map(|n| Some((n, meter.read(frame, peer).err()?)));
+        let failed = (0..most).find_map(|n| Some((n, meter.reads(frame, peer).err()?)));
         failed.map_or((most, None), |(n, end)| (n, Some(end)))
     }
 
@@ -390,25 +411,25 @@ mod tests {
         let mut meter = Meter::new(&peer);
         let bytes = [PREFACE, &frame(kind::SETTINGS, 0, 6)].concat();
         for byte in &bytes[..bytes.len() - 1] {
-            meter.read(&[*byte], &peer).unwrap();
+            meter.reads(&[*byte], &peer).unwrap();
             assert_eq!(peer.arriving(), began);
         }
-        meter.read(&bytes[bytes.len() - 1..], &peer).unwrap();
+        meter.reads(&bytes[bytes.len() - 1..], &peer).unwrap();
         assert_eq!(peer.arriving(), Arriving::Nothing);
     }
 
     #[test]
     fn headers_have_one_time_in_however_many_frames() {
         let (peer, mut meter) = begun();
-        meter.read(&frame(kind::HEADERS, 0, 10), &peer).unwrap();
+        meter.reads(&frame(kind::HEADERS, 0, 10), &peer).unwrap();
         let began = peer.arriving();
         assert!(matches!(began, Arriving::Headers(_)));
         for _ in 0..3 {
             sleep(Duration::from_millis(2));
-            meter.read(&frame(kind::CONTINUATION, 0, 10), &peer).unwrap();
+            meter.reads(&frame(kind::CONTINUATION, 0, 10), &peer).unwrap();
             assert_eq!(peer.arriving(), began);
         }
-        meter.read(&frame(kind::CONTINUATION, flag::END_HEADERS, 10), &peer).unwrap();
+        meter.reads(&frame(kind::CONTINUATION, flag::END_HEADERS, 10), &peer).unwrap();
         assert_eq!(peer.arriving(), Arriving::Nothing);
     }
 
@@ -417,17 +438,17 @@ mod tests {
         let (peer, mut meter) = begun();
         let data = frame(kind::DATA, 0, 1000);
         let mut last = Arriving::Nothing;
-        meter.read(&data[..500], &peer).unwrap();
+        meter.reads(&data[..500], &peer).unwrap();
         for _ in 0..3 {
             let began = peer.arriving();
             assert!(matches!(began, Arriving::Frame(_)) && began != last, "{began:?}");
             last = began;
-            meter.read(&data[500..600], &peer).unwrap();
+            meter.reads(&data[500..600], &peer).unwrap();
             assert_eq!(peer.arriving(), began);
             sleep(Duration::from_millis(2));
-            meter.read(&[&data[600..], &data[..500]].concat(), &peer).unwrap();
+            meter.reads(&[&data[600..], &data[..500]].concat(), &peer).unwrap();
         }
-        meter.read(&data[500..], &peer).unwrap();
+        meter.reads(&data[500..], &peer).unwrap();
         assert_eq!(peer.arriving(), Arriving::Nothing);
     }
 
@@ -465,7 +486,7 @@ mod tests {
         // A window for each kilobyte that was sent.
         for _ in 0..100_000 {
             meter.wrote(1 << 10);
-            meter.read(&frame(8, 0, 4), &peer).unwrap();
+            meter.reads(&frame(8, 0, 4), &peer).unwrap();
         }
     }
 
@@ -480,7 +501,7 @@ mod tests {
         let (peer, mut meter) = begun();
         for _ in 0..100_000 {
             peer.call().answered();
-            meter.read(&call.concat(), &peer).unwrap();
+            meter.reads(&call.concat(), &peer).unwrap();
         }
     }
 
@@ -491,13 +512,13 @@ mod tests {
         let others = ledger.count(Account::Guests, ledger.limit() - (128 << 10));
         assert!(meter.has_room(&peer), "its frames are small so far");
         let data = frame(kind::DATA, 0, 256 << 10);
-        meter.read(&data[..HEADER], &peer).unwrap();
+        meter.reads(&data[..HEADER], &peer).unwrap();
         assert!(!meter.has_room(&peer));
         drop(others);
         assert!(meter.has_room(&peer));
-        meter.read(&data[HEADER..], &peer).unwrap();
+        meter.reads(&data[HEADER..], &peer).unwrap();
         let _others = ledger.count(Account::Guests, ledger.limit());
-        meter.read(&data[..HEADER], &peer).unwrap();
+        meter.reads(&data[..HEADER], &peer).unwrap();
         assert!(meter.has_room(&peer), "the buffer is there");
     }
 
@@ -506,17 +527,17 @@ mod tests {
         let (peer, mut meter) = begun();
         let ledger = &peer.connections.ledger;
         let data = frame(kind::DATA, 0, 256 << 10);
-        meter.read(&data[..1000], &peer).unwrap();
+        meter.reads(&data[..1000], &peer).unwrap();
         assert_eq!(ledger.used(), 0, "an announced length is no memory");
-        meter.read(&data[1000..100_000], &peer).unwrap();
+        meter.reads(&data[1000..100_000], &peer).unwrap();
         assert_eq!(ledger.used(), 96 << 10);
-        meter.read(&data[100_000..], &peer).unwrap();
+        meter.reads(&data[100_000..], &peer).unwrap();
         assert_eq!(ledger.used(), 256 << 10);
-        meter.read(&data, &peer).unwrap();
+        meter.reads(&data, &peer).unwrap();
         assert_eq!(ledger.used(), 256 << 10, "the buffer is the same");
-        meter.read(&frame(kind::PING, 0, 8), &peer).unwrap();
+        meter.reads(&frame(kind::PING, 0, 8), &peer).unwrap();
         assert_eq!(ledger.used(), 0);
-        meter.read(&data[..data.len() - 1], &peer).unwrap();
+        meter.reads(&data[..data.len() - 1], &peer).unwrap();
         assert_eq!(ledger.used(), 256 << 10);
         drop(meter);
         assert_eq!(ledger.used(), 0);

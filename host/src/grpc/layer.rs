@@ -92,7 +92,7 @@ impl CallService {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let layer = self.layer.clone();
-        let arrived = Arrived::now(request.headers(), layer.worker, peer.peer().ip);
+        let arrived = Arrived::now(request.headers(), layer.worker, peer.peer().origin);
         let encoding = request.headers().get(receive::ENCODING).map(Encoding::of);
         match DataCall::of(request.uri().path()) {
             // tonic refuses the encoding.

@@ -7,7 +7,6 @@ use std::{
 
 use futures_util::future::try_join_all;
 use tokio::{
-    net::TcpListener,
     sync::{
         mpsc::{self, UnboundedReceiver},
         oneshot,
@@ -35,7 +34,7 @@ use super::{
     },
     receive::{Inbox, SMALL_MESSAGE},
     serve::Server,
-    sockets::{self, Accepted},
+    sockets::{self, Accepted, Listener},
 };
 
 /// Why the server ended by itself, or not well.
@@ -71,7 +70,7 @@ pub struct Wire {
 /// more and health says so.
 pub async fn serve(
     app: Arc<App>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     wire: Wire,
     drain: Duration,
     loaded: oneshot::Sender<()>,

@@ -1,10 +1,13 @@
 //! The main listener: gRPC in and out. tonic's services and hyper's server are named only here.
 //!
 //! - [`sockets`]: addresses to listen on, connections and their home workers
+//! - [`unix_socket`]: the file of one of them
+//! - [`origin`]: where a connection comes from
 //! - [`connections`]: all of them: how many there may be, how each ended
 //! - [`serve`]: the task of one: HTTP/2, its calls, its times
 //! - [`connection`]: its bytes, and a close that loses none
 //! - [`frames`]: the frames that its caller sends, metered
+//! - [`authority`]: how they name the server, where that is a path
 //! - [`peer`]: what its parts know of it
 //! - [`listener`]: all services on one port, until told to stop; then the drain
 //! - [`layer`]: what every call passes: deadline, text of errors, calls in flight
@@ -30,6 +33,7 @@
 //! - [`proto`]: generated from proto/
 
 pub mod app;
+mod authority;
 pub mod codec;
 mod connection;
 pub mod connections;
@@ -48,6 +52,7 @@ mod inflate;
 pub mod layer;
 pub mod listener;
 mod open_inference;
+pub mod origin;
 mod original;
 pub mod peer;
 pub mod proto;
@@ -58,3 +63,4 @@ pub mod sockets;
 mod status;
 mod tensors;
 mod too_large;
+pub mod unix_socket;

@@ -2,7 +2,6 @@
 //! that it is held to.
 
 use std::{
-    net::IpAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -18,6 +17,7 @@ use crate::ledger::{Account, Charge, Room};
 
 use super::{
     connections::{Connections, End},
+    origin::Origin,
     status,
 };
 
@@ -50,7 +50,7 @@ pub enum Arriving {
 #[derive(Debug)]
 pub struct Peer {
     pub connections: Arc<Connections>,
-    pub ip: IpAddr,
+    pub origin: Origin,
     opened: Instant,
     /// Calls that have not ended.
     calls: AtomicUsize,
@@ -75,10 +75,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(connections: Arc<Connections>, ip: IpAddr) -> Arc<Self> {
+    pub fn new(connections: Arc<Connections>, origin: Origin) -> Arc<Self> {
         let peer = Self {
             connections,
-            ip,
+            origin,
             opened: Instant::now(),
             calls: AtomicUsize::new(0),
             last_call: AtomicU64::new(0),
@@ -291,7 +291,7 @@ pub(super) mod tests {
 
     pub fn peer() -> Arc<Peer> {
         let connections = Connections::new(bounds(), crate::ledger::Ledger::new(1 << 30));
-        Peer::new(connections, IpAddr::from([127, 0, 0, 1]))
+        Peer::new(connections, Origin::UnixSocket)
     }
 
     #[test]

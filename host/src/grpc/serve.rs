@@ -14,7 +14,7 @@ use futures_util::future::{Either, Ready, ready};
 use http::{Request, Response};
 use hyper::{body::Incoming, rt::Executor, server::conn::http2::Builder};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::sleep_until};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -73,9 +73,9 @@ impl Server {
 
     /// Serves a connection until its end.
     pub fn serve(&self, accepted: Accepted) -> io::Result<impl Future<Output = ()> + Send + use<>> {
-        let Accepted { stream, ip, place } = accepted;
-        let stream = TcpStream::from_std(stream)?;
-        let peer = Peer::new(self.connections.clone(), ip);
+        let Accepted { stream, origin, place } = accepted;
+        let stream = stream.ends()?;
+        let peer = Peer::new(self.connections.clone(), origin);
         let service = PeerService { calls: self.calls.clone(), peer: peer.clone() };
         let io = TokioIo::new(Connection::new(stream, peer.clone()));
         // It is large, and would be in the task once for each place that it passes.

@@ -2,21 +2,29 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix,
     sync::Arc,
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::{net::TcpListener, sync::mpsc::UnboundedSender};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::{TcpListener, TcpStream, UnixStream},
+    sync::mpsc::UnboundedSender,
+};
+use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::schedule::Workers;
 
-use super::connections::{Bounds, Connections, Place};
+use super::{
+    connections::{Bounds, Connections, Place},
+    origin::Origin,
+    unix_socket::UnixSocket,
+};
 
 /// Connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// What the kernel takes as a time of its keepalive, and as one for what is not acknowledged.
 const LONGEST: Duration = Duration::from_secs(32767);
@@ -26,6 +34,68 @@ const MOST_LOST: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BindError(String);
+
+impl BindError {
+    pub(super) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
+
+/// Where calls are taken.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixSocket),
+}
+
+impl Listener {
+    /// Where callers go.
+    pub fn url(&self) -> Option<String> {
+        match self {
+            Self::Tcp(listener) => Some(format!("grpc://{}", listener.local_addr().ok()?)),
+            Self::Unix(socket) => Some(socket.url()),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Origin)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((Either::Left(stream), address.ip().into()))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.listener.accept().await?;
+                Ok((Either::Right(stream), Origin::UnixSocket))
+            }
+        }
+    }
+}
+
+/// A connection's bytes.
+pub type Stream = Either<TcpStream, UnixStream>;
+
+/// The same on its way to its worker, which has a runtime of its own.
+pub struct Moving(Either<net::TcpStream, unix::net::UnixStream>);
+
+impl Moving {
+    fn begins(stream: Stream) -> io::Result<Self> {
+        Ok(Self(match stream {
+            Either::Left(stream) => {
+                // Without this, small replies wait for the peer's acknowledgements.
+                stream.set_nodelay(true)?;
+                Either::Left(stream.into_std()?)
+            }
+            Either::Right(stream) => Either::Right(stream.into_std()?),
+        }))
+    }
+
+    pub fn ends(self) -> io::Result<Stream> {
+        Ok(match self.0 {
+            Either::Left(stream) => Either::Left(TcpStream::from_std(stream)?),
+            Either::Right(stream) => Either::Right(UnixStream::from_std(stream)?),
+        })
+    }
+}
 
 /// Listens on `hosts`, or on this machine's own addresses of both families where there are none.
 /// Port 0 takes a free port, the same for all. `setting` is the flag that chooses another one.
@@ -79,16 +149,15 @@ fn listen(address: SocketAddr, alone: bool) -> io::Result<TcpListener> {
 
 /// A connection that was accepted.
 pub struct Accepted {
-    pub stream: TcpStream,
-    /// The other end.
-    pub ip: IpAddr,
+    pub stream: Moving,
+    pub origin: Origin,
     pub place: Place,
 }
 
 /// Accepts on all listeners until `stop` and hands connections to their homes in turn; closes the
 /// listeners before it ends.
 pub async fn accept(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     connections: &Arc<Connections>,
     workers: &Workers,
     homes: Vec<UnboundedSender<Accepted>>,
@@ -103,16 +172,18 @@ pub async fn accept(
 }
 
 async fn accept_on(
-    listener: TcpListener,
+    listener: Listener,
     connections: &Arc<Connections>,
     workers: &Workers,
     homes: &[UnboundedSender<Accepted>],
 ) {
-    if let Err(e) = keep_alive(&listener, &connections.bounds) {
+    if let Listener::Tcp(listener) = &listener
+        && let Err(e) = keep_alive(listener, &connections.bounds)
+    {
         tracing::warn!("connections whose callers vanish are found late: {e}");
     }
     loop {
-        let (stream, address) = match listener.accept().await {
+        let (stream, origin) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(e) => {
                 // Out of file descriptors, mostly: others must close first.
@@ -121,17 +192,16 @@ async fn accept_on(
                 continue;
             }
         };
-        let place = match connections.admit(address.ip()) {
+        let place = match connections.admit(origin) {
             Ok(place) => place,
             Err(end) => {
-                connections.refuse(end, address.ip());
+                connections.refuse(end, origin);
                 continue;
             }
         };
-        // Without the first, small replies wait for the peer's acknowledgements.
-        match stream.set_nodelay(true).and_then(|()| stream.into_std()) {
+        match Moving::begins(stream) {
             Ok(stream) => {
-                let accepted = Accepted { stream, ip: address.ip(), place };
+                let accepted = Accepted { stream, origin, place };
                 // The receiver is there until the listeners are closed.
                 let _ = homes[workers.next_home().0].send(accepted);
             }
