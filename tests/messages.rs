@@ -554,6 +554,10 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(bytes, 3).unwrap()
+}
+
 /// A reply's message.
 fn inflated(reply: &Answered) -> Vec<u8> {
     let (head, message) = reply.body.split_at(5);
@@ -565,6 +569,7 @@ fn inflated(reply: &Answered) -> Vec<u8> {
         "" => inflated.extend_from_slice(message),
         "gzip" => drop(GzDecoder::new(message).read_to_end(&mut inflated).unwrap()),
         "deflate" => drop(ZlibDecoder::new(message).read_to_end(&mut inflated).unwrap()),
+        "zstd" => inflated = zstd::stream::decode_all(message).unwrap(),
         other => panic!("{other}"),
     }
     inflated
@@ -577,13 +582,15 @@ async fn compressed_messages_are_taken() {
         let text: String = (0..length).map(|i| char::from(b'a' + (i * i % 26) as u8)).collect();
         let args = TextArgs { text: text.clone(), model: "echo".into(), ..TextArgs::default() };
         let message = args.encode_to_vec();
-        for (encoding, compressed) in [("gzip", gzip(&message)), ("deflate", deflate(&message))] {
+        for (encoding, compressed) in
+            [("gzip", gzip(&message)), ("deflate", deflate(&message)), ("zstd", zstd(&message))]
+        {
             let call = Call { path: TEXT, encoding: Some(encoding) };
             // A message may be sent as it is all the same.
             for body in [frame(1, &compressed), frame(0, &message)] {
                 let reply = call.send(server.port, &body).await;
                 assert_eq!(reply.status(), "0", "{}", reply.message());
-                assert_eq!(reply.header("grpc-accept-encoding"), "identity,gzip,deflate");
+                assert_eq!(reply.header("grpc-accept-encoding"), "identity,gzip,deflate,zstd");
                 let answer = server::Response::decode(&inflated(&reply)[..]).unwrap();
                 assert!(answer.data == format!("\"{text}\""));
                 // Long ones come back as they were sent.
@@ -625,11 +632,29 @@ async fn compressed_messages_that_are_wrong_are_refused() {
     let mut short = gzip(&[0; 1000]);
     short.truncate(short.len() / 2);
     assert_eq!(call.send(server.port, &frame(1, &short)).await.status(), "3");
+    let zstd_call = Call { path: TEXT, encoding: Some("zstd") };
+    let before = watch_peak(&server);
+    // The server's memory is not what a message says: 2 GiB, and more than there is.
+    for window in [31, 41] {
+        let head = [&[0x28, 0xb5, 0x2f, 0xfd, 0, (window - 10) << 3][..], &[1, 0, 0]].concat();
+        let refused = zstd_call.send(server.port, &frame(1, &head)).await;
+        assert_eq!(refused.status(), "3", "{}", refused.message());
+        let said = "the compressed message wants a window of ";
+        assert!(refused.message().starts_with(said), "{}", refused.message());
+    }
+    let nothing = zstd(&vec![0; 200 * MIB]);
+    let large = zstd_call.send(server.port, &frame(1, &nothing)).await;
+    assert_eq!(large.status(), "8", "{}", large.message());
+    assert!(status(&server, "VmHWM:").saturating_sub(before) < 64 * MIB);
+    let two = [zstd(&[]), zstd(&[])].concat();
+    for wrong in [&b"this is not zstd"[..], &zstd(&[7; 1000])[..12], &two] {
+        assert_eq!(zstd_call.send(server.port, &frame(1, wrong)).await.status(), "3");
+    }
     let plain = Call { path: TEXT, encoding: None };
     assert_eq!(plain.send(server.port, &frame(1, &gzip(&[]))).await.status(), "13");
     assert_eq!(plain.send(server.port, &frame(2, &[])).await.status(), "3");
-    let other = Call { path: TEXT, encoding: Some("zstd") };
+    let other = Call { path: TEXT, encoding: Some("snappy") };
     let refused = other.send(server.port, &frame(1, &[])).await;
     assert_eq!(refused.status(), "12");
-    assert_eq!(refused.header("grpc-accept-encoding"), "identity,gzip,deflate");
+    assert_eq!(refused.header("grpc-accept-encoding"), "identity,gzip,deflate,zstd");
 }

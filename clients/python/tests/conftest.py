@@ -34,11 +34,9 @@ class Server:
 
     def __init__(self, binary: Path, port: int, workers: int, *arguments: str) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="tms-", suffix=".log")
+        where = ["--port", str(port), "--workers", str(workers)]
         self.process = subprocess.Popen(
-            [
-                *(binary, "serve", "--models", MODELS, *arguments),
-                *("--port", str(port), "--workers", str(workers)),
-            ],
+            [binary, "serve", "--models", MODELS, *where, *arguments],
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,

@@ -48,7 +48,7 @@ def test_unix_socket(start_server: Callable[..., Server], tmp_path: Path) -> Non
         assert client.address == address
         assert len(set(client.health_check()["serving"])) == 2
         assert client.run_text("a") == "a_processed"
-    with pytest.raises(ConnectionTimeout, match="nothing.sock"):
+    with pytest.raises(ConnectionTimeout, match=r"nothing\.sock"):
         ModelClient("example_text", f"unix:{tmp_path / 'nothing.sock'}", timeout=0.2)
 
 

@@ -21,7 +21,7 @@ use super::{
     encode::{PREFIX, prefix},
     inflate::Encoding,
     reply::Reply,
-    status,
+    status, zstd,
 };
 
 /// A shorter message would gain nothing.
@@ -64,6 +64,7 @@ fn compressed(pieces: VecDeque<Bytes>, encoding: Encoding) -> io::Result<Bytes> 
             let to = GzEncoder::new(framed, Compression::fast());
             write(pieces, to, GzEncoder::finish)?
         }
+        Encoding::Zstd => write(pieces, zstd::encoder(framed)?, zstd::Encoder::finish)?,
         _ => write(pieces, ZlibEncoder::new(framed, Compression::fast()), ZlibEncoder::finish)?,
     };
     let length = framed.len() - PREFIX;

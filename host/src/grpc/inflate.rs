@@ -1,7 +1,10 @@
 //! Messages that callers have compressed. What they become is charged as it comes, and bounded as any
 //! message is.
 
-use std::{io::Read, sync::Arc};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
 
 use bytes::{Buf, Bytes};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -13,11 +16,11 @@ use crate::ledger::{Account, Charge, Ledger, NoRoom, Room};
 
 use super::{
     decode::{Raw, elsewhere},
-    status, too_large,
+    status, too_large, zstd,
 };
 
 /// What callers may use, as replies say it.
-pub const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,deflate");
+pub const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,deflate,zstd");
 
 /// As much is inflated on the worker's thread.
 const HERE: usize = 256 << 10;
@@ -31,6 +34,7 @@ pub enum Encoding {
     Gzip,
     /// With zlib's header, as gRPC has it.
     Deflate,
+    Zstd,
     /// Not taken.
     Unknown,
 }
@@ -41,6 +45,7 @@ impl Encoding {
             b"identity" => Self::Identity,
             b"gzip" => Self::Gzip,
             b"deflate" => Self::Deflate,
+            b"zstd" => Self::Zstd,
             _ => Self::Unknown,
         }
     }
@@ -50,6 +55,7 @@ impl Encoding {
         HeaderValue::from_static(match self {
             Self::Gzip => "gzip",
             Self::Deflate => "deflate",
+            Self::Zstd => "zstd",
             Self::Identity | Self::Unknown => "identity",
         })
     }
@@ -63,6 +69,8 @@ struct Inflate {
     charge: Charge,
     /// For the compressed bytes.
     compressed: Option<Charge>,
+    /// For what the decoder takes.
+    _decoder: Charge,
     /// Bytes of a message.
     limit: usize,
 }
@@ -80,13 +88,20 @@ pub async fn inflate(
         Raw::Frame(bytes) => (Bytes::from(bytes.to_vec()), None),
         Raw::Own { bytes, charge } => (bytes.into(), Some(charge)),
     };
+    let mut decoder = ledger.nothing(Account::Messages);
     let from: Box<dyn Read + Send> = match encoding {
+        Encoding::Zstd => {
+            let bytes = zstd::memory(&from)?;
+            decoder.grow(bytes, Room::New).map_err(status::no_room)?;
+            Box::new(zstd::Decoder::new(from).map_err(unreadable)?)
+        }
         Encoding::Gzip => Box::new(MultiGzDecoder::new(from.reader())),
         Encoding::Deflate => Box::new(ZlibDecoder::new(from.reader())),
         Encoding::Identity | Encoding::Unknown => Box::new(from.reader()),
     };
     let charge = ledger.nothing(Account::Messages);
-    let mut message = Inflate { from, to: Vec::new(), charge, compressed, limit };
+    let mut message =
+        Inflate { from, to: Vec::new(), charge, compressed, _decoder: decoder, limit };
     if !message.go_on(HERE)? {
         let work = move || {
             message.go_on(usize::MAX)?;
@@ -96,6 +111,10 @@ pub async fn inflate(
     }
     drop(message.compressed);
     Ok(Raw::Own { bytes: message.to, charge: message.charge })
+}
+
+fn unreadable(error: io::Error) -> Status {
+    Status::invalid_argument(format!("the compressed message cannot be read: {error}"))
 }
 
 impl Inflate {
@@ -108,9 +127,7 @@ impl Inflate {
             let room = self.to.try_reserve(step);
             room.map_err(|_| status::no_room(NoRoom { bytes: step }))?;
             self.to.resize(before + step, 0);
-            let read = self.from.read(&mut self.to[before..]).map_err(|e| {
-                Status::invalid_argument(format!("the compressed message cannot be read: {e}"))
-            })?;
+            let read = self.from.read(&mut self.to[before..]).map_err(unreadable)?;
             self.to.truncate(before + read);
             if read == 0 {
                 return Ok(true);

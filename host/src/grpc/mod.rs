@@ -14,6 +14,7 @@
 //! - [`receive`]: the request half of that
 //! - [`inbox`]: a request's message as it comes in
 //! - [`inflate`]: one that is compressed
+//! - [`zstd`]: one way to be so, whose messages name the memory that they want
 //! - [`count`]: what it becomes in memory, before it does
 //! - [`decode`]: its structs, made here or on a thread of their own
 //! - [`data_calls`]: the calls with data, answered without tonic's server
@@ -64,3 +65,4 @@ mod status;
 mod tensors;
 mod too_large;
 pub mod unix_socket;
+mod zstd;
