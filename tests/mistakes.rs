@@ -290,9 +290,9 @@ fn unknown_key_in_tms_toml() {
          |\n\
          1 | wrokers = 2\n  \
          | ^^^^^^^\n\
-         unknown field `wrokers`, expected one of `models`, `port`, `host`, `workers`, \
-         `max_message`, `window`, `message_timeout`, `reply_timeout`, `handshake_timeout`, \
-         `frame_timeout`, `idle_timeout`, `keepalive`, `keepalive_timeout`, `max_connections`, \
+         unknown field `wrokers`, expected one of `models`, `port`, `host`, `listen`, \
+         `socket_mode`, `workers`, `max_message`, `window`, `message_timeout`, `reply_timeout`, \
+         `handshake_timeout`, `frame_timeout`, `idle_timeout`, `keepalive`, `keepalive_timeout`, `max_connections`, \
          `max_address_connections`, `max_streams`, `max_control_frames`, `max_resets`, \
          `drain_timeout`, `stop_server`, `cache`, `onnxruntime`, `threads`, `process`, `memory`, \
          `native_memory`, `stack`, `metrics`, `allow_remote_stop`, `limits`, `model`"

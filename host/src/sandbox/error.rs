@@ -91,6 +91,16 @@ impl CallError {
 #[error("over the limit of CPU time")]
 pub struct OverCpu;
 
+/// What wasmtime ended a call for, or what that comes from where the guest was refused memory that the server
+/// did not have. Time that is up is up in any case.
+pub fn cause(error: wasmtime::Error, no_room: Option<NoRoom>) -> wasmtime::Error {
+    let in_time = !error.is::<OverCpu>() && error.downcast_ref() != Some(&Trap::Interrupt);
+    match no_room {
+        Some(no_room) if in_time => no_room.into(),
+        _ => error,
+    }
+}
+
 /// What became of a call that wasmtime ended. `limit` is the time that it had, `cpu` its CPU time.
 pub fn failure(model: &str, error: wasmtime::Error, limit: Duration, cpu: Duration) -> CallError {
     if error.is::<PoolConcurrencyLimitError>() {

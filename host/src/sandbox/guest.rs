@@ -9,7 +9,7 @@ use super::{
     account::Usage,
     compile::{Bounds, Source},
     engine::Sandbox,
-    error::{CallError, LoadError},
+    error::{CallError, LoadError, cause},
     host::{bindings::GuestExportsPre, grants::Grants},
     instance::Instance,
     snapshot,
@@ -83,12 +83,16 @@ impl Guest {
         let mut store = self.maker.store()?;
         let clock = store.data().clock.clone();
         let start = async {
-            let exports = self.pre.instantiate_async(&mut store).await?;
-            let init = match self.initialised {
-                true => Ok(()),
-                false => exports.call_init(&mut store).await?,
+            let begin = async {
+                let exports = self.pre.instantiate_async(&mut store).await?;
+                let init = match self.initialised {
+                    true => Ok(()),
+                    false => exports.call_init(&mut store).await?,
+                };
+                wasmtime::Result::Ok((exports, init))
             };
-            wasmtime::Result::Ok((exports, init))
+            let begun = begin.await;
+            begun.map_err(|error| cause(error, store.data().no_room))
         };
         let started = self.maker.starting(&clock, start).await;
         let short = store.data().no_room;

@@ -14,7 +14,7 @@ use crate::{
 use super::{
     account::Load,
     clock::{CallClock, Late},
-    error::{CallError, copies_too_much, failure, one_line},
+    error::{CallError, cause, copies_too_much, failure, one_line},
     host::bindings::{
         self, GuestExports,
         tms::model::types::{self, Fault, Kinds},
@@ -53,7 +53,10 @@ macro_rules! guest {
         $self.broken = !matches!(ended, Ok(Ok(_)));
         match ended {
             Ok(Ok(result)) => Ok(result),
-            Ok(Err(error)) => Err(failure(&$self.name, error, deadline - started, cpu)),
+            Ok(Err(error)) => {
+                let error = cause(error, $self.store.data().no_room);
+                Err(failure(&$self.name, error, deadline - started, cpu))
+            }
             Err(Late) => Err(CallError::Timeout(deadline - started)),
         }
     }};
