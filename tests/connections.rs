@@ -194,12 +194,8 @@ async fn frames_that_never_end_stay_within_the_memory() {
 async fn errors_that_nobody_takes_stay_within_the_memory() {
     let memory: u64 = 192 << 20;
     let server = start!(setup("memory = '192 MiB'"));
-    let call = |n: u32| {
-        let head = frame(HEADERS, END_HEADERS, 2 * n + 1, &headers("/server.Server/RunText"));
-        // A text, of no model.
-        let body = message(&[0x0a, 1, b'x']);
-        [head, frame(DATA, END_STREAM, 2 * n + 1, &body)].concat()
-    };
+    let request = TextArgs { text: "x".into(), ..TextArgs::default() }.encode_to_vec();
+    let call = |n: u32| frames::call(2 * n + 1, "/server.Server/RunText", &request);
     let bytes = (0..1500).flat_map(call).collect();
     let most = crowd(&server, 1500, bytes).await;
     assert!(most < memory, "{most} bytes");

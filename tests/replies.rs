@@ -130,25 +130,17 @@ async fn a_caller_who_reads_nothing_loses_the_connection() {
     .await;
 }
 
-/// A call that fails.
-fn failing_call(stream: u32) -> Vec<u8> {
-    let request = TextArgs { model: "none".into(), ..TextArgs::default() };
-    let head =
-        frames::frame(frames::HEADERS, frames::END_HEADERS, stream, &frames::headers(RUN_TEXT));
-    let body = message(&request.encode_to_vec());
-    [head, frames::frame(DATA, END_STREAM, stream, &body)].concat()
-}
-
 #[tokio::test]
 async fn errors_that_nobody_takes_are_charged_and_hold_their_caller_back() {
     let server = start!(setup(""));
     let port = server.port;
+    let fails = TextArgs { model: "none".into(), ..TextArgs::default() }.encode_to_vec();
     let calls = spawn_blocking(move || {
         let mut wire = Wire::deaf(port);
         // Nothing is read for so long only where nothing is to be read.
         wire.0.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
         let stopped = (0..).find_map(|n| {
-            let error = wire.write(&failing_call(2 * n + 1)).err()?;
+            let error = wire.write(&frames::call(2 * n + 1, RUN_TEXT, &fails)).err()?;
             Some((n, error.kind()))
         });
         (wire, stopped.unwrap())

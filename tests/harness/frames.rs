@@ -66,6 +66,12 @@ pub fn message(encoded: &[u8]) -> Vec<u8> {
     message
 }
 
+/// A whole call.
+pub fn call(stream: u32, path: &str, encoded: &[u8]) -> Vec<u8> {
+    let head = frame(HEADERS, END_HEADERS, stream, &headers(path));
+    [head, frame(DATA, END_STREAM, stream, &message(encoded))].concat()
+}
+
 /// A connection that sends what it is told.
 pub struct Wire(pub TcpStream);
 
@@ -86,21 +92,22 @@ impl Wire {
         socket.set_recv_buffer_size(2048).unwrap();
         socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
         socket.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
-        let mut wire = Self(socket.into());
-        wire.write(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).unwrap();
-        wire
+        Self(socket.into()).begins(&[])
     }
 
     /// A connection that has begun, with these settings: pairs of identifier and value.
     pub fn begun(port: u16, settings: &[(u16, u32)]) -> Self {
-        let mut wire = Self::silent(port);
+        Self::silent(port).begins(settings)
+    }
+
+    fn begins(mut self, settings: &[(u16, u32)]) -> Self {
         let mut payload = Vec::new();
         for (identifier, value) in settings {
             payload.put_u16(*identifier);
             payload.put_u32(*value);
         }
-        wire.write(&[PREFACE, &frame(SETTINGS, 0, 0, &payload)].concat()).unwrap();
-        wire
+        self.write(&[PREFACE, &frame(SETTINGS, 0, 0, &payload)].concat()).unwrap();
+        self
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

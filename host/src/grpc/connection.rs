@@ -81,9 +81,9 @@ impl Connection {
     /// How many bytes may be read, where `has_read` were since this task was last run. It is waited for
     /// where others must have their turn first, or memory come back.
     fn poll_room(&mut self, has_read: usize, context: &mut Context<'_>) -> Poll<usize> {
-        let frames = match self.peer.connections.ledger.has_room_for_tables() {
-            true => FRAMES,
-            false => FEW_FRAMES,
+        let (frames, beyond) = match self.peer.connections.ledger.has_room_for_tables() {
+            true => (FRAMES, FREE),
+            false => (FEW_FRAMES, SIP),
         };
         if has_read >= BURST || self.meter.frames() >= frames {
             context.waker().wake_by_ref();
@@ -91,13 +91,12 @@ impl Connection {
         }
         loop {
             let ledger = &self.peer.connections.ledger;
-            let most = if !ledger.has_room(FREE, Room::UnderWay) {
-                let some = ledger.has_room(SIP, Room::Little);
-                if some { SIP.saturating_sub(has_read) } else { 0 }
-            } else if ledger.has_room_for_tables() {
-                self.meter.missing() + FREE
+            let most = if ledger.has_room(FREE, Room::UnderWay) {
+                self.meter.missing() + beyond
+            } else if ledger.has_room(SIP, Room::Little) {
+                SIP.saturating_sub(has_read)
             } else {
-                self.meter.missing() + SIP
+                0
             };
             if most > 0 && self.meter.has_room(&self.peer) {
                 self.pause = PAUSE;

@@ -276,12 +276,12 @@ pub(super) mod tests {
     fn places_are_given_back() {
         let bounds = Bounds { connections: 2, ..bounds() };
         let connections = Connections::new(bounds, Arc::default());
-        let ip = Origin::UnixSocket;
-        let places = [connections.admit(ip).unwrap(), connections.admit(ip).unwrap()];
-        assert_eq!(connections.admit(ip).unwrap_err(), End::Full);
+        let origin = Origin::UnixSocket;
+        let places = [connections.admit(origin).unwrap(), connections.admit(origin).unwrap()];
+        assert_eq!(connections.admit(origin).unwrap_err(), End::Full);
         assert_eq!(connections.open(), 2);
         drop(places);
-        assert!(connections.admit(ip).is_ok());
+        assert!(connections.admit(origin).is_ok());
         assert_eq!(connections.open(), 0);
     }
 

@@ -89,7 +89,7 @@ impl<B: RequestBody + Send> Message<'_, B> {
         let reply = asked.answer(app, CallContext::new(arrived), charges).await?;
         match self.encoding {
             // Seldom, and large: not a part of every call.
-            Some(encoding @ (Encoding::Gzip | Encoding::Deflate | Encoding::Zstd)) => {
+            Some(encoding) if encoding.compresses() => {
                 Box::pin(deflate(reply, encoding, &app.long)).await
             }
             _ => Ok(reply),

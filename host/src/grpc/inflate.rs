@@ -50,6 +50,11 @@ impl Encoding {
         }
     }
 
+    /// Whether a message in it is another one than without.
+    pub fn compresses(self) -> bool {
+        matches!(self, Self::Gzip | Self::Deflate | Self::Zstd)
+    }
+
     /// As a reply's header says it.
     pub fn name(self) -> HeaderValue {
         HeaderValue::from_static(match self {

@@ -189,8 +189,8 @@ impl Peer {
         self.unsent.load(Relaxed)
     }
 
-    /// Whether so many parts wait that there must be no more while the socket takes none. Where memory might
-    /// become short, a few are too many.
+    /// Whether too many parts wait for there to be more while the socket takes none. Where memory might become
+    /// short, a few are too many.
     pub fn has_enough_to_send(&self) -> bool {
         self.unsent() > FREE
             && (self.parts() >= MOST_PARTS || self.connections.ledger.is_half_full())

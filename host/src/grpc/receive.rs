@@ -79,7 +79,7 @@ impl Inbox {
         let arrival = inbox::read(body, Bounds { most, ..self.bounds }, &self.ledger).await?;
         match (arrival.compressed, encoding) {
             (false, _) => Ok(arrival.raw),
-            (true, Some(encoding @ (Encoding::Gzip | Encoding::Deflate | Encoding::Zstd))) => {
+            (true, Some(encoding)) if encoding.compresses() => {
                 Box::pin(inflate(arrival.raw, encoding, most, &self.ledger, &self.long)).await
             }
             // gRPC wants this status.

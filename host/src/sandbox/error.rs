@@ -74,13 +74,11 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The same, or what it comes from where the guest was refused memory that the server did not have: it
-    /// did not fail by itself.
+    /// What a guest said, or what that comes from where it was refused memory that the server did not have: it
+    /// did not fail by itself. See [`cause`] for a guest that says nothing more.
     pub fn or_no_room(self, no_room: Option<NoRoom>) -> Self {
         match (self, no_room) {
-            (Self::Trap(_) | Self::Model(_) | Self::Server(_), Some(no_room)) => {
-                Self::NoRoom(no_room)
-            }
+            (Self::Model(_) | Self::Server(_), Some(no_room)) => Self::NoRoom(no_room),
             (error, _) => error,
         }
     }
@@ -92,11 +90,13 @@ impl CallError {
 pub struct OverCpu;
 
 /// What wasmtime ended a call for, or what that comes from where the guest was refused memory that the server
-/// did not have. Time that is up is up in any case.
+/// did not have. Time that is up is up in any case, as the pool is full.
 pub fn cause(error: wasmtime::Error, no_room: Option<NoRoom>) -> wasmtime::Error {
-    let in_time = !error.is::<OverCpu>() && error.downcast_ref() != Some(&Trap::Interrupt);
+    let by_itself = error.is::<PoolConcurrencyLimitError>()
+        || error.is::<OverCpu>()
+        || error.downcast_ref() == Some(&Trap::Interrupt);
     match no_room {
-        Some(no_room) if in_time => no_room.into(),
+        Some(no_room) if !by_itself => no_room.into(),
         _ => error,
     }
 }

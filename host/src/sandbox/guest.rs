@@ -94,10 +94,8 @@ impl Guest {
             let begun = begin.await;
             begun.map_err(|error| cause(error, store.data().no_room))
         };
-        let started = self.maker.starting(&clock, start).await;
-        let short = store.data().no_room;
-        let (exports, init) = started.map_err(|e| e.or_no_room(short))?;
-        init.map_err(|e| CallError::from(e).or_no_room(short))?;
+        let (exports, init) = self.maker.starting(&clock, start).await?;
+        init.map_err(|said| CallError::from(said).or_no_room(store.data().no_room))?;
         Ok(Instance::new(store, exports, self.maker.name.clone(), self.fresh))
     }
 

@@ -228,11 +228,10 @@ impl Instance {
         answer: Result<Result<T, types::Error>, CallError>,
         size: usize,
     ) -> Result<T, CallError> {
-        let no_room = self.store.data().no_room;
         match answer {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(said)) => Err(CallError::from(said).or_no_room(no_room)),
-            Err(error) => Err(self.too_large(error.or_no_room(no_room), size)),
+            Ok(Err(said)) => Err(CallError::from(said).or_no_room(self.store.data().no_room)),
+            Err(error) => Err(self.too_large(error, size)),
         }
     }
 
