@@ -53,7 +53,7 @@ fuzz:
 
 ## measure, for an hour; writes benches/runs/
 bench: build
-	@scripts/python.sh bench && for part in run process sandbox footprint pixels; do \
+	@scripts/python.sh bench && for part in run process sandbox footprint pixels streams; do \
 	    .venv/bin/python benches/$$part.py || exit 1; done
 
 ## mix good calls and bad ones for SOAK_MINUTES, and see that nothing is lost or grows

@@ -34,7 +34,7 @@ class Server:
         )
         assert self.process.stdout
         ready = self.process.stdout.readline()
-        address = re.match(r"ready: grpc://([\d.]+:\d+)", ready)
+        address = re.match(r"ready: grpcs?://([\d.]+:\d+)", ready)
         if not address:
             self.stop()
             sys.exit(f"benches/run.py: {name} did not start: {' '.join(self.command)}")

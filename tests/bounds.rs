@@ -85,9 +85,7 @@ fn each_function_of_a_component_has_a_row() {
         let mut words = line.split([' ', ':', '(']).filter(|word| !word.is_empty());
         match words.next() {
             Some("interface") => interface = words.next().unwrap(),
-            Some("world") => interface = "guest",
             Some("constructor") => drop(functions.insert(format!("{interface}.constructor"))),
-            Some("export") => drop(functions.insert(format!("guest.{}", words.next().unwrap()))),
             // What only tells of a tensor that is there, takes nothing.
             Some("dtype" | "shape" | "byte-length") => {}
             Some(name) if line.contains(": func(") => {

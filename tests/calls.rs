@@ -123,7 +123,8 @@ async fn long_texts_of_errors_arrive_cut() {
     for unit in ["\u{8a9e}", "\u{1f680}", "%%\"\u{e9}"] {
         let words = unit.repeat(1500);
         let args = json!({"do": "complain", "words": words}).to_string();
-        let call = TextArgs { text: String::new(), model: "faults".into(), args };
+        let call =
+            TextArgs { text: String::new(), model: "faults".into(), args, ..TextArgs::default() };
         let path = "/server.Server/RunText";
         let reply = raw::call(server.port, path, &[], &call.encode_to_vec()).await;
         let start: String = words.chars().take(100).collect();

@@ -125,6 +125,7 @@ async fn arguments_choose_how_many_labels() {
         image: Some(rgb(&picture("chelsea.png"))),
         model: MODEL.into(),
         args: r#"{"top": 2}"#.into(),
+        ..Default::default()
     };
     let reply = client.run_image(request).await.unwrap().into_inner();
     let answer: Value = serde_json::from_str(&reply.data).unwrap();

@@ -54,7 +54,7 @@ async fn call_says_what_went_wrong() {
     let nobody = said(tms().args(["call", "echo", "--text", "hi", "--address", &address]));
     let message = format!(
         "no server answers at {address}: start one with `tms serve`, or name another with \
-         --address (tcp connect error)"
+         --address (tcp connect error: Connection refused (os error 111))"
     );
     assert_eq!(nobody, failed(&message));
     let bad = said(tms().args(["call", "echo", "--text", "hi", "--address", "not an address"]));

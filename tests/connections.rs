@@ -342,7 +342,7 @@ async fn a_proxy_whose_callers_leave_at_once_keeps_its_connection() {
     let driver = tokio::spawn(connection);
     let text = |model: &str, args: &str| {
         let (model, args) = (model.into(), args.into());
-        let request = TextArgs { text: "hi".into(), model, args };
+        let request = TextArgs { text: "hi".into(), model, args, ..TextArgs::default() };
         Bytes::from(message(&request.encode_to_vec()))
     };
     // A call's answer, which is waited for by whoever wants it.

@@ -14,12 +14,23 @@ mod batching; // calls that become one native run
 mod calls; // the nine calls of the original's protocol, those without data
 mod classifier; // a real network on real pictures, on both backends, by many callers
 mod composed; // models composed of several components
+mod context; // what a model knows of a call
+mod files; // files and images in and out
+mod g2p; // two networks in a loop: sounds in parts
 mod graphs; // bare graphs: reference values, misfits
 mod health; // grpc.health.v1 and reflection
 mod image; // images in and out, one and many
 mod inference; // the Open Inference Protocol
 mod mtcnn; // a cascade of three networks: faces
+mod older; // components built for the version before
+mod optical_flow; // two frames in, every pixel's movement out: work in the sandbox
+mod other_models; // models that call models
 mod sentence_embedding; // a tokenizer in the sandbox; one run for a batch
+mod sequences; // calls that meet the same instance
+mod silero_vad; // a network that remembers: sequences, sessions, files
+mod stream_infer; // streams of the Open Inference Protocol
+mod streams; // results in parts
+mod style_26; // a picture painted, of any size
 mod tensors; // every datatype, raw and typed; malformed tensors
 mod text; // texts, arguments, unicode
 mod workers; // workers, their memories, connections
@@ -42,8 +53,9 @@ mod sessions; // how many runs of a graph go on at once
 mod shared_graph; // a graph that several models use
 mod stop; // signals, StopServer, the drain
 mod stop_remote; // StopServer, and who may call it
-mod traps;
-mod unix_socket; // calls through a Unix socket, and its file // guests that fail, and what callers and the log hear of it
+mod tls; // who is let in; certificates that are replaced
+mod traps; // guests that fail, and what callers and the log hear of it
+mod unix_socket; // calls through a Unix socket, and its file
 
 // What the operator sees.
 mod bounds; // docs/bounds.md says what bounds each thing that others write

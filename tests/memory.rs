@@ -197,6 +197,7 @@ async fn what_messages_took_goes_back_to_the_system() {
                 image: Some(large()),
                 model: "example_image".into(),
                 args: String::new(),
+                ..Default::default()
             };
             let mut channel = channel.max_encoding_message_size(1 << 30);
             tokio::spawn(async move { channel.run_image(request).await })

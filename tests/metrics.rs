@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet, fs};
 
+use tms::grpc::proto::server::{Sequence, TextArgs};
 use tokio::task::JoinHandle;
 
 use crate::harness::{
@@ -60,6 +61,7 @@ async fn every_metric_moves_as_its_help_says() {
         .guest("hoarder")
         .guest("echo")
         .guest("pixels")
+        .guest("commands")
         .graph("slow", "slow")
         .file("slow/model.toml", "sessions = 1")
         .graph("slow", "unstoppable")
@@ -74,6 +76,7 @@ async fn every_metric_moves_as_its_help_says() {
     let caller = server.caller().await;
     calls_and_instances(&page, &caller).await;
     data(&page, &caller).await;
+    sequences(&page, &caller).await;
     graphs(&page, &caller).await;
     natives(&page, &caller).await;
     failures(&page, &caller).await;
@@ -129,6 +132,20 @@ async fn data(page: &Page<'_>, caller: &Caller) {
     assert_eq!(page.value("tms_bytes_read_total", r#"model="echo""#), 0.0);
     caller.image("pixels", pixels(200, 150, 3)).await.unwrap();
     assert_eq!(page.value("tms_bytes_read_total", r#"model="pixels""#), 200.0 * 150.0 * 3.0);
+}
+
+async fn sequences(page: &Page<'_>, caller: &Caller) {
+    let commands = r#"model="commands""#;
+    let call = async |start, end| {
+        let sequence = Some(Sequence { id: "a".into(), start, end });
+        let (text, model) = ("count".into(), "commands".into());
+        let args = TextArgs { text, model, sequence, ..TextArgs::default() };
+        caller.server().run_text(args).await.unwrap();
+    };
+    call(true, false).await;
+    assert_eq!(page.value("tms_sequences_open", commands), 1.0);
+    call(false, true).await;
+    page.until("tms_sequences_open", commands, 0.0).await;
 }
 
 async fn graphs(page: &Page<'_>, caller: &Caller) {

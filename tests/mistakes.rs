@@ -76,8 +76,8 @@ async fn component_for_another_wit_version() {
     };
     assert_eq!(
         reason,
-        "model.wasm was built for tms:model@9.9.9, this server speaks tms:model@0.1.0: rebuild it \
-         against this version's wit/"
+        "model.wasm was built for tms:model@9.9.9, this server speaks tms:model@0.2.0 and 0.1.0: \
+         rebuild it against this version's wit/"
     );
 }
 
@@ -88,7 +88,7 @@ fn other_version() -> Option<Vec<u8>> {
     for i in 0..wasm.len() {
         if wasm[i..].starts_with(b"tms:model/") {
             let end = (i + 60).min(wasm.len());
-            if let Some(at) = wasm[i..end].windows(6).position(|w| w == b"@0.1.0") {
+            if let Some(at) = wasm[i..end].windows(6).position(|w| w == b"@0.2.0") {
                 wasm[i + at..i + at + 6].copy_from_slice(b"@9.9.9");
             }
         }
@@ -105,8 +105,8 @@ async fn component_of_another_world() {
     };
     assert_eq!(
         reason,
-        "model.wasm is a component, but not for the world tms:model/model@0.1.0: it exports no \
-         function `run`"
+        "model.wasm is a component, but not for the world tms:model/model@0.2.0: it does not \
+         export tms:model/guest@0.2.0"
     );
 }
 
@@ -274,10 +274,10 @@ async fn unknown_key_in_model_toml() {
          |\n\
          2 | memroy = '1 GiB'\n  \
          | ^^^^^^\n\
-         unknown field `memroy`, expected one of `memory`, `timeout`, `cpu`, `init`, \
+         unknown field `memroy`, expected one of `memory`, `timeout`, `max_stream`, `cpu`, `init`, \
          `handles`, `max_reply`, `log_lines`, `log_bytes`, `max_component`, \
          `compile_memory`, `compile_time`, `max_elements`, `max_random`, \
-         `max_instances`, `max_queue`, `max_uses`, `max_retained`, `max_failures`"
+         `max_instances`, `max_queue`, `max_sequences`, `sequence_idle`, `max_uses`, `max_retained`, `max_failures`"
     );
 }
 
@@ -291,7 +291,7 @@ fn unknown_key_in_tms_toml() {
          1 | wrokers = 2\n  \
          | ^^^^^^^\n\
          unknown field `wrokers`, expected one of `models`, `port`, `host`, `listen`, \
-         `socket_mode`, `workers`, `max_message`, `window`, `message_timeout`, `reply_timeout`, \
+         `socket_mode`, `tls_cert`, `tls_key`, `tls_client_ca`, `workers`, `max_message`, `window`, `message_timeout`, `reply_timeout`, \
          `handshake_timeout`, `frame_timeout`, `idle_timeout`, `keepalive`, `keepalive_timeout`, `max_connections`, \
          `max_address_connections`, `max_streams`, `max_control_frames`, `max_resets`, \
          `drain_timeout`, `stop_server`, `cache`, `onnxruntime`, `threads`, `process`, `memory`, \

@@ -32,7 +32,12 @@ async fn faces_with(
     picture: NumpyImage,
     args: &str,
 ) -> Result<Value, tonic::Status> {
-    let request = ImageArgs { image: Some(picture), model: MODEL.into(), args: args.into() };
+    let request = ImageArgs {
+        image: Some(picture),
+        model: MODEL.into(),
+        args: args.into(),
+        ..ImageArgs::default()
+    };
     json(caller.server().run_image(request).await)
 }
 

@@ -32,7 +32,8 @@ fn setup(config: &str) -> Setup {
 /// A request whose reply has `bytes` bytes.
 fn request(bytes: usize) -> Vec<u8> {
     let args = json!({"do": "reply", "bytes": bytes}).to_string();
-    let request = TextArgs { text: String::new(), model: "faults".into(), args };
+    let request =
+        TextArgs { text: String::new(), model: "faults".into(), args, ..TextArgs::default() };
     message(&request.encode_to_vec())
 }
 

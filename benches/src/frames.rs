@@ -54,11 +54,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn of_text(model: &str, text: &str) -> Vec<u8> {
-    frame(&TextArgs { text: text.into(), model: model.into(), args: String::new() })
+    frame(&TextArgs {
+        text: text.into(),
+        model: model.into(),
+        args: String::new(),
+        ..TextArgs::default()
+    })
 }
 
 fn of_image(model: &str, image: NumpyImage) -> Vec<u8> {
-    frame(&ImageArgs { image: Some(image), model: model.into(), args: String::new() })
+    frame(&ImageArgs {
+        image: Some(image),
+        model: model.into(),
+        args: String::new(),
+        ..ImageArgs::default()
+    })
 }
 
 /// A row as the tensor `input`.

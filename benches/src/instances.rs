@@ -198,7 +198,7 @@ fn calls(guest: &Guest, input: fn() -> Input) -> impl AsyncFnMut() -> anyhow::Re
             instance = Some(guest.instantiate().await?);
         }
         if let Some(instance) = &mut instance {
-            instance.run(input.clone(), "{}", deadline()).await?;
+            instance.run(input.clone(), "{}", None, deadline()).await?;
         }
         Ok(())
     }
@@ -211,7 +211,7 @@ fn reused(guest: &Guest) -> impl AsyncFnMut() -> anyhow::Result<()> {
 /// A call of a fresh instance each.
 fn fresh(guest: &Guest) -> impl AsyncFnMut() -> anyhow::Result<()> {
     async move || {
-        guest.instantiate().await?.run(words(), "{}", deadline()).await?;
+        guest.instantiate().await?.run(words(), "{}", None, deadline()).await?;
         Ok(())
     }
 }
@@ -229,11 +229,11 @@ fn trapped(guest: &Guest) -> impl AsyncFnMut() -> anyhow::Result<()> {
     let mut instance: Option<Instance> = None;
     async move || {
         if let Some(mut broken) = instance.take() {
-            let trap = broken.run(words(), r#"{"do": "trap"}"#, deadline()).await;
+            let trap = broken.run(words(), r#"{"do": "trap"}"#, None, deadline()).await;
             anyhow::ensure!(trap.is_err(), "it was to trap");
         }
         let mut next = guest.instantiate().await?;
-        next.run(words(), r#"{"do": "nothing"}"#, deadline()).await?;
+        next.run(words(), r#"{"do": "nothing"}"#, None, deadline()).await?;
         instance = Some(next);
         Ok(())
     }
@@ -245,7 +245,7 @@ async fn weigh(guest: &Guest) -> anyhow::Result<f64> {
     let before = resident_kib()?;
     for _ in 0..WEIGHED {
         let mut instance = guest.instantiate().await?;
-        instance.run(words(), "{}", deadline()).await?;
+        instance.run(words(), "{}", None, deadline()).await?;
         kept.push(instance);
     }
     Ok((resident_kib()? - before) / WEIGHED as f64)

@@ -134,7 +134,7 @@ impl Picture {
     }
 
     async fn call(&self, instance: &mut Instance, args: &str) -> anyhow::Result<f64> {
-        let output = instance.run(self.input.clone(), args, deadline()).await?;
+        let output = instance.run(self.input.clone(), args, None, deadline()).await?;
         Ok(serde_json::from_str(output.json.as_deref().unwrap_or_default())?)
     }
 }

@@ -3,10 +3,11 @@
 use std::future::Future;
 
 use tms::grpc::proto::server::{
-    BatchImageArgs, BatchTextArgs, EmptyArgs, ImageArgs, NumpyImage, Response, StringArg, TextArgs,
-    server_server::Server,
+    BatchImageArgs, BatchImageResponse, BatchTextArgs, EmptyArgs, EncodedArgs, ImageArgs,
+    ImageResponse, NumpyImage, Response, RunArgs, StringArg, TextArgs, server_server::Server,
 };
-use tonic::{Request, Status};
+use tokio_stream::Empty;
+use tonic::{Request, Status, Streaming};
 
 /// What is done for a call: its result as JSON.
 pub trait Work: Send + Sync + 'static {
@@ -26,7 +27,7 @@ fn reply(data: Result<String, Status>) -> Reply {
     Ok(tonic::Response::new(Response { data: data?, ..Response::default() }))
 }
 
-fn unused() -> Reply {
+fn unused<T>() -> Result<T, Status> {
     Err(Status::unimplemented("the benches do not use this call"))
 }
 
@@ -68,6 +69,42 @@ impl<W: Work> Server for Service<W> {
     }
 
     async fn stop_server(&self, _: Request<EmptyArgs>) -> Reply {
+        unused()
+    }
+
+    async fn run_image_to_image(
+        &self,
+        _: Request<ImageArgs>,
+    ) -> Result<tonic::Response<ImageResponse>, Status> {
+        unused()
+    }
+
+    async fn run_batch_image_to_image(
+        &self,
+        _: Request<BatchImageArgs>,
+    ) -> Result<tonic::Response<BatchImageResponse>, Status> {
+        unused()
+    }
+
+    async fn run_encoded(&self, _: Request<EncodedArgs>) -> Reply {
+        unused()
+    }
+
+    type RunStreamStream = Empty<Result<Response, Status>>;
+
+    async fn run_stream(
+        &self,
+        _: Request<RunArgs>,
+    ) -> Result<tonic::Response<Self::RunStreamStream>, Status> {
+        unused()
+    }
+
+    type RunSessionStream = Empty<Result<Response, Status>>;
+
+    async fn run_session(
+        &self,
+        _: Request<Streaming<RunArgs>>,
+    ) -> Result<tonic::Response<Self::RunSessionStream>, Status> {
         unused()
     }
 }

@@ -25,6 +25,7 @@
 //! - [`child`]: processes of this program that do what may crash
 //! - [`cores`]: work that blocks, on threads of its own
 //! - [`data`]: a request's data and a model's result
+//! - [`details`]: what a call has beside them: parts of its result, other models that it may call
 //! - [`ledger`]: one account of the server's memory
 //! - [`logging`]: the log's format and level
 //! - [`machine`]: how much memory there is
@@ -39,6 +40,7 @@ pub mod cli;
 pub mod config;
 pub mod cores;
 pub mod data;
+pub mod details;
 pub mod edf;
 pub mod fair;
 pub mod grpc;

@@ -22,6 +22,7 @@ use crate::{
         app::App,
         connections::{self, Bounds, Connections},
         sockets::{self, BindError, Listener},
+        tls::{Tls, TlsError, TlsFiles},
         unix_socket::UnixSocket,
     },
     ledger::{Ledger, Spare},
@@ -49,6 +50,8 @@ pub enum ServeError {
     Models(#[from] repository::StartError),
     #[error(transparent)]
     Grpc(#[from] grpc::listener::ListenerError),
+    #[error("TLS cannot be served: {0}")]
+    Tls(#[from] TlsError),
 }
 
 /// What a server that is ready tells.
@@ -80,9 +83,13 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(Ready),
 ) -> Result<(), ServeError> {
-    // First of all: a port that is taken should not cost the time of loading models.
+    // First of all: what is wrong here should not cost the time of loading models.
+    let (cert, key) = (settings.tls_cert.clone(), settings.tls_key.clone());
+    let tls_files = TlsFiles::of(cert, key, settings.tls_client_ca.clone())?;
+    let tls = tls_files.map(Tls::new).transpose()?;
     let listeners = listen(&settings)?;
-    let urls: Vec<_> = listeners.iter().filter_map(Listener::url).collect();
+    let urls: Vec<_> =
+        listeners.iter().filter_map(|listener| listener.url(tls.is_some())).collect();
     let metrics_sockets =
         settings.metrics.map(|address| sockets::bind(&[address.ip()], address.port(), "--metrics"));
     let metrics_sockets = metrics_sockets.transpose()?.unwrap_or_default();
@@ -160,6 +167,7 @@ pub async fn serve(
         message_timeout,
         window,
         connections: connections.clone(),
+        tls: tls.clone(),
     };
     let open = connections.clone();
     let callers = move || admin::Callers {
@@ -176,6 +184,7 @@ pub async fn serve(
         e = loading => Err(e.into()),
         () = tidy(&app, &open, reserve) => Ok(()),
         () = stopping => Ok(()),
+        () = follow(tls) => Ok(()),
         () = admin::listener::serve(metrics_sockets, measured) => Ok(()),
     }
 }
@@ -219,6 +228,7 @@ async fn tidy(app: &App, callers: &Connections, reserve: u64) {
         tokio::time::sleep(TIDY).await;
         if swept.elapsed() >= SWEEP {
             app.workers.sweep_idle();
+            app.catalogue.sweep_sequences();
             swept = Instant::now();
         }
         if !app.catalogue.is_loaded() {
@@ -242,6 +252,14 @@ async fn tidy(app: &App, callers: &Connections, reserve: u64) {
             (high, most_open) = (used, open);
             left = machine::own_memory("self").unwrap_or_default();
         }
+    }
+}
+
+/// Follows the certificates without end.
+async fn follow(tls: Option<Arc<Tls>>) {
+    match tls {
+        Some(tls) => tls.follow().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,4 +1,4 @@
-"""Fixtures: one server over the repository's models and the small graphs of tests/data."""
+"""Fixtures: one server over the repository's models, a guest and the small graphs of the tests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as triton
 
-from served import MODELS, REPOSITORY, Server
+from served import MODELS, REPOSITORY, Server, need
 
 GRAPHS = REPOSITORY / "tests" / "data" / "graphs"
+COMMANDS = REPOSITORY / "tests" / "guests" / "commands"
 
 
 @pytest.fixture(scope="session")
@@ -19,12 +20,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for model in MODELS.iterdir():
         if model.is_dir():
             (folder / model.name).symlink_to(model)
+    (folder / COMMANDS.name).symlink_to(COMMANDS)
     # A bare graph each: a folder with one file.
     for graph in GRAPHS.glob("*.onnx"):
         (folder / graph.stem).mkdir()
         (folder / graph.stem / "model.onnx").symlink_to(graph)
     with Server(folder) as server:
         yield server
+
+
+@pytest.fixture
+def commands() -> str:
+    """The name of the model that does what its text says."""
+    need(COMMANDS / "model.wasm")
+    return COMMANDS.name
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,12 @@ impl Caller {
     }
 
     pub async fn text(&self, model: &str, text: &str, args: &str) -> Answer {
-        let request = TextArgs { text: text.into(), model: model.into(), args: args.into() };
+        let request = TextArgs {
+            text: text.into(),
+            model: model.into(),
+            args: args.into(),
+            ..TextArgs::default()
+        };
         json(self.server().run_text(request).await)
     }
 
@@ -68,7 +73,12 @@ impl Caller {
     }
 
     pub async fn image(&self, model: &str, image: NumpyImage) -> Result<Response, Status> {
-        let request = ImageArgs { image: Some(image), model: model.into(), args: String::new() };
+        let request = ImageArgs {
+            image: Some(image),
+            model: model.into(),
+            args: String::new(),
+            ..ImageArgs::default()
+        };
         Ok(self.server().run_image(request).await?.into_inner())
     }
 

@@ -56,7 +56,8 @@ impl Server {
             let whole = said.rfind('\n').map_or("", |end| &said[..end]);
             port = whole
                 .split([' ', ',', '\n'])
-                .find_map(|word| word.strip_prefix("grpc://")?.rsplit_once(':')?.1.parse().ok());
+                .filter(|word| word.starts_with("grpc"))
+                .find_map(|word| word.split_once("://")?.1.rsplit_once(':')?.1.parse().ok());
             ended.is_some() || port.is_some()
         })
         .await;

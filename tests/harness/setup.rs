@@ -109,6 +109,11 @@ impl Setup {
         self
     }
 
+    /// With metrics on a free port.
+    pub fn metrics(self) -> Self {
+        self.arg("--metrics").arg("127.0.0.1:0")
+    }
+
     pub fn workers(self, count: usize) -> Self {
         self.arg("--workers").arg(&count.to_string())
     }

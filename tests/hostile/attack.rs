@@ -143,7 +143,7 @@ pub async fn under_attack(setup: Setup, attack: impl AsyncFnOnce(&Server)) {
 /// One call, answered or not: some attackers do not load, others attack always.
 async fn try_call(server: &Server, name: &str) {
     let (text, model, args) = (name.into(), HOSTILE.into(), String::new());
-    let mut request = Request::new(TextArgs { text, model, args });
+    let mut request = Request::new(TextArgs { text, model, args, ..TextArgs::default() });
     request.set_timeout(Duration::from_secs(1));
     let _ = server.caller().await.server().run_text(request).await;
 }

@@ -6,12 +6,14 @@
 
 pub use std::hint::black_box;
 
+pub use tms_guest::bindings::exports::tms::model::guest::{
+    Description, Error, Guest, Input, Output,
+};
 pub use tms_guest::bindings::tms::model::tensors::{Dtype, Tensor};
-pub use tms_guest::bindings::tms::model::types::{Fault, Kinds};
+pub use tms_guest::bindings::tms::model::types::{AcceptedKinds, Fault};
 pub use tms_guest::bindings::tms::model::{graphs, log};
 pub use tms_guest::bindings::wasi::nn::errors::Error as NnError;
 pub use tms_guest::bindings::wasi::nn::{graph, tensor as nn_tensor};
-pub use tms_guest::bindings::{Description, Error, Guest, Input, Output};
 pub use tms_guest::serde_json::{self, Value, json};
 pub use wasi;
 
@@ -47,7 +49,7 @@ pub fn done() -> Answer {
 }
 
 pub fn answer(json: &Value) -> Answer {
-    Ok(Output { json: Some(json.to_string()), tensors: vec![] })
+    Ok(Output { json: Some(json.to_string()), ..Output::default() })
 }
 
 /// The attack was refused, and says in which words.
@@ -168,12 +170,8 @@ impl Guest for Hostile {
     }
 
     fn describe() -> Description {
-        let accepts = Kinds::TEXT | Kinds::TENSORS;
-        Description { accepts, inputs: vec![], outputs: vec![] }
-    }
-
-    fn get_input_shape() -> Option<Vec<u32>> {
-        None
+        let accepts = AcceptedKinds::TEXT | AcceptedKinds::TENSORS;
+        Description { accepts, ..Description::default() }
     }
 
     fn run(input: Input, args: String) -> Answer {

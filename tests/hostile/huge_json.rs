@@ -5,7 +5,7 @@ use super::*;
 #[cfg(target_family = "wasm")]
 pub fn attack(request: Request) -> Answer {
     let text = "x".repeat(request.number("bytes") as usize);
-    Ok(Output { json: Some(format!("\"{text}\"")), tensors: vec![] })
+    Ok(Output { json: Some(format!("\"{text}\"")), ..Output::default() })
 }
 
 #[cfg(not(target_family = "wasm"))]

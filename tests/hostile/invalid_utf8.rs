@@ -9,7 +9,7 @@ pub fn attack(request: Request) -> Answer {
         false => b"\"\xff\xfe\"".to_vec(),
     };
     // SAFETY: none; that is the attack.
-    Ok(Output { json: Some(unsafe { String::from_utf8_unchecked(bytes) }), tensors: vec![] })
+    Ok(Output { json: Some(unsafe { String::from_utf8_unchecked(bytes) }), ..Output::default() })
 }
 
 #[cfg(not(target_family = "wasm"))]

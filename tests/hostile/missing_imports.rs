@@ -15,7 +15,7 @@ async fn missing_imports() {
     for (name, function, reason) in [
         ("tms:model/log@0.1.0", "shout", "imports what this server does not provide"),
         ("tms:model/shell@0.1.0", "run", "imports what this server does not provide"),
-        ("tms:model/log@0.2.0", "log", "was built for tms:model@0.2.0"),
+        ("tms:model/log@0.3.0", "log", "was built for tms:model@0.3.0"),
         ("wasi:http/outgoing-handler@0.2.0", "handle", "imports wasi:http/outgoing-handler@0.2.0"),
         ("host:files/all@1.0.0", "read", "imports host:files/all@1.0.0"),
     ] {

@@ -70,7 +70,12 @@ impl Drop for Neighbour {
 async fn call(port: u16, calls: &Calls) -> Result<(), String> {
     let mut server = Caller::connect(port).await.server();
     while !calls.leave.load(Ordering::Relaxed) {
-        let args = TextArgs { text: "hi".into(), model: MODEL.into(), args: String::new() };
+        let args = TextArgs {
+            text: "hi".into(),
+            model: MODEL.into(),
+            args: String::new(),
+            ..TextArgs::default()
+        };
         let mut request = Request::new(args);
         request.set_timeout(DEADLINE);
         let started = Instant::now();

@@ -4,7 +4,7 @@ use super::*;
 
 #[cfg(target_family = "wasm")]
 pub fn attack(request: Request) -> Answer {
-    Ok(Output { json: Some(request.text("json").into()), tensors: vec![] })
+    Ok(Output { json: Some(request.text("json").into()), ..Output::default() })
 }
 
 #[cfg(not(target_family = "wasm"))]

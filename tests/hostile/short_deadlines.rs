@@ -10,8 +10,12 @@ async fn short_deadlines() {
 
     let limits = "timeout = '10m'\ncpu = '10m'\nmax_instances = 1";
     under_attack(hostile(limits), async |server| {
-        let call =
-            TextArgs { text: "infinite_loop".into(), model: HOSTILE.into(), args: String::new() };
+        let call = TextArgs {
+            text: "infinite_loop".into(),
+            model: HOSTILE.into(),
+            args: String::new(),
+            ..TextArgs::default()
+        };
         let (call, caller) = (call.encode_to_vec(), server.caller().await);
         for _ in 0..21 {
             // By hand: a client of ours would answer itself.

@@ -11,7 +11,7 @@ pub fn attack(_request: Request) -> Answer {
 #[cfg(target_family = "wasm")]
 pub fn batch(mut outputs: Vec<Output>, args: &Value) -> Vec<Output> {
     if let Some(answers) = args["answers"].as_u64() {
-        outputs.resize_with(answers as usize, || Output { json: None, tensors: vec![] });
+        outputs.resize_with(answers as usize, || Output::default());
     }
     outputs
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Optional, Union
 
 import grpc
 
@@ -14,19 +15,28 @@ from tiny_model_client._proto import server as pb
 # Each method's name, by its path on the wire.
 _NAMES = {method.path: name for name, method in METHODS.items()}
 
+Reply = Optional[
+    Union[pb.Response, pb.ImageResponse, pb.BatchImageResponse, "tuple[grpc.StatusCode, str]"]
+]
+
 
 class ScriptedServer(grpc.GenericRpcHandler):
-    """Answers each method as `replies` says, and counts the calls.
+    """Answers each method as `replies` says, counts the calls and keeps the requests.
 
     An entry is a reply, or a status and its message, or None: no answer until the caller gives up.
+    Streams have a list of them: all for the one request of RunStream, and up to one without `more`
+    for each of RunSession's; after the last one the call ends. `left` is set where a caller leaves
+    a stream before that.
     """
 
     def __init__(self) -> None:
-        self.replies: dict[str, pb.Response | tuple[grpc.StatusCode, str] | None] = {
+        self.replies: dict[str, Reply | list[Reply]] = {
             "GetPID": pb.Response(data='{"pid": 1}'),
             "GetNumParallelWorkers": pb.Response(data='{"num_workers": 1}'),
         }
         self.calls: dict[str, int] = {}
+        self.requests: list[bytes] = []
+        self.left = threading.Event()
         self._server = grpc.server(ThreadPoolExecutor(max_workers=4), handlers=[self])
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
@@ -41,17 +51,52 @@ class ScriptedServer(grpc.GenericRpcHandler):
         """Called by gRPC for each call."""
         name = _NAMES[handler_call_details.method]
 
-        def answer(_: bytes, context: grpc.ServicerContext) -> Any:
-            self.calls[name] = self.calls.get(name, 0) + 1
-            reply = self.replies[name]
-            if isinstance(reply, tuple):
-                context.abort(*reply)
-            if reply is None:
-                gone = threading.Event()
-                if context.add_callback(gone.set):
-                    gone.wait()
-            return reply
+        def one(request: bytes, context: grpc.ServicerContext) -> Any:
+            self._count(name)
+            self.requests.append(request)
+            return self._give(self.replies[name], context)
 
-        return grpc.unary_unary_rpc_method_handler(
+        def several(given: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            self._count(name)
+            requests: Iterable[bytes] = [given] if isinstance(given, bytes) else given
+            replies = self.replies[name]
+            assert isinstance(replies, list)
+            rest = iter(replies)
+            ended = threading.Event()
+            context.add_callback(lambda: None if ended.is_set() else self.left.set())
+            for request in requests:
+                self.requests.append(request)
+                for reply in rest:
+                    if isinstance(reply, tuple):
+                        ended.set()
+                    message = self._give(reply, context)
+                    yield message
+                    if not message.more:
+                        break
+                else:
+                    break
+            ended.set()
+
+        makers: dict[str, Any] = {
+            "unary_unary": (grpc.unary_unary_rpc_method_handler, one),
+            "unary_stream": (grpc.unary_stream_rpc_method_handler, several),
+            "stream_stream": (grpc.stream_stream_rpc_method_handler, several),
+        }
+        make, answer = makers[METHODS[name].kind]
+        handler: grpc.RpcMethodHandler[bytes, Any] = make(
             answer, response_serializer=lambda reply: reply.SerializeToString()
         )
+        return handler
+
+    def _count(self, name: str) -> None:
+        self.calls[name] = self.calls.get(name, 0) + 1
+
+    def _give(self, reply: Any, context: grpc.ServicerContext) -> Any:
+        if isinstance(reply, tuple):
+            context.abort(*reply)
+        if reply is None:
+            gone = threading.Event()
+            if context.add_callback(gone.set):
+                gone.wait()
+            context.abort(grpc.StatusCode.CANCELLED, "the caller has left")
+        return reply

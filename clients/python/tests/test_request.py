@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tiny_model_client import InvalidInput, InvalidType, MessageTooLarge
+from tiny_model_client import Encoded, InvalidInput, InvalidType, MessageTooLarge
 from tiny_model_client import request as requests
 from tiny_model_client._proto import server as pb
+from tiny_model_client.result import DTYPES as TENSOR_DTYPES
+from tiny_model_client.result import single
 
 PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 
@@ -23,6 +26,11 @@ def decode(image: pb.NumpyImage) -> Any:
     """As the server reads it."""
     array = np.frombuffer(image.data, np.dtype(image.dtype).newbyteorder("<"))
     return array.reshape(image.height, image.width, image.channels)
+
+
+def decode_tensor(tensor: pb.NamedTensor) -> Any:
+    """As the client reads the server's."""
+    return single(pb.Response(tensors=[tensor])).tensors[tensor.name]
 
 
 @pytest.mark.parametrize(
@@ -94,11 +102,90 @@ def test_shapes_that_are_no_image(shape: tuple[int, ...]) -> None:
         encode(np.zeros(shape, np.uint8))
 
 
+def tensor(value: Any) -> pb.NamedTensor:
+    message: pb.NamedTensor = requests.run("m", {"x": value}, None).tensors.tensors[0]
+    return message
+
+
+@pytest.mark.parametrize("datatype", [*TENSOR_DTYPES, "BF16"])
+def test_tensors_of_every_type(datatype: str) -> None:
+    dtype = TENSOR_DTYPES.get(datatype) or pytest.importorskip("ml_dtypes").bfloat16
+    array = np.array([[0, 1, 1], [1, 0, 1]]).astype(dtype)
+    for given in (array, np.asfortranarray(array), array[::-1][::-1]):
+        message = tensor(given)
+        assert (message.name, message.datatype) == ("x", datatype)
+        np.testing.assert_array_equal(decode_tensor(message), array.astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    ("value", "elements"),
+    [
+        (np.array([b"a\0", "é", b""], object), [b"a\0", "é".encode(), b""]),
+        (np.array(["a", "bc"]), [b"a", b"bc"]),
+        (np.array([b"a", b"bc"]), [b"a", b"bc"]),
+        (["a\0", "bc"], [b"a\0", b"bc"]),
+        ([b"a\0"], [b"a\0"]),
+        (b"a\0", b"a\0"),
+        ([["a"], ["b"]], [[b"a"], [b"b"]]),
+    ],
+)
+def test_tensors_of_bytes(value: Any, elements: Any) -> None:
+    message = tensor(value)
+    assert message.datatype == "BYTES"
+    assert decode_tensor(message).tolist() == elements
+
+
+def test_tensors_of_any_shape() -> None:
+    assert tensor(np.float32(1.5)).shape == []
+    assert tensor(np.zeros((2, 0, 3))).shape == [2, 0, 3]
+    big_endian = np.array([1, 2], ">i4")
+    assert decode_tensor(tensor(big_endian)).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "kind"),
+    [
+        ({"x": np.zeros(1, complex)}, InvalidType),
+        ({"x": [None]}, InvalidType),
+        ({"x": ["a", 1, None]}, InvalidType),
+        ({"x": [[1], [1, 2]]}, InvalidInput),
+        ({"x": ["\ud800"]}, InvalidInput),
+        ({7: np.zeros(1)}, InvalidType),
+    ],
+)
+def test_what_is_no_tensor(tensors: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        requests.run("m", tensors, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("", "text"),
+        (PIXELS, "image"),
+        (Image.fromarray(PIXELS), "image"),
+        (Encoded(b"", "image/png"), "encoded"),
+        ({}, "tensors"),
+    ],
+)
+def test_input_of_any_kind(value: Any, kind: str) -> None:
+    message = requests.run("m", value, {"a": 1})
+    assert (message.WhichOneof("input"), message.model, message.args) == (kind, "m", '{"a": 1}')
+
+
+@pytest.mark.parametrize("value", [b"abc", bytearray(b"abc"), Path("a.png"), None, 7, [1, 2]])
+def test_input_of_no_kind(value: Any) -> None:
+    with pytest.raises((InvalidType, InvalidInput)):
+        requests.run("m", value, None)
+
+
 def test_more_than_a_message_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "MAX_MESSAGE_BYTES", 20)
     assert len(requests.image_batch("m", [PIXELS], None).images) == 1
     with pytest.raises(MessageTooLarge, match="36 bytes"):
         requests.image_batch("m", [PIXELS, PIXELS], None)
+    with pytest.raises(MessageTooLarge, match="24 bytes"):
+        requests.run("m", {"x": np.zeros(12, np.uint8), "y": np.zeros(12, np.uint8)}, None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scripted import ScriptedServer
-from tiny_model_client import ModelClient, ModelClientError, Result
+from tiny_model_client import Encoded, ModelClient, ModelClientError, Result
 from tiny_model_client._proto import server as pb
 
 
@@ -42,6 +42,14 @@ def test_greyscale_float_image(scripted: ScriptedServer) -> None:
     assert result.image.tolist() == [[0.5], [1.0]]
 
 
+def test_file(scripted: ScriptedServer) -> None:
+    file = pb.Encoded(data=b"abc", media_type="image/png")
+    result = run(scripted, pb.Response(data="7", encoded=file))
+    assert result == Result(7, encoded=Encoded(b"abc", "image/png"))
+    # Their content would flood a terminal.
+    assert "abc" not in repr(result)
+
+
 @pytest.mark.parametrize(
     ("datatype", "shape", "data", "expected"),
     [
@@ -67,11 +75,13 @@ def test_tensor(
 
 def test_batch_with_parts(scripted: ScriptedServer) -> None:
     tensor = pb.NamedTensor(name="t", datatype="UINT8", shape=[1], data=b"\7")
-    parts = [pb.Parts(), pb.Parts(tensors=[tensor])]
-    scripted.replies["RunBatchText"] = pb.Response(data="[1, 2]", batch=parts)
+    file = pb.Encoded(data=b"abc", media_type="image/png")
+    parts = [pb.Parts(), pb.Parts(tensors=[tensor]), pb.Parts(encoded=file)]
+    scripted.replies["RunBatchText"] = pb.Response(data="[1, 2, 3]", batch=parts)
     with ModelClient("any", port=scripted.port, timeout=10) as client:
-        plain, rich = client.run_text_batch(["a", "b"])
+        plain, rich, filed = client.run_text_batch(["a", "b", "c"])
         assert plain == 1
+        assert filed == Result(3, encoded=Encoded(b"abc", "image/png"))
         assert rich.json == 2
         assert rich.tensors["t"].tolist() == [7]
         scripted.replies["RunBatchText"] = pb.Response(data="[1]", batch=parts)

@@ -3,13 +3,16 @@
 Layout:
 
 - `client`: ModelClient, the blocking client; `aio`: AsyncModelClient, its asyncio twin.
-- `request` and `result`: from images and texts to messages, and back to JSON, images and tensors.
+- `session`: any number of requests in one call, for both.
+- `request` and `result`: from images, texts and files to messages, and back to JSON and the rest.
+- `encoded`: files as they are.
 - `errors`: the exceptions, and which gRPC status leads to which.
 - `_base`: what both clients share. `_proto`: the messages of the wire.
 """
 
 from .aio import AsyncModelClient
 from .client import ModelClient
+from .encoded import Encoded
 from .errors import (
     ConnectionTimeout,
     DeadlineExceeded,
@@ -23,12 +26,16 @@ from .errors import (
     PermissionDenied,
     ServerUnavailable,
 )
+from .request import Sequence
 from .result import Result
+from .session import AsyncSession, Session
 
 __all__ = [
     "AsyncModelClient",
+    "AsyncSession",
     "ConnectionTimeout",
     "DeadlineExceeded",
+    "Encoded",
     "InvalidInput",
     "InvalidType",
     "MessageTooLarge",
@@ -39,5 +46,7 @@ __all__ = [
     "Overloaded",
     "PermissionDenied",
     "Result",
+    "Sequence",
     "ServerUnavailable",
+    "Session",
 ]

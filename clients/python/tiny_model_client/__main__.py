@@ -55,12 +55,15 @@ def _read_image(path: str) -> Any:
 
 
 def _printable(result: Any) -> Any:
-    """Images and tensors by shape and type: their numbers would flood a terminal."""
+    """Images, tensors and files in a few words: their content would flood a terminal."""
     if not isinstance(result, Result):
         return result
     arrays = {**result.tensors, **({} if result.image is None else {"image": result.image})}
     described = {name: f"{array.dtype} {list(array.shape)}" for name, array in arrays.items()}
-    return {"json": result.json, "tensors": described}
+    printable = {"json": result.json, "tensors": described}
+    if result.encoded is not None:
+        printable["encoded"] = f"{result.encoded.media_type}, {len(result.encoded.data)} bytes"
+    return printable
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import grpc
 from ._proto import METHODS
 from ._proto import server as pb
 from .errors import ModelClientError, connection_timeout, from_rpc
-from .request import MAX_MESSAGE_BYTES
+from .request import MAX_MESSAGE_BYTES, Sequence
 from .result import parse
 
 HEALTH_SERVICE = "TinyModelServer"
@@ -65,13 +65,16 @@ class BaseClient(Generic[Channel]):
         name = type(self).__name__
         return f"<{name} {self.model!r} at {self.address}, {len(self._workers)} workers>"
 
-    def _next_worker(self) -> Worker[Channel]:
-        """Round-robin; callable from any thread."""
+    def _next_worker(self, sequence: Sequence | None = None) -> Worker[Channel]:
+        """Round-robin, but one worker for all calls of a sequence; callable from any thread."""
         with self._lock:
             if self._closed:
                 raise ModelClientError("the client is closed")
             if not self._workers:
                 raise ModelClientError("the client is not connected: call connect() first")
+            if sequence is not None:
+                # Its calls keep their order on one connection.
+                return self._workers[hash(sequence.id) % len(self._workers)]
             self._turn = (self._turn + 1) % len(self._workers)
             return self._workers[self._turn]
 
@@ -114,7 +117,7 @@ def seconds_left(deadline: float) -> float:
 def make_calls(channel: Any) -> dict[str, Callable[..., Any]]:
     """A callable for every method of the wire."""
     return {
-        name: channel.unary_unary(
+        name: getattr(channel, method.kind)(
             method.path,
             request_serializer=method.serialize,
             response_deserializer=method.deserialize,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 import grpc
 import grpc.aio
+import numpy.typing as npt
 
-from . import request
+from . import request, result
 from ._base import (
     EXTRA_CHANNELS_TIMEOUT,
     FIRST_PAUSE,
@@ -28,8 +30,11 @@ from ._base import (
 )
 from ._proto import health as health_pb
 from ._proto import server as pb
+from .encoded import Encoded
 from .errors import ModelClientError, from_rpc
+from .request import Sequence
 from .result import batch, parse, single
+from .session import AsyncSession
 
 
 class AsyncModelClient(BaseClient[grpc.aio.Channel]):
@@ -80,11 +85,16 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
         self._use(list(workers.values()))
 
     async def run_image(
-        self, image: Any, args: Mapping[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        image: Any,
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
     ) -> Any:
         """Runs the model on an image; see ModelClient.run_image."""
-        message = request.image(self.model, image, args)
-        return single(await self._call("RunImage", message, timeout))
+        message = request.image(self.model, image, args, sequence)
+        return single(await self._call("RunImage", message, timeout, sequence))
 
     async def run_image_batch(
         self,
@@ -100,11 +110,16 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
         return batch(await self._call("RunBatchImage", message, timeout))
 
     async def run_text(
-        self, text: str, args: Mapping[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        text: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
     ) -> Any:
         """Runs the model on a text; see ModelClient.run_text."""
-        message = request.text(self.model, text, args)
-        return single(await self._call("RunText", message, timeout))
+        message = request.text(self.model, text, args, sequence)
+        return single(await self._call("RunText", message, timeout, sequence))
 
     async def run_text_batch(
         self,
@@ -118,6 +133,74 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
         if not message.texts:
             return []
         return batch(await self._call("RunBatchText", message, timeout))
+
+    async def run_image_to_image(
+        self,
+        image: Any,
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
+    ) -> npt.NDArray[Any]:
+        """Runs the model on an image for the image in its result.
+
+        See ModelClient.run_image_to_image.
+        """
+        message = request.image(self.model, image, args, sequence)
+        return result.image(await self._call("RunImageToImage", message, timeout, sequence))
+
+    async def run_image_to_image_batch(
+        self,
+        images: Iterable[Any],
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> list[npt.NDArray[Any]]:
+        """Runs the model on several images in one call, for one image each.
+
+        See ModelClient.run_image_to_image_batch.
+        """
+        message = request.image_batch(self.model, images, args)
+        if not message.images:
+            return []
+        reply = await self._call("RunBatchImageToImage", message, timeout)
+        return result.images(reply, len(message.images))
+
+    async def run_encoded(
+        self,
+        data: bytes | str | os.PathLike[str] | Encoded,
+        media_type: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Runs the model on a file; see ModelClient.run_encoded."""
+        if isinstance(data, (str, os.PathLike)):
+            data = await asyncio.to_thread(Encoded.read, data, media_type)
+        message = request.encoded(self.model, data, media_type, args, sequence)
+        return single(await self._call("RunEncoded", message, timeout, sequence))
+
+    def run_stream(
+        self,
+        input: Any,
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Runs the model and gives the parts of its result, for `async for`.
+
+        See ModelClient.run_stream; what ends the call here is `aclose()`.
+        """
+        message = request.run(self.model, input, args, sequence)
+        return _parts(self._start("RunStream", message, timeout, sequence))
+
+    def session(self, *, timeout: float | None = None) -> AsyncSession:
+        """Opens a session, for `async with`; see ModelClient.session."""
+        return AsyncSession(
+            self.model, lambda messages: self._start("RunSession", messages, timeout)
+        )
 
     async def get_input_shape(self, *, timeout: float | None = None) -> list[int] | None:
         """The image size that suits the model best; see ModelClient.get_input_shape."""
@@ -168,15 +251,20 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
     ) -> None:
         await self.close()
 
-    async def _call(self, method: str, message: Any, timeout: float | None) -> pb.Response:
-        call = self._next_worker().calls[method]
+    async def _call(
+        self, method: str, message: Any, timeout: float | None, sequence: Sequence | None = None
+    ) -> Any:
         try:
-            reply: pb.Response = await call(
-                message, timeout=self.call_timeout if timeout is None else timeout
-            )
+            return await self._start(method, message, timeout, sequence)
         except grpc.RpcError as error:
             raise from_rpc(error) from error
-        return reply
+
+    def _start(
+        self, method: str, message: Any, timeout: float | None, sequence: Sequence | None = None
+    ) -> Any:
+        """A call of gRPC's, under way."""
+        call = self._next_worker(sequence).calls[method]
+        return call(message, timeout=self.call_timeout if timeout is None else timeout)
 
     async def _open(self, deadline: float) -> Worker[grpc.aio.Channel]:
         """A new channel, and the worker that it leads to."""
@@ -209,6 +297,17 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
             self._size = await self.get_input_shape()
             self._size_known = True
         return self._size
+
+
+async def _parts(call: Any) -> AsyncGenerator[Any, None]:
+    try:
+        async for reply in call:
+            if result.is_part(reply):
+                yield single(reply)
+    except grpc.RpcError as error:
+        raise from_rpc(error) from error
+    finally:
+        call.cancel()  # Where the caller has left.
 
 
 async def _serves(worker: Worker[grpc.aio.Channel]) -> bool:

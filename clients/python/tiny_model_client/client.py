@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 import grpc
+import numpy.typing as npt
 
-from . import request
+from . import request, result
 from ._base import (
     EXTRA_CHANNELS_TIMEOUT,
     FIRST_PAUSE,
@@ -26,8 +28,11 @@ from ._base import (
 )
 from ._proto import health as health_pb
 from ._proto import server as pb
+from .encoded import Encoded
 from .errors import ModelClientError, from_rpc
+from .request import Sequence
 from .result import batch, parse, single
+from .session import Session
 
 
 class ModelClient(BaseClient[grpc.Channel]):
@@ -41,6 +46,8 @@ class ModelClient(BaseClient[grpc.Channel]):
 
     A call waits for its answer at most `call_timeout` seconds, or the `timeout` that the call
     names; None leaves it to the server's own limit. Every failure is a `ModelClientError`.
+
+    `sequence` is a call's place in a sequence, for models that keep state; see `Sequence`.
     """
 
     def __init__(
@@ -58,16 +65,22 @@ class ModelClient(BaseClient[grpc.Channel]):
         self._connect()
 
     def run_image(
-        self, image: Any, args: Mapping[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        image: Any,
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
     ) -> Any:
         """Runs the model on an image and returns its JSON value.
 
         `image` is a numpy array of uint8, float32 or float64 and of shape [height, width] or
         [height, width, channels], in any memory order, or one of Pillow's images. `args` are the
-        model's own. A model that gives an image or tensors beside JSON yields a `Result`.
+        model's own. A model that gives more than JSON (an image, tensors, a file) yields a
+        `Result`.
         """
-        message = request.image(self.model, image, args)
-        return single(self._call("RunImage", message, timeout))
+        message = request.image(self.model, image, args, sequence)
+        return single(self._call("RunImage", message, timeout, sequence))
 
     def run_image_batch(
         self,
@@ -86,11 +99,16 @@ class ModelClient(BaseClient[grpc.Channel]):
         return batch(self._call("RunBatchImage", message, timeout))
 
     def run_text(
-        self, text: str, args: Mapping[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        text: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
     ) -> Any:
         """Runs the model on a text and returns its JSON value, or a `Result`."""
-        message = request.text(self.model, text, args)
-        return single(self._call("RunText", message, timeout))
+        message = request.text(self.model, text, args, sequence)
+        return single(self._call("RunText", message, timeout, sequence))
 
     def run_text_batch(
         self,
@@ -107,6 +125,86 @@ class ModelClient(BaseClient[grpc.Channel]):
         if not message.texts:
             return []
         return batch(self._call("RunBatchText", message, timeout))
+
+    def run_image_to_image(
+        self,
+        image: Any,
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
+    ) -> npt.NDArray[Any]:
+        """Runs the model on an image and returns the image in its result.
+
+        That is an array of uint8, float32 or float64 and of shape [height, width] or [height,
+        width, channels]. `run_image` gives the JSON beside it, too. A model whose result has no
+        image raises InvalidInput.
+        """
+        message = request.image(self.model, image, args, sequence)
+        return result.image(self._call("RunImageToImage", message, timeout, sequence))
+
+    def run_image_to_image_batch(
+        self,
+        images: Iterable[Any],
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> list[npt.NDArray[Any]]:
+        """Runs the model on several images in one call; one image each, in their order.
+
+        No images give none, without a call. `run_image_batch` gives the JSON beside them, too.
+        """
+        message = request.image_batch(self.model, images, args)
+        if not message.images:
+            return []
+        reply = self._call("RunBatchImageToImage", message, timeout)
+        return result.images(reply, len(message.images))
+
+    def run_encoded(
+        self,
+        data: bytes | str | os.PathLike[str] | Encoded,
+        media_type: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Runs the model on a file, such as a JPEG or a WAV, and returns its JSON value.
+
+        `data` is the file's content or its path; a path's suffix tells the `media_type` where none
+        is given. The model decodes the file. A model that gives more than JSON yields a `Result`.
+        """
+        message = request.encoded(self.model, data, media_type, args, sequence)
+        return single(self._call("RunEncoded", message, timeout, sequence))
+
+    def run_stream(
+        self,
+        input: Any,
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
+    ) -> Generator[Any, None, None]:
+        """Runs the model and gives the parts of its result as they come.
+
+        `input` is a text, an image as in `run_image`, an `Encoded` file, or a dict of named numpy
+        arrays. A part is a JSON value or a `Result`. `timeout` is for all parts together. Leaving
+        the loop, or `close()` of what is returned, ends the call.
+        """
+        message = request.run(self.model, input, args, sequence)
+        return _parts(self._call("RunStream", message, timeout, sequence))
+
+    def session(self, *, timeout: float | None = None) -> Session:
+        """Opens a session: all its requests meet one instance of the model, and no others do.
+
+        >>> with model.session() as session:
+        ...     for part in session.run("a"):
+        ...         print(part)
+        ...     session.answer("b")
+
+        `timeout` is for the whole session.
+        """
+        return Session(self.model, lambda messages: self._call("RunSession", messages, timeout))
 
     def get_input_shape(self, *, timeout: float | None = None) -> list[int] | None:
         """The image size that suits the model best: [height, width, channels], or [height, width].
@@ -163,18 +261,18 @@ class ModelClient(BaseClient[grpc.Channel]):
     ) -> None:
         self.close()
 
-    def _call(self, method: str, message: Any, timeout: float | None) -> pb.Response:
-        call = self._next_worker().calls[method]
+    def _call(
+        self, method: str, message: Any, timeout: float | None, sequence: Sequence | None = None
+    ) -> Any:
+        """The reply, or an iterator of them."""
+        call = self._next_worker(sequence).calls[method]
         try:
-            reply: pb.Response = call(
-                message, timeout=self.call_timeout if timeout is None else timeout
-            )
+            return call(message, timeout=self.call_timeout if timeout is None else timeout)
         except grpc.RpcError as error:
             raise from_rpc(error) from error
         except ValueError as error:
             # What gRPC raises for a channel that another thread has just closed.
             raise ModelClientError(str(error)) from error
-        return reply
 
     def _connect(self) -> None:
         workers: dict[int, Worker[grpc.Channel]] = {}
@@ -224,6 +322,17 @@ class ModelClient(BaseClient[grpc.Channel]):
         except grpc.RpcError as error:
             raise from_rpc(error) from error
         return number(reply, "num_workers")
+
+
+def _parts(call: Any) -> Generator[Any, None, None]:
+    try:
+        for reply in call:
+            if result.is_part(reply):
+                yield single(reply)
+    except grpc.RpcError as error:
+        raise from_rpc(error) from error
+    finally:
+        call.cancel()  # Where the caller has left.
 
 
 def _serves(worker: Worker[grpc.Channel]) -> bool:

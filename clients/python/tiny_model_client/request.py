@@ -1,16 +1,20 @@
-"""Requests: from the caller's images, texts and arguments to the messages of the wire."""
+"""Requests: from the caller's data and arguments to the messages of the wire."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ._proto import server as pb
+from .encoded import Encoded
 from .errors import InvalidInput, InvalidType, MessageTooLarge
+from .result import DTYPES as TENSOR_DTYPES
 
 MAX_MESSAGE_BYTES = 1_000_000_000
 """The largest message that the client sends or takes; the server has a limit of its own."""
@@ -22,10 +26,31 @@ DTYPES = ("uint8", "float32", "float64")
 _PLAIN_MODES = ("L", "RGB", "RGBA", "F")
 _CONVERTED_MODES = {"1": "L", "LA": "RGBA", "La": "RGBA", "PA": "RGBA"}
 
+_DATATYPES = {np.dtype(dtype).name: datatype for datatype, dtype in TENSOR_DTYPES.items()}
+_DATATYPES["bfloat16"] = "BF16"  # Of the package ml_dtypes.
 
-def image(model: str, image: Any, args: Mapping[str, Any] | None) -> pb.ImageArgs:
+
+@dataclass(frozen=True)
+class Sequence:
+    """The place of a call in a sequence: calls with the same id meet one instance of the model.
+
+    Only models that keep state take notice. The first call says that it starts, which throws away
+    what was left of an earlier sequence of the same id; the last one says that it ends.
+    """
+
+    id: str
+    """Of the caller's choice, at most 128 bytes. Whoever knows it can take part."""
+    start: bool = False
+    end: bool = False
+
+
+def image(
+    model: str, image: Any, args: Mapping[str, Any] | None, sequence: Sequence | None = None
+) -> pb.ImageArgs:
     """A call with one image."""
-    return pb.ImageArgs(image=_image(image), model=model, args=_args(args))
+    return pb.ImageArgs(
+        image=_image(image), model=model, args=_args(args), sequence=_sequence(sequence)
+    )
 
 
 def image_batch(
@@ -42,9 +67,13 @@ def image_batch(
     return request
 
 
-def text(model: str, text: Any, args: Mapping[str, Any] | None) -> pb.TextArgs:
+def text(
+    model: str, text: Any, args: Mapping[str, Any] | None, sequence: Sequence | None = None
+) -> pb.TextArgs:
     """A call with one text."""
-    return pb.TextArgs(text=_text(text), model=model, args=_args(args))
+    return pb.TextArgs(
+        text=_text(text), model=model, args=_args(args), sequence=_sequence(sequence)
+    )
 
 
 def text_batch(
@@ -56,6 +85,59 @@ def text_batch(
     return pb.BatchTextArgs(
         texts=[_text(member) for member in texts], model=model, args=_args(args)
     )
+
+
+def encoded(
+    model: str,
+    data: Any,
+    media_type: str | None,
+    args: Mapping[str, Any] | None,
+    sequence: Sequence | None = None,
+) -> pb.EncodedArgs:
+    """A call with one file."""
+    if isinstance(data, (str, os.PathLike)):
+        data = Encoded.read(data, media_type)
+    elif isinstance(data, (bytes, bytearray, memoryview)):
+        if not media_type:
+            raise InvalidInput("bytes do not tell what they are: give a media_type")
+        data = Encoded(bytes(data), media_type)
+    elif not isinstance(data, Encoded):
+        raise InvalidType(f"a file is bytes, a path or Encoded, not {type(data).__name__}")
+    elif media_type:
+        data = Encoded(data.data, media_type)
+    return pb.EncodedArgs(
+        encoded=_encoded(data), model=model, args=_args(args), sequence=_sequence(sequence)
+    )
+
+
+def run(
+    model: str, input: Any, args: Mapping[str, Any] | None, sequence: Sequence | None = None
+) -> pb.RunArgs:
+    """A request of any kind."""
+    message = pb.RunArgs(model=model, args=_args(args), sequence=_sequence(sequence))
+    if isinstance(input, str):
+        message.text = _text(input)
+    elif isinstance(input, Encoded):
+        message.encoded.CopyFrom(_encoded(input))
+    elif isinstance(input, Mapping):
+        message.tensors.CopyFrom(_tensors(input))
+    elif isinstance(input, (bytes, bytearray, memoryview, os.PathLike)):
+        raise InvalidType("a file is sent as Encoded(data, media_type) or Encoded.read(path)")
+    else:
+        message.image.CopyFrom(_image(input))
+    return message
+
+
+def _sequence(sequence: Any) -> pb.Sequence | None:
+    if sequence is None:
+        return None
+    if not isinstance(sequence, Sequence) or not isinstance(sequence.id, str):
+        raise InvalidType(
+            "a sequence is given as Sequence(id, start=..., end=...), with a str as id"
+        )
+    if not sequence.id:
+        raise InvalidInput("a sequence has an id that is not empty")
+    return pb.Sequence(id=_text(sequence.id), start=sequence.start, end=sequence.end)
 
 
 def _text(value: Any) -> str:
@@ -116,8 +198,53 @@ def _plain_pixels(value: Any) -> Any:
     return value.convert(_CONVERTED_MODES.get(value.mode, "RGBA" if transparent else "RGB"))
 
 
+def _encoded(file: Encoded) -> pb.Encoded:
+    _check_size(len(file.data))
+    return pb.Encoded(data=file.data, media_type=file.media_type)
+
+
+def _tensors(tensors: Mapping[Any, Any]) -> pb.Tensors:
+    message = pb.Tensors()
+    total = 0
+    for name, value in tensors.items():
+        tensor = _tensor(name, value)
+        total += len(tensor.data)
+        _check_size(total)
+        message.tensors.append(tensor)
+    return message
+
+
+def _tensor(name: Any, value: Any) -> pb.NamedTensor:
+    if not isinstance(name, str):
+        raise InvalidType(f"a tensor's name is a str, not {type(name).__name__}")
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "SU" and not isinstance(value, np.ndarray):
+            # numpy's own strings lose the zero bytes at their ends.
+            array = np.asarray(value, dtype=object)
+    except ValueError as error:
+        raise InvalidInput(f"tensor {name!r} is no array: {error}") from error
+    if array.dtype.kind in "OSU":
+        datatype, data = "BYTES", b"".join(_element(name, element) for element in array.flat)
+    elif array.dtype.name in _DATATYPES:
+        datatype = _DATATYPES[array.dtype.name]
+        data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    else:
+        raise InvalidType(f"tensor {name!r} of type {array.dtype} cannot be sent")
+    return pb.NamedTensor(name=name, datatype=datatype, shape=array.shape, data=data)
+
+
+def _element(name: str, value: Any) -> bytes:
+    """An element of a BYTES tensor: its length in front, four bytes little-endian."""
+    if isinstance(value, str):
+        value = _text(value).encode()
+    if not isinstance(value, bytes):
+        raise InvalidType(f"tensor {name!r} has an element that is neither bytes nor a str")
+    return len(value).to_bytes(4, "little") + value
+
+
 def _check_size(size: int) -> None:
     if size > MAX_MESSAGE_BYTES:
         raise MessageTooLarge(
-            f"{size} bytes of pixels do not fit one message of {MAX_MESSAGE_BYTES} bytes"
+            f"{size} bytes of data do not fit one message of {MAX_MESSAGE_BYTES} bytes"
         )

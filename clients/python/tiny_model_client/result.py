@@ -1,4 +1,4 @@
-"""Results: from the server's reply to JSON values, images and tensors."""
+"""Results: from the server's reply to JSON values, images, tensors and files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ._proto import server as pb
+from .encoded import Encoded
 from .errors import ModelClientError
 
-# Datatypes of the Open Inference Protocol that numpy knows, little-endian as on the wire. BF16 and
-# BYTES are handled apart: numpy has neither.
-_DTYPES = {
+DTYPES = {
     "BOOL": "?",
     "UINT8": "u1",
     "UINT16": "<u2",
@@ -29,6 +28,11 @@ _DTYPES = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
+"""Datatypes of the Open Inference Protocol that numpy knows, little-endian as on the wire.
+
+BF16 and BYTES are handled apart: numpy has neither.
+"""
+
 _IMAGE_DTYPES = {"uint8": "u1", "float32": "<f4", "float64": "<f8"}
 
 
@@ -42,6 +46,8 @@ class Result:
     """The image, [height, width] or [height, width, channels]."""
     tensors: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     """The other tensors by name. BF16 comes as float32, BYTES as an object array of bytes."""
+    encoded: Encoded | None = None
+    """The file."""
 
 
 def parse(text: str) -> Any:
@@ -69,11 +75,35 @@ def batch(reply: pb.Response) -> list[Any]:
     return [_combine(value, parts) for value, parts in zip(values, reply.batch)]
 
 
+def image(reply: pb.ImageResponse) -> npt.NDArray[Any]:
+    """The image that was asked for."""
+    if not reply.HasField("image"):
+        raise ModelClientError("the server's reply has no image")
+    return _image(reply.image)
+
+
+def images(reply: pb.BatchImageResponse, count: int) -> list[npt.NDArray[Any]]:
+    """The images that were asked for, one an input."""
+    if len(reply.images) != count:
+        raise ModelClientError("the server's reply has not one image an input")
+    return [_image(image) for image in reply.images]
+
+
+def is_part(reply: pb.Response) -> bool:
+    """False for the end of an answer that ends without another part."""
+    return reply.more or reply.data != ""
+
+
 def _combine(value: Any, parts: pb.Response | pb.Parts) -> Any:
-    has_image = parts.HasField("image")
-    if not has_image and not parts.tensors:
+    has_image, has_file = parts.HasField("image"), parts.HasField("encoded")
+    if not has_image and not has_file and not parts.tensors:
         return value
-    return Result(value, _image(parts.image) if has_image else None, _tensors(parts.tensors))
+    return Result(
+        value,
+        _image(parts.image) if has_image else None,
+        _tensors(parts.tensors),
+        Encoded(parts.encoded.data, parts.encoded.media_type) if has_file else None,
+    )
 
 
 def _image(image: pb.NumpyImage) -> npt.NDArray[Any]:
@@ -98,9 +128,9 @@ def _tensor(tensor: pb.NamedTensor) -> npt.NDArray[Any]:
         # A bfloat16 is the upper half of a float32.
         halves = _array(tensor.data, "<u2", tensor.shape)
         return np.asarray((halves.astype(np.uint32) << 16).view(np.float32))
-    if tensor.datatype not in _DTYPES:
+    if tensor.datatype not in DTYPES:
         raise ModelClientError(f"the server sent a tensor of an unknown type: {tensor.datatype!r}")
-    return _array(tensor.data, _DTYPES[tensor.datatype], tensor.shape)
+    return _array(tensor.data, DTYPES[tensor.datatype], tensor.shape)
 
 
 def _array(data: bytes, dtype: str, shape: Iterable[int]) -> npt.NDArray[Any]:

@@ -9,7 +9,7 @@ use tonic::body::Body;
 use super::messages;
 
 /// All methods, and one that is not there.
-pub const METHODS: [&str; 20] = [
+pub const METHODS: [&str; 26] = [
     "/server.Server/RunText",
     "/server.Server/RunImage",
     "/server.Server/RunBatchText",
@@ -30,6 +30,12 @@ pub const METHODS: [&str; 20] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     "/server.Server/Nothing",
+    "/server.Server/RunImageToImage",
+    "/server.Server/RunBatchImageToImage",
+    "/server.Server/RunEncoded",
+    "/server.Server/RunStream",
+    "/server.Server/RunSession",
+    "/inference.GRPCInferenceService/ModelStreamInfer",
 ];
 
 /// A request.

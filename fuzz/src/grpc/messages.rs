@@ -9,7 +9,10 @@ use tms::grpc::proto::{
         infer_parameter::ParameterChoice,
         model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
     },
-    server::{BatchImageArgs, BatchTextArgs, ImageArgs, NumpyImage, StringArg, TextArgs},
+    server::{
+        BatchImageArgs, BatchTextArgs, Encoded, EncodedArgs, ImageArgs, NamedTensor, NumpyImage,
+        RunArgs, Sequence, StringArg, Tensors, TextArgs, run_args::Input,
+    },
 };
 use tonic_health::pb::HealthCheckRequest;
 use tonic_reflection::pb::v1::{
@@ -55,19 +58,20 @@ pub fn message(method: &str, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(match call {
         "RunText" => {
             let (model, args) = model_and_args(u)?;
-            TextArgs { text: one_of(u, &PROBES)?, model, args }.encode_to_vec()
+            TextArgs { text: one_of(u, &PROBES)?, model, args, ..TextArgs::default() }
+                .encode_to_vec()
         }
-        "RunImage" => {
+        "RunImage" | "RunImageToImage" => {
             let (model, args) = model_and_args(u)?;
             let image = if u.ratio(15, 16)? { Some(image(u)?) } else { None };
-            ImageArgs { image, model, args }.encode_to_vec()
+            ImageArgs { image, model, args, ..ImageArgs::default() }.encode_to_vec()
         }
         "RunBatchText" => {
             let (model, args) = model_and_args(u)?;
             let texts = several(u, 8, |u| one_of(u, &PROBES))?;
             BatchTextArgs { texts, model, args }.encode_to_vec()
         }
-        "RunBatchImage" => {
+        "RunBatchImage" | "RunBatchImageToImage" => {
             let (model, args) = model_and_args(u)?;
             BatchImageArgs { images: several(u, 4, image)?, model, args }.encode_to_vec()
         }
@@ -80,7 +84,23 @@ pub fn message(method: &str, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
             let (name, version) = (one_of(u, &MODELS)?, one_of(u, &["", "1"])?);
             ModelMetadataRequest { name, version }.encode_to_vec()
         }
-        "ModelInfer" => infer(u)?.encode_to_vec(),
+        "RunEncoded" => {
+            let (model, args) = model_and_args(u)?;
+            let encoded = if u.ratio(15, 16)? { Some(encoded(u)?) } else { None };
+            EncodedArgs { encoded, model, args, sequence: sequence(u)? }.encode_to_vec()
+        }
+        "RunStream" | "RunSession" => {
+            let (model, args) = model_and_args(u)?;
+            let input = match u.int_in_range(0..=4)? {
+                0 => Some(Input::Text(one_of(u, &PROBES)?)),
+                1 => Some(Input::Image(image(u)?)),
+                2 => Some(Input::Encoded(encoded(u)?)),
+                3 => Some(Input::Tensors(Tensors { tensors: several(u, 4, named_tensor)? })),
+                _ => None,
+            };
+            RunArgs { input, model, args, sequence: sequence(u)? }.encode_to_vec()
+        }
+        "ModelInfer" | "ModelStreamInfer" => infer(u)?.encode_to_vec(),
         "Check" | "Watch" => {
             let service = one_of(u, &["", "echo", "TinyModelServer"])?;
             HealthCheckRequest { service }.encode_to_vec()
@@ -119,6 +139,28 @@ fn data(u: &mut Unstructured<'_>, right: usize) -> Result<Vec<u8>> {
         return Ok(seed.to_vec());
     }
     Ok(seed.iter().copied().chain(std::iter::repeat(0)).take(right.min(1 << 15)).collect())
+}
+
+fn encoded(u: &mut Unstructured<'_>) -> Result<Encoded> {
+    let media_type = one_of(u, &["image/png", "Audio/WAV; rate=8000", "png", ""])?;
+    Ok(Encoded { data: data(u, 100)?.into(), media_type })
+}
+
+fn sequence(u: &mut Unstructured<'_>) -> Result<Option<Sequence>> {
+    if u.ratio(3, 4)? {
+        return Ok(None);
+    }
+    Ok(Some(Sequence { id: one_of(u, &["a", ""])?, start: u.arbitrary()?, end: u.arbitrary()? }))
+}
+
+fn named_tensor(u: &mut Unstructured<'_>) -> Result<NamedTensor> {
+    let (datatype, size) = *u.choose(&DTYPES)?;
+    let shape: Vec<i64> = several(u, 4, |u| u.int_in_range(-1..=5))?;
+    let right = shape.iter().fold(size, |product: usize, dimension| {
+        product.saturating_mul(usize::try_from(*dimension).unwrap_or(0))
+    });
+    let (name, data) = (one_of(u, &INPUTS)?, data(u, right)?.into());
+    Ok(NamedTensor { name, datatype: datatype.into(), shape, data })
 }
 
 fn image(u: &mut Unstructured<'_>) -> Result<NumpyImage> {

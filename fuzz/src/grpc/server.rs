@@ -191,6 +191,7 @@ fn services(catalogue: &Arc<Catalogue>, workers: &Arc<Workers>) -> Services {
         message_timeout: LONG,
         window: 64 << 10,
         connections: connections.clone(),
+        tls: None,
     };
     let calls = Calls::default();
     let of_worker = |worker| listener::call_service(&app, worker, &health, &calls, &wire);

@@ -130,7 +130,7 @@ impl Loader {
         let model = model.clone();
         let calling = self.workers.spawn(WorkerId(0), async move {
             let deadline = Instant::now() + SHORT;
-            let call = Call { home: WorkerId(0), deadline, args: "{}" };
+            let call = Call { home: WorkerId(0), deadline, args: "{}", details: None, chain: None };
             let answer = model.run(Input::Text("text".into()), call).await;
             answer.map(|_| ()).map_err(|e| e.to_string())
         });

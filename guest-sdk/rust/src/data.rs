@@ -15,6 +15,8 @@ pub enum Input {
     Image(Image),
     /// Named tensors, from the Open Inference Protocol.
     Tensors(Tensors),
+    /// A file, such as a JPEG or a WAV, which the model decodes.
+    Encoded(Encoded),
 }
 
 impl Input {
@@ -40,6 +42,58 @@ impl Input {
             Input::Tensors(tensors) => Ok(tensors),
             _ => Err(Error::caller("this model takes named tensors")),
         }
+    }
+
+    /// The file; another kind is the caller's fault.
+    pub fn encoded(self) -> Result<Encoded> {
+        match self {
+            Input::Encoded(encoded) => Ok(encoded),
+            _ => Err(Error::caller("this model takes a file")),
+        }
+    }
+}
+
+/// A file. Its bytes stay in the host until they are asked for.
+#[derive(Debug)]
+pub struct Encoded {
+    media_type: String,
+    bytes: Tensor,
+}
+
+impl Encoded {
+    /// A file of this media type, such as `image/png`.
+    pub fn new(media_type: impl Into<String>, bytes: &[u8]) -> Result<Self> {
+        Ok(Self::of_tensor(media_type.into(), Tensor::new(&[bytes.len()], bytes)?))
+    }
+
+    /// The same of bytes that are a tensor already, of type `u8` and of one dimension.
+    pub fn of_tensor(media_type: String, bytes: Tensor) -> Self {
+        Self { media_type, bytes }
+    }
+
+    /// What the caller says that it is: in lower case, without parameters.
+    pub fn media_type(&self) -> &str {
+        &self.media_type
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> u64 {
+        self.bytes.byte_length()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies the bytes into the model.
+    pub fn to_vec(&self) -> Result<Vec<u8>> {
+        self.bytes.to_vec()
+    }
+
+    /// The bytes as a tensor, of type `u8` and of one dimension.
+    pub fn into_tensor(self) -> Tensor {
+        self.bytes
     }
 }
 
@@ -106,11 +160,12 @@ impl IntoIterator for Tensors {
     }
 }
 
-/// One request's result: JSON, an image, named tensors, or any combination.
+/// One request's result, or a part of it: JSON, an image, a file, named tensors, or any combination.
 #[derive(Debug, Default)]
 pub struct Output {
     pub(crate) json: Option<String>,
     pub(crate) tensors: Vec<(String, Tensor)>,
+    pub(crate) media_type: Option<String>,
 }
 
 impl Output {
@@ -129,7 +184,12 @@ impl Output {
         tensors: impl IntoIterator<Item = (N, T)>,
     ) -> Self {
         let tensors = tensors.into_iter().map(|(name, tensor)| (name.into(), tensor.into()));
-        Self { json: None, tensors: tensors.collect() }
+        Self { tensors: tensors.collect(), ..Self::default() }
+    }
+
+    /// A file.
+    pub fn encoded(file: Encoded) -> Self {
+        Self::default().with_encoded(file)
     }
 
     /// Adds JSON, in the place of any before.
@@ -143,20 +203,36 @@ impl Output {
         Ok(self.with_tensor("image", image.into_tensor()))
     }
 
+    /// Adds a file, where there is none before.
+    pub fn with_encoded(self, file: Encoded) -> Self {
+        let Encoded { media_type, bytes } = file;
+        Self { media_type: Some(media_type), ..self.with_tensor("encoded", bytes) }
+    }
+
     /// Adds a named tensor.
     pub fn with_tensor(mut self, name: impl Into<String>, tensor: impl Into<Tensor>) -> Self {
         self.tensors.push((name.into(), tensor.into()));
         self
     }
 
-    /// The JSON text, if there is any: for a model's unit tests.
+    /// The JSON text, if there is any.
     pub fn as_json(&self) -> Option<&str> {
         self.json.as_deref()
     }
 
-    /// The tensors, an image among them: for a model's unit tests.
+    /// The tensors, an image and a file's bytes among them.
     pub fn as_tensors(&self) -> &[(String, Tensor)] {
         &self.tensors
+    }
+
+    /// The tensors, to be handed on.
+    pub fn into_tensors(self) -> Tensors {
+        Tensors { tensors: self.tensors, fault: Fault::Model }
+    }
+
+    /// The media type of the file, where there is one.
+    pub fn media_type(&self) -> Option<&str> {
+        self.media_type.as_deref()
     }
 }
 

@@ -14,34 +14,28 @@ macro_rules! export {
 
             struct Component;
 
-            impl $crate::bindings::Guest for Component {
-                fn init() -> ::core::result::Result<(), $crate::bindings::Error> {
+            use $crate::bindings::exports::tms::model::guest;
+
+            impl guest::Guest for Component {
+                fn init() -> ::core::result::Result<(), guest::Error> {
                     MODEL.with($crate::export::Slot::init)
                 }
 
-                fn describe() -> $crate::bindings::Description {
+                fn describe() -> guest::Description {
                     MODEL.with($crate::export::Slot::describe)
                 }
 
-                fn get_input_shape() -> ::core::option::Option<::std::vec::Vec<u32>> {
-                    MODEL.with($crate::export::Slot::input_shape)
-                }
-
                 fn run(
-                    input: $crate::bindings::Input,
+                    input: guest::Input,
                     args: ::std::string::String,
-                ) -> ::core::result::Result<$crate::bindings::Output, $crate::bindings::Error>
-                {
+                ) -> ::core::result::Result<guest::Output, guest::Error> {
                     MODEL.with(|model| model.run(input, args))
                 }
 
                 fn run_batch(
-                    inputs: ::std::vec::Vec<$crate::bindings::Input>,
+                    inputs: ::std::vec::Vec<guest::Input>,
                     args: ::std::string::String,
-                ) -> ::core::result::Result<
-                    ::std::vec::Vec<$crate::bindings::Output>,
-                    $crate::bindings::Error,
-                > {
+                ) -> ::core::result::Result<::std::vec::Vec<guest::Output>, guest::Error> {
                     MODEL.with(|model| model.run_batch(inputs, args))
                 }
             }
@@ -67,8 +61,9 @@ mod component {
     use std::cell::RefCell;
 
     use crate::bindings::tms::model::{log as host_log, types};
+    use crate::data::Encoded;
     use crate::host::{RawTensor, error_into};
-    use crate::{Args, Error, Fault, Image, Input, Model, Output, Result, Tensors};
+    use crate::{Args, Error, Fault, Image, Input, Model, Result, Tensors};
 
     /// Where the model lives between calls.
     pub struct Slot<M>(RefCell<Option<M>>);
@@ -89,12 +84,10 @@ mod component {
 
         /// What the model says about itself; nothing where there is none.
         pub fn describe(&self) -> types::Description {
-            self.0.borrow().as_ref().map(Model::describe).unwrap_or_default().into()
-        }
-
-        /// See [`Model::input_shape`].
-        pub fn input_shape(&self) -> Option<Vec<u32>> {
-            self.0.borrow().as_ref().and_then(Model::input_shape)
+            let model = self.0.borrow();
+            let description = model.as_ref().map(Model::describe).unwrap_or_default();
+            let input_shape = model.as_ref().and_then(Model::input_shape);
+            types::Description { input_shape, ..description.into() }
         }
 
         /// See [`Model::run`].
@@ -134,11 +127,16 @@ mod component {
         fn try_from(input: types::Input) -> Result<Self> {
             let mut tensors =
                 input.tensors.into_iter().map(|(name, tensor)| (name, RawTensor(tensor)));
+            let mut only = || tensors.next().map(|(_, raw)| crate::Tensor::from_raw(raw));
             Ok(match input.kind {
                 types::Kind::Text => Input::Text(input.text),
-                types::Kind::Image => match tensors.next() {
-                    Some((_, raw)) => Input::Image(Image::new(crate::Tensor::from_raw(raw))?),
+                types::Kind::Image => match only() {
+                    Some(pixels) => Input::Image(Image::new(pixels)?),
                     None => return Err(Error::server("an image without pixels")),
+                },
+                types::Kind::Encoded => match only() {
+                    Some(bytes) => Input::Encoded(Encoded::of_tensor(input.media_type, bytes)),
+                    None => return Err(Error::server("a file without bytes")),
                 },
                 types::Kind::Tensors => {
                     Input::Tensors(Tensors::from_raw(tensors.collect(), Fault::Caller))
@@ -147,24 +145,28 @@ mod component {
         }
     }
 
-    impl From<Output> for types::Output {
-        fn from(output: Output) -> Self {
-            let tensors = output.tensors.into_iter();
-            let tensors = tensors.map(|(name, tensor)| (name, tensor.into_raw().0)).collect();
-            Self { json: output.json, tensors }
-        }
-    }
-
     impl From<crate::Description> for types::Description {
         fn from(description: crate::Description) -> Self {
-            let mut accepts = types::Kinds::empty();
-            accepts.set(types::Kinds::TEXT, description.text);
-            accepts.set(types::Kinds::IMAGE, description.image);
-            accepts.set(types::Kinds::TENSORS, description.tensors);
+            let mut accepts = types::AcceptedKinds::empty();
+            accepts.set(types::AcceptedKinds::TEXT, description.text);
+            accepts.set(types::AcceptedKinds::IMAGE, description.image);
+            accepts.set(types::AcceptedKinds::TENSORS, description.tensors);
+            accepts.set(types::AcceptedKinds::ENCODED, description.encoded);
             Self {
                 accepts,
+                media_types: description.media_types,
+                input_shape: None,
                 inputs: description.inputs.into_iter().map(Into::into).collect(),
                 outputs: description.outputs.into_iter().map(Into::into).collect(),
+                streams: description.streams,
+                sequences: description.sequences,
+                meaning: types::Meaning {
+                    model: description.about,
+                    text: description.text_means,
+                    args: description.args_mean,
+                    json: description.json_means,
+                    tensors: description.tensors_mean,
+                },
             }
         }
     }

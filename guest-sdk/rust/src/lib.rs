@@ -28,6 +28,8 @@
 //! - [`data`]: what a request carries and what a model answers; [`args`]: the caller's arguments.
 //! - [`tensor`], [`element`]: tensors, which live in the host, and their way to `ndarray` and back;
 //!   [`tensor_info`]: what is known of one before there is one.
+//! - [`responses`]: parts of a result before its end; [`context`]: what is known of the call;
+//!   [`models`]: other models, called from this one.
 //! - [`graph`]: the networks beside the component, run natively by the host.
 //! - [`image`]: pixels: resize, crop, normalise; [`scores`]: softmax and the best classes;
 //!   [`boxes`]: non-maximum suppression.
@@ -49,6 +51,7 @@ pub mod args;
 #[allow(missing_docs, unsafe_code, clippy::all)]
 pub mod bindings;
 pub mod boxes;
+pub mod context;
 pub mod data;
 pub mod element;
 pub mod error;
@@ -58,18 +61,21 @@ pub mod graph;
 mod host;
 pub mod image;
 pub mod model;
+pub mod models;
+pub mod responses;
 pub mod scores;
 pub mod tensor;
 pub mod tensor_info;
 mod vectors;
 
 pub use args::Args;
-pub use data::{Input, Output, Tensors};
+pub use data::{Encoded, Input, Output, Tensors};
 pub use element::{DType, Element};
 pub use error::{Error, Fault, Result};
 pub use graph::Graph;
 pub use image::Image;
 pub use model::{Description, Model};
+pub use responses::emit;
 pub use tensor::Tensor;
 pub use tensor_info::TensorInfo;
 
@@ -80,8 +86,8 @@ pub use {half, log, ndarray, serde, serde_json};
 pub mod prelude {
     pub use crate::image::Transform;
     pub use crate::{
-        Args, DType, Description, Error, Graph, Image, Input, Model, Output, Result, Tensor,
-        TensorInfo, Tensors, bail_caller, boxes, scores,
+        Args, DType, Description, Encoded, Error, Graph, Image, Input, Model, Output, Result,
+        Tensor, TensorInfo, Tensors, bail_caller, boxes, context, emit, models, scores,
     };
     pub use log::{debug, error, info, trace, warn};
 }

@@ -12,6 +12,11 @@ pub trait Model: Sized + 'static {
     fn describe(&self) -> Description;
 
     /// Answers one request.
+    ///
+    /// A model that [streams](Description::streaming) gives parts of its result with
+    /// [`emit`](crate::emit) before it returns; what it returns is the last part. A model that keeps
+    /// [state](Description::with_sequences) from call to call has it in fields of its own: each
+    /// sequence of calls has a value of its own.
     fn run(&mut self, input: Input, args: &Args) -> Result<Output>;
 
     /// Answers the requests of one batch call, one output for each input in the same order.
@@ -38,8 +43,17 @@ pub struct Description {
     pub(crate) text: bool,
     pub(crate) image: bool,
     pub(crate) tensors: bool,
+    pub(crate) encoded: bool,
+    pub(crate) media_types: Vec<String>,
     pub(crate) inputs: Vec<TensorInfo>,
     pub(crate) outputs: Vec<TensorInfo>,
+    pub(crate) streams: bool,
+    pub(crate) sequences: bool,
+    pub(crate) about: String,
+    pub(crate) text_means: String,
+    pub(crate) args_mean: String,
+    pub(crate) json_means: String,
+    pub(crate) tensors_mean: Vec<(String, String)>,
 }
 
 impl Description {
@@ -58,6 +72,11 @@ impl Description {
         Self::default().and_tensors(inputs, outputs)
     }
 
+    /// Takes files of these media types, such as `image/jpeg`; of any where there are none.
+    pub fn encoded(media_types: &[&str]) -> Self {
+        Self::default().and_encoded(media_types)
+    }
+
     /// Takes text too.
     pub fn and_text(self) -> Self {
         Self { text: true, ..self }
@@ -71,6 +90,49 @@ impl Description {
     /// Takes named tensors too.
     pub fn and_tensors(self, inputs: Vec<TensorInfo>, outputs: Vec<TensorInfo>) -> Self {
         Self { tensors: true, inputs, outputs, ..self }
+    }
+
+    /// Takes files of these media types too; of any where there are none.
+    pub fn and_encoded(self, media_types: &[&str]) -> Self {
+        let media_types = media_types.iter().map(|&media_type| media_type.into()).collect();
+        Self { encoded: true, media_types, ..self }
+    }
+
+    /// Gives parts of its result before the end, with [`emit`](crate::emit).
+    pub fn streaming(self) -> Self {
+        Self { streams: true, ..self }
+    }
+
+    /// Keeps state from call to call: calls of one sequence meet the same value, in their order, and
+    /// no other calls do.
+    pub fn with_sequences(self) -> Self {
+        Self { sequences: true, ..self }
+    }
+
+    /// Says in a sentence what the model does.
+    pub fn about(self, sentence: impl Into<String>) -> Self {
+        Self { about: sentence.into(), ..self }
+    }
+
+    /// Says in a sentence what a request's text is.
+    pub fn text_means(self, sentence: impl Into<String>) -> Self {
+        Self { text_means: sentence.into(), ..self }
+    }
+
+    /// Says in a sentence which arguments it knows.
+    pub fn args_mean(self, sentence: impl Into<String>) -> Self {
+        Self { args_mean: sentence.into(), ..self }
+    }
+
+    /// Says in a sentence what its JSON is.
+    pub fn json_means(self, sentence: impl Into<String>) -> Self {
+        Self { json_means: sentence.into(), ..self }
+    }
+
+    /// Says in a sentence what the input or output of this name is.
+    pub fn tensor_means(mut self, name: impl Into<String>, sentence: impl Into<String>) -> Self {
+        self.tensors_mean.push((name.into(), sentence.into()));
+        self
     }
 }
 

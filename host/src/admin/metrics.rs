@@ -58,7 +58,7 @@ type OfModel = fn(&Model) -> Option<u64>;
 /// A metric of each graph.
 type OfGraph = fn(QueueStats) -> u64;
 
-const MODEL: [(&str, &str, MetricType, OfModel); 11] = [
+const MODEL: [(&str, &str, MetricType, OfModel); 12] = [
     (
         "tms_breaker_opened",
         "Times that a model began to be refused after too many failures in a row",
@@ -76,6 +76,12 @@ const MODEL: [(&str, &str, MetricType, OfModel); 11] = [
     }),
     ("tms_calls_left", "Callers that left the queue", MetricType::Counter, |model| {
         Some(pool(model)?.left())
+    }),
+    ("tms_sequences_open", "Open sequences and sessions", MetricType::Gauge, |model| match &model
+        .body
+    {
+        Body::Component(component) => Some(component.sequences().count() as u64),
+        Body::Graph(_) => None,
     }),
     ("tms_instances_idle", "Instances kept for the next call", MetricType::Gauge, |model| {
         Some(pool(model)?.idle() as u64)

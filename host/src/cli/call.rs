@@ -1,10 +1,13 @@
 //! `tms call`: one call to a running server, for trying a model out.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
-use tonic::{Request, transport::Endpoint};
+use tonic::{
+    Request,
+    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
+};
 
 use crate::grpc::proto::server::{ImageArgs, NumpyImage, TextArgs, server_client::ServerClient};
 
@@ -34,12 +37,54 @@ pub struct CallArgs {
         value_name = "ADDRESS:PORT"
     )]
     pub address: String,
+
+    /// Speak TLS
+    #[arg(long)]
+    pub tls: bool,
+
+    /// File with the authorities of the server's certificate, in PEM [default: the system's]
+    #[arg(long, value_name = "PATH", requires = "tls")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Name that the server's certificate has, where that is not the address
+    #[arg(long, value_name = "NAME", requires = "tls")]
+    pub tls_name: Option<String>,
+
+    /// File with a certificate to show to the server, in PEM
+    #[arg(long, value_name = "PATH", requires_all = ["tls", "tls_key"])]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with that certificate's private key, in PEM
+    #[arg(long, value_name = "PATH", requires_all = ["tls", "tls_cert"])]
+    pub tls_key: Option<PathBuf>,
+}
+
+impl CallArgs {
+    /// How TLS is spoken.
+    fn tls(&self) -> Result<ClientTlsConfig, Error> {
+        let read = |path: &PathBuf| {
+            fs::read(path).map_err(|e| Error::Tls(format!("`{}`: {e}", path.display())))
+        };
+        let mut tls = match &self.tls_ca {
+            Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?)),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        if let Some(name) = &self.tls_name {
+            tls = tls.domain_name(name);
+        }
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+        }
+        Ok(tls)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the picture {path} cannot be read: {problem}")]
     Picture { path: String, problem: String },
+    #[error("TLS: {0}")]
+    Tls(String),
     #[error("`{0}` is not an address such as 127.0.0.1:50000 or unix:/run/tms.sock")]
     Address(String),
     #[error(
@@ -56,16 +101,18 @@ pub async fn call(args: CallArgs) -> Result<String, Error> {
     let address = Error::Address(args.address.clone());
     let url = match args.address.starts_with("unix:") {
         true => args.address.clone(),
+        false if args.tls => format!("https://{}", args.address),
         false => format!("http://{}", args.address),
     };
-    let endpoint = Endpoint::from_shared(url).map_err(|_| address)?;
-    let channel = endpoint.connect().await.map_err(|e| {
-        let cause = std::error::Error::source(&e).map(ToString::to_string);
-        Error::Connect {
-            address: args.address.clone(),
-            problem: cause.unwrap_or_else(|| e.to_string()),
-        }
-    })?;
+    let mut endpoint = Endpoint::from_shared(url).map_err(|_| address)?;
+    if args.tls {
+        let wrong = |e: tonic::transport::Error| Error::Tls(whole(&e));
+        endpoint = endpoint.tls_config(args.tls()?).map_err(wrong)?;
+    }
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|e| Error::Connect { address: args.address.clone(), problem: whole(&e) })?;
     let mut client = ServerClient::new(channel)
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
@@ -74,9 +121,9 @@ pub async fn call(args: CallArgs) -> Result<String, Error> {
     let reply = match image {
         Some(image) => {
             let image = Some(image);
-            client.run_image(Request::new(ImageArgs { image, model, args })).await
+            client.run_image(Request::new(ImageArgs { image, model, args, sequence: None })).await
         }
-        None => client.run_text(Request::new(TextArgs { text, model, args })).await,
+        None => client.run_text(Request::new(TextArgs { text, model, args, sequence: None })).await,
     };
     match reply {
         Ok(reply) => Ok(reply.into_inner().data),
@@ -84,6 +131,20 @@ pub async fn call(args: CallArgs) -> Result<String, Error> {
             Err(Error::Refused { code: status.code(), message: status.message().to_owned() })
         }
     }
+}
+
+/// The reason of an error, which its causes say, and it itself does not.
+fn whole(error: &tonic::transport::Error) -> String {
+    let mut causes = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if causes.last() != Some(&said) {
+            causes.push(said);
+        }
+        cause = next.source();
+    }
+    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
 }
 
 /// A picture's pixels as the server takes them: grey stays grey, all else is RGB or RGBA.

@@ -93,6 +93,9 @@ limits! {
     memory: Size = 512 << 20,
     /// Wall-clock time of one call: waiting, the component and native runs.
     timeout: Time = Duration::from_secs(30),
+    /// Wall-clock time of one stream or session, all its parts together; `timeout` holds from one part to the
+    /// next.
+    max_stream: Time = Duration::from_secs(3600),
     /// CPU time of one call in the component and in what the host does for it; waiting is free.
     cpu: Time = Duration::from_secs(10),
     /// Wall-clock time that a fresh instance may take to start.
@@ -120,6 +123,10 @@ limits! {
     max_instances: Count = 16,
     /// Calls that wait for an instance; the next is refused.
     max_queue: Count = 1000,
+    /// Sequences and sessions that are open at once, each with an instance of its own, on all workers together.
+    max_sequences: Count = 64,
+    /// A sequence without calls for so long ends.
+    sequence_idle: Time = Duration::from_secs(60),
     /// Calls that one instance answers before a fresh one takes its place.
     max_uses: Count = 100_000,
     /// Memory and tensors that an instance may keep from one call to the next; one that keeps more is

@@ -107,6 +107,8 @@ pub struct Asks {
     pub env: Vec<String>,
     /// Hosts to connect to over TCP, as "name:port".
     pub hosts: Vec<String>,
+    /// Names of gRPC metadata that it is to see of its calls.
+    pub metadata: Vec<String>,
 }
 
 /// On whose word something is done.

@@ -20,6 +20,8 @@ pub struct ModelSettings {
     pub grants: Grants,
     /// Graphs of other models that this one may open, as "model/graph".
     pub graphs: Vec<String>,
+    /// Other models that this one may call.
+    pub models: Vec<String>,
     /// Its share of the CPU beside other models, when there is not enough; 1 where nothing is said.
     pub weight: Option<u32>,
     /// Where its own graphs run; where the server's do, if nothing is said.
@@ -38,4 +40,6 @@ pub struct Grants {
     pub env: Vec<String>,
     /// Hosts to connect to over TCP, as "name:port".
     pub hosts: Vec<String>,
+    /// Names of gRPC metadata that it sees of its calls.
+    pub metadata: Vec<String>,
 }

@@ -181,6 +181,12 @@ settings! {
     listen ("TMS_LISTEN"): Vec<SocketFile> = "none" => Vec::new(),
     /// Who may connect to a Unix socket, as chmod writes it
     socket_mode ("TMS_SOCKET_MODE"): Mode as u32 = "600",
+    /// File with the server's certificate, in PEM, and those between it and its authority: TLS on all addresses
+    tls_cert ("TMS_TLS_CERT"): PathBuf as Option<PathBuf> = "none" => None,
+    /// File with its private key, in PEM
+    tls_key ("TMS_TLS_KEY"): PathBuf as Option<PathBuf> = "none" => None,
+    /// File with the authorities of callers' certificates, in PEM: nobody else is let in
+    tls_client_ca ("TMS_TLS_CLIENT_CA"): PathBuf as Option<PathBuf> = "none" => None,
     /// Threads that run components: each has instances of its own, connections are spread over them
     workers ("TMS_WORKERS"): Threads as usize = "one for each core" => cores(),
     /// Largest request or reply

@@ -45,6 +45,10 @@ pub enum End {
     Flood,
     /// Too many calls that were cancelled.
     Resets,
+    /// The handshake of TLS failed.
+    Handshake,
+    /// Its certificate is no longer let in.
+    Revoked,
     /// There was no room for one more connection.
     Memory,
     /// There were too many connections.
@@ -54,7 +58,7 @@ pub enum End {
 }
 
 impl End {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Caller,
         Self::Drained,
         Self::Idle,
@@ -63,6 +67,8 @@ impl End {
         Self::Untaken,
         Self::Flood,
         Self::Resets,
+        Self::Handshake,
+        Self::Revoked,
         Self::Memory,
         Self::Full,
         Self::Address,
@@ -79,6 +85,8 @@ impl End {
             Self::Untaken => "untaken",
             Self::Flood => "flood",
             Self::Resets => "resets",
+            Self::Handshake => "handshake",
+            Self::Revoked => "revoked",
             Self::Memory => "memory",
             Self::Full => "full",
             Self::Address => "address",
@@ -233,6 +241,13 @@ pub struct Place {
     /// Where it is counted by address.
     address: Option<IpAddr>,
     charge: Charge,
+}
+
+impl Place {
+    /// Takes more, before it has begun.
+    pub fn takes(&mut self, bytes: usize) -> Result<(), End> {
+        self.charge.grow(bytes, Room::UnderWay).map_err(|_| End::Memory)
+    }
 }
 
 impl Drop for Place {

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use tonic::{Request, Status};
 
 use crate::{
+    details::{CallInfo, Details, Parts, SequencePlace, Trace},
     models::{Call, Model},
     schedule::WorkerId,
 };
@@ -57,16 +58,36 @@ impl Arrived {
     }
 }
 
+/// What a message asks for beside its data and arguments: mostly nothing.
+#[derive(Default)]
+pub struct Asked {
+    pub request_id: String,
+    /// The Open Inference Protocol's parameters, a JSON object.
+    pub parameters: Option<String>,
+    pub sequence: Option<SequencePlace>,
+    /// How long the caller waits, as the message says.
+    pub timeout: Option<Duration>,
+    /// The way for parts of the result.
+    pub parts: Option<Parts>,
+}
+
 /// Who calls, and until when an answer is of use.
 pub struct CallContext {
     arrived: Arrived,
+    /// The call's metadata.
+    headers: HeaderMap,
     /// From when the model's limit of time counts: the arrival, or the end of the model's loading.
     limit_from: Instant,
 }
 
 impl CallContext {
-    pub fn new(arrived: Arrived) -> Self {
-        Self { arrived, limit_from: arrived.at }
+    pub fn new(arrived: Arrived, headers: HeaderMap) -> Self {
+        Self { arrived, headers, limit_from: arrived.at }
+    }
+
+    /// The same caller's next message, which has just come.
+    pub fn again(&self) -> Self {
+        Self { headers: self.headers.clone(), limit_from: Instant::now(), ..*self }
     }
 
     /// Of a call that the layer has marked: all but those of tests that have no connection.
@@ -77,7 +98,8 @@ impl CallContext {
             origin: request.remote_addr().map(|address| address.ip().into()),
             timeout: None,
         };
-        Self::new(request.extensions().get().copied().unwrap_or_else(unmarked))
+        let arrived = request.extensions().get().copied().unwrap_or_else(unmarked);
+        Self::new(arrived, HeaderMap::new())
     }
 
     pub fn home(&self) -> WorkerId {
@@ -95,10 +117,42 @@ impl CallContext {
     }
 
     /// A call to `model`: it may take as long as the model's limit and the caller's patience.
-    pub fn call<'a>(&self, model: &Model, args: &'a str) -> Call<'a> {
+    pub fn call<'a>(&self, model: &Model, args: &'a str, asked: Asked) -> Call<'a> {
         let deadline = self.limit_from + model.timeout;
-        let deadline = self.answer_by().map_or(deadline, |answer_by| deadline.min(answer_by));
-        Call { home: self.home(), deadline, args }
+        let patience =
+            [self.answer_by(), asked.timeout.and_then(|t| self.limit_from.checked_add(t))];
+        let deadline = patience.into_iter().flatten().fold(deadline, Instant::min);
+        let knows = model.asks().context;
+        // Most calls need no more: they are spared what it costs.
+        let details = (knows || asked.sequence.is_some() || asked.parts.is_some()).then(|| {
+            let info = match knows {
+                true => self.info(model, asked.request_id, asked.parameters),
+                false => CallInfo::default(),
+            };
+            let (sequence, parts) = (asked.sequence, asked.parts);
+            Box::new(Details { info, sequence, parts, others: None })
+        });
+        Call { home: self.home(), deadline, args, details, chain: None }
+    }
+
+    /// When a stream of results of `model` must have ended.
+    pub fn stream_until(&self, model: &Model) -> Instant {
+        let until = self.limit_from + model.max_stream;
+        self.answer_by().map_or(until, |answer_by| until.min(answer_by))
+    }
+
+    /// What a model may know of the call.
+    fn info(&self, model: &Model, request_id: String, parameters: Option<String>) -> CallInfo {
+        let text = |name: &str| Some(self.headers.get(name)?.to_str().ok()?.to_owned());
+        let trace = text("traceparent")
+            .map(|parent| Trace { parent, state: text("tracestate").unwrap_or_default() });
+        let of_name = |name: &String| {
+            let values = self.headers.get_all(name).iter();
+            let texts = values.filter_map(|value| Some(value.to_str().ok()?.to_owned()));
+            texts.map(|value| (name.clone(), value)).collect::<Vec<_>>()
+        };
+        let metadata = model.metadata.iter().flat_map(of_name).collect();
+        CallInfo { request_id, parameters, metadata, trace }
     }
 
     /// When an answer is to be ready, if the caller says how long it waits.

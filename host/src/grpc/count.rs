@@ -16,7 +16,7 @@ use super::proto::{
         InferParameter,
         model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
     },
-    server::NumpyImage,
+    server::{NamedTensor as ResultTensor, NumpyImage},
 };
 
 /// How many times its bytes a message may become, those included.
@@ -104,6 +104,8 @@ const TEXT: usize = size_of::<String>() + size_of::<Input>();
 const IMAGE: usize = size_of::<NumpyImage>() + size_of::<Input>() + 2 * SMALL;
 /// A tensor, with what its shape takes.
 const TENSOR: usize = size_of::<InferInputTensor>() + size_of::<NamedTensor>() + 2 * SMALL;
+/// The same, of a vector that grows.
+const NAMED: usize = 3 * size_of::<ResultTensor>() + size_of::<NamedTensor>() + 2 * SMALL;
 const OUTPUT: usize = size_of::<InferRequestedOutputTensor>() + size_of::<String>();
 const SLICE: usize = size_of::<bytes::Bytes>();
 
@@ -111,12 +113,45 @@ pub static TEXT_ARGS: Shape = Shape(&[
     field(1, "text", Kind::Text),
     field(2, "model", Kind::Text),
     field(3, "args", Kind::Text),
+    field(4, "sequence", Kind::One(&SEQUENCE)),
 ]);
 
 pub static IMAGE_ARGS: Shape = Shape(&[
     field(1, "image", Kind::One(&NUMPY_IMAGE)),
     field(2, "model", Kind::Text),
     field(3, "args", Kind::Text),
+    field(4, "sequence", Kind::One(&SEQUENCE)),
+]);
+
+pub static ENCODED_ARGS: Shape = Shape(&[
+    field(1, "encoded", Kind::One(&ENCODED)),
+    field(2, "model", Kind::Text),
+    field(3, "args", Kind::Text),
+    field(4, "sequence", Kind::One(&SEQUENCE)),
+]);
+
+/// A request of any kind.
+pub static RUN_ARGS: Shape = Shape(&[
+    field(1, "text", Kind::Text),
+    field(2, "model", Kind::Text),
+    field(3, "args", Kind::Text),
+    field(4, "sequence", Kind::One(&SEQUENCE)),
+    field(5, "image", Kind::One(&NUMPY_IMAGE)),
+    field(6, "encoded", Kind::One(&ENCODED)),
+    field(7, "tensors", Kind::One(&TENSORS)),
+]);
+
+static SEQUENCE: Shape = Shape(&[field(1, "id", Kind::Text)]);
+
+static ENCODED: Shape = Shape(&[field(2, "media_type", Kind::Text)]);
+
+pub static TENSORS: Shape =
+    Shape(&[field(1, "tensors", Kind::Many { of: &NAMED_TENSOR, each: NAMED })]);
+
+static NAMED_TENSOR: Shape = Shape(&[
+    field(1, "name", Kind::Text),
+    field(2, "datatype", Kind::Datatype),
+    field(3, "shape", Kind::Varints { each: DIMENSION }),
 ]);
 
 pub static BATCH_TEXT_ARGS: Shape = Shape(&[
@@ -591,8 +626,13 @@ mod tests {
         };
         let images =
             BatchImageArgs { images: vec![image(); 4], model: model.clone(), args: args.clone() };
-        let text = TextArgs { text: "text".into(), model: model.clone(), args: args.clone() };
-        let one = ImageArgs { image: Some(image()), model, args };
+        let text = TextArgs {
+            text: "text".into(),
+            model: model.clone(),
+            args: args.clone(),
+            ..TextArgs::default()
+        };
+        let one = ImageArgs { image: Some(image()), model, args, ..ImageArgs::default() };
         for (shape, wire, first) in [
             (&BATCH_TEXT_ARGS, texts.encode_to_vec(), 3),
             (&BATCH_IMAGE_ARGS, images.encode_to_vec(), 4),

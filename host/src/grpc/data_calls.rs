@@ -2,6 +2,9 @@
 //! copy what it knows of a call several times on the way, read an empty message and write a reply into a
 //! second buffer: a third of what a small call takes in all.
 
+use std::sync::Arc;
+
+use http::HeaderMap;
 use tonic::Status;
 
 use super::{
@@ -12,13 +15,14 @@ use super::{
     inbox::RequestBody,
     inflate::Encoding,
     open_inference::Infer,
-    original::{Run, RunBatch},
     proto::{
         inference::ModelInferRequest,
-        server::{BatchImageArgs, BatchTextArgs, ImageArgs, TextArgs},
+        server::{BatchImageArgs, BatchTextArgs, EncodedArgs, ImageArgs, RunArgs, TextArgs},
     },
     receive::Inbox,
-    reply::Reply,
+    reply::{Replies, Reply},
+    runs::{Run, RunBatch, RunBatchToImage, RunToImage},
+    streams::{self, Requests},
 };
 
 /// A call with data.
@@ -28,7 +32,13 @@ pub enum DataCall {
     Image,
     BatchText,
     BatchImage,
+    ImageToImage,
+    BatchImageToImage,
+    Encoded,
+    Stream,
+    Session,
     Infer,
+    StreamInfer,
 }
 
 /// What a message asks for.
@@ -42,6 +52,17 @@ pub trait Asks: Send + Sized + 'static {
     ) -> impl Future<Output = Result<Reply, Status>> + Send;
 }
 
+/// What comes back.
+pub enum Answered {
+    One(Reply),
+    /// Any number of messages, and how they are compressed. The first one may be there already.
+    Several {
+        first: Option<Reply>,
+        rest: Replies,
+        encoding: Option<Encoding>,
+    },
+}
+
 impl DataCall {
     /// None for all other calls.
     pub fn of(path: &str) -> Option<Self> {
@@ -50,49 +71,89 @@ impl DataCall {
             "/server.Server/RunImage" => Self::Image,
             "/server.Server/RunBatchText" => Self::BatchText,
             "/server.Server/RunBatchImage" => Self::BatchImage,
+            "/server.Server/RunImageToImage" => Self::ImageToImage,
+            "/server.Server/RunBatchImageToImage" => Self::BatchImageToImage,
+            "/server.Server/RunEncoded" => Self::Encoded,
+            "/server.Server/RunStream" => Self::Stream,
+            "/server.Server/RunSession" => Self::Session,
             "/inference.GRPCInferenceService/ModelInfer" => Self::Infer,
+            "/inference.GRPCInferenceService/ModelStreamInfer" => Self::StreamInfer,
             _ => return None,
         })
     }
 
-    /// Reads the message and answers it.
-    pub async fn answer<B: RequestBody + Send>(
+    /// Reads what the caller sends, and answers it.
+    pub async fn answer<B: RequestBody + Send + 'static>(
         self,
-        message: Message<'_, B>,
-        app: &App,
-        arrived: Arrived,
-    ) -> Result<Reply, Status> {
+        request: Request<B>,
+    ) -> Result<Answered, Status> {
         match self {
-            Self::Text => message.answer::<TextArgs, Run>(app, arrived).await,
-            Self::Image => message.answer::<ImageArgs, Run>(app, arrived).await,
-            Self::BatchText => message.answer::<BatchTextArgs, RunBatch>(app, arrived).await,
-            Self::BatchImage => message.answer::<BatchImageArgs, RunBatch>(app, arrived).await,
-            Self::Infer => message.answer::<ModelInferRequest, Infer>(app, arrived).await,
+            Self::Text => request.answer::<TextArgs, Run>().await,
+            Self::Image => request.answer::<ImageArgs, Run>().await,
+            Self::BatchText => request.answer::<BatchTextArgs, RunBatch>().await,
+            Self::BatchImage => request.answer::<BatchImageArgs, RunBatch>().await,
+            Self::ImageToImage => request.answer::<ImageArgs, RunToImage>().await,
+            Self::BatchImageToImage => request.answer::<BatchImageArgs, RunBatchToImage>().await,
+            Self::Encoded => request.answer::<EncodedArgs, Run>().await,
+            Self::Infer => request.answer::<ModelInferRequest, Infer>().await,
+            // Seldom, and large: not a part of every call.
+            Self::Stream => Box::pin(request.stream()).await,
+            Self::Session => Ok(request.several(Requests::run_session)),
+            Self::StreamInfer => Ok(request.several(Requests::stream_infer)),
         }
     }
 }
 
-/// A call's message, on its way.
-pub struct Message<'a, B> {
-    pub inbox: &'a Inbox,
+/// A call as it comes.
+pub struct Request<B> {
+    pub app: Arc<App>,
+    pub inbox: Arc<Inbox>,
+    pub arrived: Arrived,
+    pub headers: HeaderMap,
     pub body: B,
     pub encoding: Option<Encoding>,
+    /// What a caller may send of a call that is not read, in bytes.
+    pub window: usize,
 }
 
-impl<B: RequestBody + Send> Message<'_, B> {
-    async fn answer<M, R>(self, app: &App, arrived: Arrived) -> Result<Reply, Status>
+impl<B: RequestBody + Send + 'static> Request<B> {
+    /// One message, answered with one.
+    async fn answer<M, R>(self) -> Result<Answered, Status>
     where
         M: decode::Request,
         R: From<M> + Asks,
     {
-        let (asked, charges) = self.inbox.receive::<M, R>(self.body, self.encoding).await?;
-        let reply = asked.answer(app, CallContext::new(arrived), charges).await?;
-        match self.encoding {
+        let Self { app, inbox, arrived, headers, body, encoding, .. } = self;
+        let (asked, charges) = inbox.receive::<M, R>(body, encoding).await?;
+        let reply = asked.answer(&app, CallContext::new(arrived, headers), charges).await?;
+        Ok(Answered::One(match encoding {
             // Seldom, and large: not a part of every call.
             Some(encoding) if encoding.compresses() => {
-                Box::pin(deflate(reply, encoding, &app.long)).await
+                Box::pin(deflate(reply, encoding, &app.long)).await?
             }
-            _ => Ok(reply),
-        }
+            _ => reply,
+        }))
+    }
+
+    /// One message, answered with several.
+    async fn stream(self) -> Result<Answered, Status> {
+        let Self { app, inbox, arrived, headers, body, encoding, .. } = self;
+        let (run, charges) = inbox.receive::<RunArgs, Run>(body, encoding).await?;
+        let caller = CallContext::new(arrived, headers);
+        let encoding = encoding.filter(|encoding| encoding.compresses());
+        let mut rest = streams::run_stream(app, run, caller, charges, encoding);
+        // An error before it is the call's only answer.
+        let first = rest.next().await.transpose()?;
+        Ok(Answered::Several { first, rest, encoding })
+    }
+
+    /// Several messages, answered with several.
+    fn several(self, answer: impl FnOnce(Requests<B>) -> Replies) -> Answered {
+        let Self { app, inbox, arrived, headers, body, encoding, window } = self;
+        let messages = inbox.messages(body, window);
+        let caller = CallContext::new(arrived, headers);
+        let encoding = encoding.filter(|encoding| encoding.compresses());
+        let rest = answer(Requests { app, inbox, messages, encoding, caller });
+        Answered::Several { first: None, rest, encoding }
     }
 }

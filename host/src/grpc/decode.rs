@@ -19,7 +19,7 @@ use super::{
         inference::{
             InferTensorContents, ModelInferRequest, model_infer_request::InferInputTensor,
         },
-        server::{BatchImageArgs, BatchTextArgs, ImageArgs, TextArgs},
+        server::{BatchImageArgs, BatchTextArgs, EncodedArgs, ImageArgs, RunArgs, TextArgs},
     },
     status,
 };
@@ -51,6 +51,24 @@ impl Request for TextArgs {
 
 impl Request for ImageArgs {
     const SHAPE: &'static Shape = &count::IMAGE_ARGS;
+    const HAS_SLICES: bool = true;
+
+    fn decoded(wire: Bytes) -> Result<Self, DecodeError> {
+        Self::decode(wire)
+    }
+}
+
+impl Request for EncodedArgs {
+    const SHAPE: &'static Shape = &count::ENCODED_ARGS;
+    const HAS_SLICES: bool = true;
+
+    fn decoded(wire: Bytes) -> Result<Self, DecodeError> {
+        Self::decode(wire)
+    }
+}
+
+impl Request for RunArgs {
+    const SHAPE: &'static Shape = &count::RUN_ARGS;
     const HAS_SLICES: bool = true;
 
     fn decoded(wire: Bytes) -> Result<Self, DecodeError> {

@@ -112,12 +112,13 @@ mod tests {
     #[test]
     fn pieces_are_the_message_and_large_fields_are_not_copied() {
         let image = NumpyImage { data: vec![1; LARGE].into(), height: 1, ..NumpyImage::default() };
-        let parts = Parts { image: None, tensors: vec![tensor(LARGE), tensor(LARGE - 1)] };
+        let parts = Parts { tensors: vec![tensor(LARGE), tensor(LARGE - 1)], ..Parts::default() };
         let message = Response {
             data: "x".repeat(2 * LARGE),
             image: Some(image),
             tensors: vec![tensor(0), tensor(10), tensor(3 * LARGE)],
             batch: vec![Parts::default(), parts],
+            ..Response::default()
         };
         let bytes = message.encoded_len();
         let pieces = encode(&message, bytes);

@@ -1,4 +1,4 @@
-//! A request's message as it comes in. Its bytes are charged as they arrive: what it says of its length
+//! A request's messages as they come in: mostly one. Its bytes are charged as they arrive: what it says of its length
 //! reserves nothing, so that callers who announce much and send little lock nobody out. One that makes no
 //! progress is given up.
 
@@ -10,12 +10,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use hyper::body::Body as HttpBody;
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 
-use crate::ledger::{Account, Ledger, NoRoom, Room};
+use crate::ledger::{Account, Charge, Ledger, NoRoom, Room};
 
 use super::{
     decode::{LITTLE, Raw},
@@ -41,7 +41,7 @@ pub struct Bounds {
     pub patience: Duration,
 }
 
-/// A call's only message, as it came.
+/// A message, as it came.
 pub struct Arrival {
     pub raw: Raw,
     pub compressed: bool,
@@ -54,7 +54,7 @@ pub async fn read<B: RequestBody>(
     ledger: &Arc<Ledger>,
 ) -> Result<Arrival, Status> {
     let Bounds { most, patience } = bounds;
-    let mut source = Source { body, patience, timer: None, progress: 0 };
+    let mut source = Source::new(body, patience);
     let mut prefix = Prefix::default();
     // Past the prefix, unless a caller sends that in pieces.
     let rest = loop {
@@ -65,18 +65,7 @@ pub async fn read<B: RequestBody>(
             break frame;
         }
     };
-    let compressed = match prefix.bytes[0] {
-        0 => false,
-        1 => true,
-        flag => {
-            let message = format!("the message's flag is {flag}: 0, or 1 where it is compressed");
-            return Err(Status::invalid_argument(message));
-        }
-    };
-    let length = prefix.message();
-    if length > most {
-        return Err(Status::resource_exhausted(too_large::message("request", most)));
-    }
+    let (compressed, length) = prefix.read(most)?;
     // Most messages came with their first frame, and nothing follows: nothing has to be kept until then.
     if rest.len() == length && source.is_at_end().await? {
         return Ok(Arrival { raw: Raw::Frame(rest), compressed });
@@ -93,6 +82,133 @@ pub async fn read<B: RequestBody>(
     match bytes.len() == length {
         true => Ok(Arrival { raw: Raw::Own { bytes, charge }, compressed }),
         false => Err(ended(bytes.len(), length)),
+    }
+}
+
+/// The messages of a call that has any number of them, one after the other.
+pub struct Messages<B> {
+    source: Source<B>,
+    bounds: Bounds,
+    /// What came with the message before.
+    left: Bytes,
+    /// What came after that, before it was asked for.
+    ahead: BytesMut,
+    /// Of what is there: what came ahead, and what HTTP/2 may keep where nothing more is read.
+    charge: Charge,
+    /// The caller has said all.
+    ended: bool,
+    /// What HTTP/2 keeps of a call that is not read, in bytes.
+    window: usize,
+}
+
+/// Bytes of further messages that are read while one is answered.
+const READ_AHEAD: usize = 256 << 10;
+
+impl<B: RequestBody> Messages<B> {
+    /// `window`: what a caller may send of a call that is not read, in bytes.
+    pub fn new(body: B, bounds: Bounds, window: usize, ledger: &Arc<Ledger>) -> Self {
+        Self {
+            source: Source::new(body, bounds.patience),
+            bounds,
+            left: Bytes::new(),
+            ahead: BytesMut::new(),
+            charge: ledger.nothing(Account::Messages),
+            ended: false,
+            window,
+        }
+    }
+
+    /// The next message, once it has come; None where the caller has said all. Waits for its beginning as
+    /// long as it takes.
+    pub async fn next(&mut self, ledger: &Arc<Ledger>) -> Result<Option<Arrival>, Status> {
+        let mut prefix = Prefix::default();
+        self.source.hurry(false);
+        let mut rest = loop {
+            let Some(mut frame) = self.frame().await? else {
+                return match prefix.length {
+                    0 => Ok(None),
+                    some => Err(ended(some, PREFIX)),
+                };
+            };
+            self.source.hurry(true);
+            if prefix.take(&mut frame) {
+                break frame;
+            }
+        };
+        let (compressed, length) = prefix.read(self.bounds.most)?;
+        if rest.len() >= length {
+            let message = rest.split_to(length);
+            self.put_back(rest)?;
+            return Ok(Some(Arrival { raw: Raw::Frame(message), compressed }));
+        }
+        let mut bytes = Vec::new();
+        let mut charge = ledger.nothing(Account::Messages);
+        let room = if length <= LITTLE { Room::Little } else { Room::New };
+        loop {
+            let more = rest.split_to(rest.len().min(length - bytes.len()));
+            charge.grow(more.len(), room).map_err(status::no_room)?;
+            append(&mut bytes, more, length)?;
+            if bytes.len() == length {
+                self.put_back(rest)?;
+                return Ok(Some(Arrival { raw: Raw::Own { bytes, charge }, compressed }));
+            }
+            rest = self.frame().await?.ok_or_else(|| ended(bytes.len(), length))?;
+        }
+    }
+
+    /// Reads on while a message is answered, within bounds; gives nothing but the reason why the call cannot
+    /// go on. May be dropped at any time.
+    pub async fn read_ahead(&mut self) -> Status {
+        self.source.hurry(false);
+        loop {
+            if self.ended {
+                return std::future::pending().await;
+            }
+            if self.ahead.len() >= READ_AHEAD {
+                // What HTTP/2 keeps now is not seen here.
+                let all = self.left.len() + self.ahead.len() + self.window;
+                let more = all.saturating_sub(self.charge.bytes());
+                return match self.charge.grow(more, Room::New) {
+                    Ok(()) => std::future::pending().await,
+                    Err(no_room) => status::no_room(no_room),
+                };
+            }
+            match self.source.next().await {
+                Ok(Some(frame)) => {
+                    if let Err(no_room) = self.charge.grow(frame.len(), Room::New) {
+                        return status::no_room(no_room);
+                    }
+                    self.ahead.extend_from_slice(&frame);
+                }
+                Ok(None) => self.ended = true,
+                Err(status) => return status,
+            }
+        }
+    }
+
+    /// The next bytes; None at the end.
+    async fn frame(&mut self) -> Result<Option<Bytes>, Status> {
+        let frame = match self.left.is_empty() {
+            false => std::mem::take(&mut self.left),
+            true => self.ahead.split().freeze(),
+        };
+        self.charge.shrink_to(self.ahead.len());
+        match frame.is_empty() {
+            false => Ok(Some(frame)),
+            true if self.ended => Ok(None),
+            true => {
+                let frame = self.source.next().await?;
+                self.ended = frame.is_none();
+                Ok(frame)
+            }
+        }
+    }
+
+    /// What follows a message came with it.
+    fn put_back(&mut self, rest: Bytes) -> Result<(), Status> {
+        self.charge.grow(rest.len(), Room::New).map_err(status::no_room)?;
+        self.left = rest;
+        Ok(())
     }
 }
 
@@ -142,9 +258,23 @@ impl Prefix {
         self.length == PREFIX
     }
 
-    fn message(&self) -> usize {
-        let [_, length @ ..] = self.bytes;
-        u32::from_be_bytes(length) as usize
+    /// Whether the message is compressed, and its length, of which there may be `most`.
+    fn read(&self, most: usize) -> Result<(bool, usize), Status> {
+        let [flag, length @ ..] = self.bytes;
+        let compressed = match flag {
+            0 => false,
+            1 => true,
+            flag => {
+                let message =
+                    format!("the message's flag is {flag}: 0, or 1 where it is compressed");
+                return Err(Status::invalid_argument(message));
+            }
+        };
+        let length = u32::from_be_bytes(length) as usize;
+        if length > most {
+            return Err(Status::resource_exhausted(too_large::message("request", most)));
+        }
+        Ok((compressed, length))
     }
 }
 
@@ -161,13 +291,27 @@ struct Source<B> {
     timer: Option<Pin<Box<Sleep>>>,
     /// Bytes that came since the timer was set.
     progress: usize,
+    /// Whether it has to get on at all: not between two messages.
+    hurries: bool,
 }
 
 impl<B: RequestBody> Source<B> {
+    fn new(body: B, patience: Duration) -> Self {
+        Self { body, patience, timer: None, progress: 0, hurries: true }
+    }
+
+    /// From now on it has to get on, or may take its time.
+    fn hurry(&mut self, hurries: bool) {
+        if self.hurries != hurries {
+            (self.hurries, self.timer, self.progress) = (hurries, None, 0);
+        }
+    }
+
     /// The next bytes; None at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         poll_fn(|context| match self.poll(context)? {
             Poll::Ready(data) => Poll::Ready(Ok(data)),
+            Poll::Pending if !self.hurries => Poll::Pending,
             Poll::Pending => self.poll_patience(context).map(Err),
         })
         .await

@@ -25,7 +25,7 @@ use crate::schedule::WorkerId;
 use super::{
     app::App,
     context::Arrived,
-    data_calls::{DataCall, Message},
+    data_calls::{self, Answered, DataCall},
     inbox::{BoxError, RequestBody},
     inflate::{self, Encoding},
     peer::PeerCall,
@@ -68,8 +68,10 @@ impl Calls {
 pub struct CallLayer {
     pub calls: Calls,
     pub worker: WorkerId,
-    pub inbox: Inbox,
+    pub inbox: Arc<Inbox>,
     pub app: Arc<App>,
+    /// What a caller may send of a call that is not read, in bytes.
+    pub window: usize,
 }
 
 /// All services, with the layer around them.
@@ -97,8 +99,17 @@ impl CallService {
         match DataCall::of(request.uri().path()) {
             // tonic refuses the encoding.
             Some(call) if encoding != Some(Encoding::Unknown) => {
-                let body = request.into_body();
-                Box::pin(layer.answer(call, body, arrived, encoding, peer))
+                let (head, body) = request.into_parts();
+                let request = data_calls::Request {
+                    app: layer.app.clone(),
+                    inbox: layer.inbox.clone(),
+                    arrived,
+                    headers: head.headers,
+                    body,
+                    encoding,
+                    window: layer.window,
+                };
+                Box::pin(layer.answer(call, request, peer))
             }
             _ => {
                 let routes = self.routes.clone();
@@ -111,20 +122,16 @@ impl CallService {
 
 impl CallLayer {
     /// Answers a call with data.
-    async fn answer<B: RequestBody + Send>(
+    async fn answer<B: RequestBody + Send + 'static>(
         self: Arc<Self>,
         call: DataCall,
-        body: B,
-        arrived: Arrived,
-        encoding: Option<Encoding>,
+        request: data_calls::Request<B>,
         peer: PeerCall,
     ) -> Result<Response<ReplyBody>, Infallible> {
         let in_flight = InFlight::count(&self.calls.in_flight);
+        let (arrived, encoding) = (request.arrived, request.encoding);
         // In its place, as it is large.
-        let mut answer = pin!(async {
-            let message = Message { inbox: &self.inbox, body, encoding };
-            call.answer(message, &self.app, arrived).await
-        });
+        let mut answer = pin!(call.answer(request));
         let reply = match arrived.deadline() {
             None => answer.as_mut().await,
             Some(deadline) => timeout_at(deadline.into(), answer.as_mut())
@@ -132,7 +139,10 @@ impl CallLayer {
                 .unwrap_or_else(|_| Err(arrived.too_late())),
         };
         let response = match reply {
-            Ok(reply) => ReplyBody::answer(reply, peer, in_flight),
+            Ok(Answered::One(reply)) => ReplyBody::answer(reply, peer, in_flight),
+            Ok(Answered::Several { first, rest, encoding }) => {
+                ReplyBody::stream(first, rest, encoding, peer, in_flight)
+            }
             Err(status) => ReplyBody::of_service(status.into_http(), peer, Some(in_flight)),
         };
         Ok(with_encodings(response, encoding))

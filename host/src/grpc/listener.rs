@@ -35,6 +35,7 @@ use super::{
     receive::{Inbox, SMALL_MESSAGE},
     serve::Server,
     sockets::{self, Accepted, Listener},
+    tls::Tls,
 };
 
 /// Why the server ended by itself, or not well.
@@ -63,6 +64,8 @@ pub struct Wire {
     /// docs/performance.md.
     pub window: u32,
     pub connections: Arc<Connections>,
+    /// On connections by TCP.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Serves on `listeners` until `app.stop` is cancelled, then lets the calls in flight end for at
@@ -84,7 +87,8 @@ pub async fn serve(
         homes.push(home);
         let service = call_service(&app, worker, &health, &calls, &wire)?;
         let drained = calls.drained.clone();
-        let server = Server::new(service, wire.connections.clone(), drained, wire.window);
+        let (all, tls) = (wire.connections.clone(), wire.tls.clone());
+        let server = Server::new(service, all, tls, drained, wire.window);
         let serve = serve_worker(server, connections, calls.drained.clone());
         serving.push(app.workers.spawn(worker, serve));
     }
@@ -123,7 +127,13 @@ pub fn call_service(
     let bounds = Bounds { most: max_message, patience: message_timeout };
     // One for each worker: what all share is written to by none.
     let inbox = Inbox::new(app.ledger.clone(), bounds, app.long.clone());
-    let layer = CallLayer { calls: calls.clone(), worker, inbox, app: app.clone() };
+    let layer = CallLayer {
+        calls: calls.clone(),
+        worker,
+        inbox: Arc::new(inbox),
+        app: app.clone(),
+        window: wire.window as usize,
+    };
     let routes = services(app, health, max_message)?.prepare();
     Ok(CallService::new(routes, Arc::new(layer)))
 }

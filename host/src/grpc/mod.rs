@@ -2,6 +2,7 @@
 //!
 //! - [`sockets`]: addresses to listen on, connections and their home workers
 //! - [`unix_socket`]: the file of one of them
+//! - [`tls`]: certificates, and those who are let in by theirs
 //! - [`origin`]: where a connection comes from
 //! - [`connections`]: all of them: how many there may be, how each ended
 //! - [`serve`]: the task of one: HTTP/2, its calls, its times
@@ -23,8 +24,10 @@
 //! - [`reply`]: replies on their way out, in pieces
 //! - [`app`]: what the services share
 //! - [`context`]: one call: who calls, and until when an answer is of use
-//! - [`original`]: the nine calls of the original Tiny Model Server
-//! - [`open_inference`]: the Open Inference Protocol's six
+//! - [`original`]: the nine calls of the original Tiny Model Server, and ours beside them
+//! - [`runs`]: those that run a model
+//! - [`open_inference`]: the Open Inference Protocol's
+//! - [`streams`]: of both, those whose results come in parts
 //! - [`health`]: what serves by now
 //! - [`images`], [`tensors`]: their data as tensors, and back
 //! - [`status`]: errors as gRPC statuses
@@ -59,10 +62,13 @@ pub mod peer;
 pub mod proto;
 mod receive;
 pub mod reply;
+mod runs;
 mod serve;
 pub mod sockets;
 mod status;
+mod streams;
 mod tensors;
+pub mod tls;
 mod too_large;
 pub mod unix_socket;
 mod zstd;

@@ -4,39 +4,43 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
-use tonic::{Request, Response as Answer, Status};
+use tokio_stream::Empty;
+use tonic::{Request, Response as Answer, Status, Streaming};
 
 use crate::{
-    data::NamedTensor,
-    models::{Body, Model},
+    data::{NamedTensor, Output, VERSION},
+    details::SequencePlace,
+    models::{Body, Model, Session},
     nn::TensorInfo,
     repository::Unready,
 };
 
 use super::{
     app::{App, Facts},
-    context::CallContext,
+    context::{Asked, CallContext},
     data_calls::Asks,
     decode::Charges,
     encode,
     original::answered_before,
     proto::inference::{
         InferParameter, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
-        ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ServerLiveRequest,
-        ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
-        ServerReadyResponse, grpc_inference_service_server::GrpcInferenceService,
-        infer_parameter::ParameterChoice, model_metadata_response::TensorMetadata,
+        ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStreamInferResponse,
+        ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse,
+        ServerReadyRequest, ServerReadyResponse,
+        grpc_inference_service_server::GrpcInferenceService, infer_parameter::ParameterChoice,
+        model_metadata_response::TensorMetadata,
     },
     reply::Reply,
-    status, tensors,
+    runs::sequence_place,
+    status,
+    streams::AsksInParts,
+    tensors,
 };
-
-/// Models have one version.
-const VERSION: &str = "1";
 
 pub struct OpenInferenceService(pub Arc<App>);
 
@@ -124,6 +128,15 @@ impl GrpcInferenceService for OpenInferenceService {
         }))
     }
 
+    type ModelStreamInferStream = Empty<Result<ModelStreamInferResponse, Status>>;
+
+    async fn model_stream_infer(
+        &self,
+        _: Request<Streaming<ModelInferRequest>>,
+    ) -> Result<Answer<Self::ModelStreamInferStream>, Status> {
+        answered_before()
+    }
+
     async fn model_infer(
         &self,
         _: Request<ModelInferRequest>,
@@ -139,27 +152,133 @@ impl Asks for Infer {
         mut caller: CallContext,
         mut charges: Charges,
     ) -> Result<Reply, Status> {
-        let Self { model, version, id, typed, inputs, wanted, args } = self;
-        let model = version_of(app, &mut caller, &model, &version).await?;
+        let model = self.model(app, &mut caller).await?;
         charges.give_to(&model.tenant);
-        let call = caller.call(model, "{}");
+        let parts = self.parts(model);
+        let output = self.ask(model, caller, Asked::default()).await?;
+        let (message, facts) = parts.response(output);
+        app.reply(message, facts, model).await
+    }
+}
+
+impl AsksInParts for Infer {
+    async fn run(
+        self,
+        model: &Model,
+        _: Option<&Session>,
+        caller: CallContext,
+        asked: Asked,
+    ) -> Result<Output, Status> {
+        self.ask(model, caller, asked).await
+    }
+}
+
+impl Infer {
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The model that is asked.
+    pub async fn model<'a>(
+        &self,
+        app: &'a App,
+        caller: &mut CallContext,
+    ) -> Result<&'a Arc<Model>, Status> {
+        version_of(app, caller, &self.model, &self.version).await
+    }
+
+    /// How results become messages.
+    pub fn parts(&self, model: &Model) -> Parts {
+        Parts {
+            model: model.name.clone(),
+            id: self.id.clone(),
+            typed: self.typed,
+            wanted: if model.description.streams { self.wanted.clone() } else { Vec::new() },
+            empty_last: self.empty_last,
+        }
+    }
+
+    async fn ask(self, model: &Model, caller: CallContext, asked: Asked) -> Result<Output, Status> {
+        let Self { id, inputs, mut wanted, args, sequence, timeout, .. } = self;
+        if asked.parts.is_some() && model.description.streams {
+            // Not every part has all of them: see `Parts`.
+            wanted.clear();
+        }
+        let parameters = model.asks().context.then(|| args.clone());
+        let asked = Asked { request_id: id, parameters, sequence: sequence?, timeout, ..asked };
+        let call = caller.call(model, "{}", asked);
         let output = model.infer(inputs?, &wanted, || args, call).await;
-        let output = output.map_err(|e| status::run(model, &e))?;
+        output.map_err(|e| status::run(model, &e))
+    }
+}
+
+/// How a request's results become messages.
+pub struct Parts {
+    model: String,
+    id: String,
+    /// Whether contents are typed.
+    typed: bool,
+    /// Names of the outputs that are wanted of parts, where these may lack some; all where it is empty.
+    wanted: Vec<String>,
+    /// Whether the end is told where it comes without a result.
+    empty_last: bool,
+}
+
+/// Says of a message of a stream whether it is the request's last one.
+const FINAL: &str = "triton_final_response";
+
+impl Parts {
+    fn response(&self, output: Output) -> (ModelInferResponse, Facts) {
         let facts = Facts { batch: output.batch, charge: output.charge };
-        let (outputs, raw_output_contents) = tensors::to_proto(output.tensors, typed);
+        let (outputs, raw_output_contents) = tensors::to_proto(output.tensors, self.typed);
         let json = output.json.map(|json| {
             let parameter_choice = Some(ParameterChoice::StringParam(json));
             ("json".to_owned(), InferParameter { parameter_choice })
         });
-        let reply = ModelInferResponse {
-            model_name: model.name.clone(),
+        let response = ModelInferResponse {
+            model_name: self.model.clone(),
             model_version: VERSION.into(),
-            id,
+            id: self.id.clone(),
             parameters: json.into_iter().collect(),
             outputs,
             raw_output_contents,
         };
-        app.reply(reply, facts, model).await
+        (response, facts)
+    }
+
+    /// A part of a result as a message of a stream.
+    pub fn message(&self, mut output: Output, last: bool) -> (ModelStreamInferResponse, Facts) {
+        if !self.wanted.is_empty() {
+            output.tensors.retain(|(name, _)| self.wanted.contains(name));
+        }
+        let (mut response, facts) = self.response(output);
+        let parameter_choice = Some(ParameterChoice::BoolParam(last));
+        response.parameters.insert(FINAL.to_owned(), InferParameter { parameter_choice });
+        let message = ModelStreamInferResponse {
+            error_message: String::new(),
+            infer_response: Some(response),
+        };
+        (message, facts)
+    }
+
+    /// The last part, if there is one that the caller wants to hear of.
+    pub fn last(&self, output: Output) -> Option<(ModelStreamInferResponse, Facts)> {
+        let wanted = !output.is_empty() || self.empty_last;
+        wanted.then(|| self.message(output, true))
+    }
+}
+
+/// The answer to a request of a stream that failed.
+pub fn failed(id: String, status: &Status) -> ModelStreamInferResponse {
+    ModelStreamInferResponse {
+        error_message: status.message().to_owned(),
+        infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
+    }
+}
+
+impl encode::Reply for ModelStreamInferResponse {
+    fn slices(&self) -> impl Iterator<Item = &Bytes> {
+        self.infer_response.iter().flat_map(|response| &response.raw_output_contents)
     }
 }
 
@@ -181,11 +300,20 @@ pub struct Infer {
     wanted: Vec<String>,
     /// JSON.
     args: String,
+    sequence: Result<Option<SequencePlace>, Status>,
+    /// How long the caller waits.
+    timeout: Option<Duration>,
+    /// Whether the end of a stream's results is told where it comes without one.
+    empty_last: bool,
 }
 
 impl From<ModelInferRequest> for Infer {
     fn from(request: ModelInferRequest) -> Self {
+        let parameters = &request.parameters;
         Self {
+            sequence: sequence(parameters),
+            timeout: positive(parameters, "timeout").map(Duration::from_micros),
+            empty_last: is_set(parameters, "triton_enable_empty_final_response"),
             model: request.model_name,
             version: request.model_version,
             id: request.id,
@@ -194,6 +322,47 @@ impl From<ModelInferRequest> for Infer {
             wanted: request.outputs.into_iter().map(|o| o.name).collect(),
             args: arguments(&request.parameters),
         }
+    }
+}
+
+fn choice<'a>(
+    parameters: &'a HashMap<String, InferParameter>,
+    name: &str,
+) -> Option<&'a ParameterChoice> {
+    parameters.get(name)?.parameter_choice.as_ref()
+}
+
+fn is_set(parameters: &HashMap<String, InferParameter>, name: &str) -> bool {
+    matches!(choice(parameters, name), Some(ParameterChoice::BoolParam(true)))
+}
+
+fn positive(parameters: &HashMap<String, InferParameter>, name: &str) -> Option<u64> {
+    let number = match choice(parameters, name)? {
+        ParameterChoice::Int64Param(number) => u64::try_from(*number).ok(),
+        ParameterChoice::Uint64Param(number) => Some(*number),
+        _ => None,
+    };
+    number.filter(|number| *number > 0)
+}
+
+/// A call's place in a sequence, as Triton's parameters have it: an id of 0 or of no letters is none.
+fn sequence(parameters: &HashMap<String, InferParameter>) -> Result<Option<SequencePlace>, Status> {
+    let (start, end) = (is_set(parameters, "sequence_start"), is_set(parameters, "sequence_end"));
+    let id = match choice(parameters, "sequence_id") {
+        Some(ParameterChoice::StringParam(id)) => id.clone(),
+        Some(ParameterChoice::Int64Param(id)) if *id != 0 => id.to_string(),
+        Some(ParameterChoice::Uint64Param(id)) if *id != 0 => id.to_string(),
+        Some(ParameterChoice::BoolParam(_) | ParameterChoice::DoubleParam(_)) => {
+            return Err(Status::invalid_argument("sequence_id is a number or a text"));
+        }
+        _ => String::new(),
+    };
+    match id.is_empty() {
+        false => sequence_place(id, start, end).map(Some),
+        true if start || end => {
+            Err(Status::invalid_argument("a sequence that starts or ends has a sequence_id"))
+        }
+        true => Ok(None),
     }
 }
 

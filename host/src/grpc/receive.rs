@@ -14,7 +14,7 @@ use crate::ledger::{Account, Charge, Ledger, Room};
 use super::{
     decode::{self, Charges, Raw},
     encode::prefix,
-    inbox::{self, Bounds, RequestBody},
+    inbox::{self, Arrival, Bounds, Messages, RequestBody},
     inflate::{Encoding, inflate},
     status,
 };
@@ -53,6 +53,27 @@ impl Inbox {
         decode::decode::<M, R>(raw, &self.ledger, &self.long).await
     }
 
+    /// What the next message of a call with several asks for, and what it is charged.
+    pub async fn next<M, R>(
+        &self,
+        messages: &mut Messages<impl RequestBody>,
+        encoding: Option<Encoding>,
+    ) -> Result<Option<(R, Charges)>, Status>
+    where
+        M: decode::Request,
+        R: From<M> + Send + 'static,
+    {
+        let Some(arrival) = messages.next(&self.ledger).await? else { return Ok(None) };
+        let raw = self.inflated(arrival, encoding, self.bounds.most).await?;
+        Ok(Some(decode::decode::<M, R>(raw, &self.ledger, &self.long).await?))
+    }
+
+    /// The messages of a call that may have several. `window`: what a caller may send of a call that is not
+    /// read, in bytes.
+    pub fn messages<B: RequestBody>(&self, body: B, window: usize) -> Messages<B> {
+        Messages::new(body, self.bounds, window, &self.ledger)
+    }
+
     /// A call without data as tonic takes it, and what its message is charged.
     pub async fn receive_small(
         &self,
@@ -77,6 +98,15 @@ impl Inbox {
         most: usize,
     ) -> Result<Raw, Status> {
         let arrival = inbox::read(body, Bounds { most, ..self.bounds }, &self.ledger).await?;
+        self.inflated(arrival, encoding, most).await
+    }
+
+    async fn inflated(
+        &self,
+        arrival: Arrival,
+        encoding: Option<Encoding>,
+        most: usize,
+    ) -> Result<Raw, Status> {
         match (arrival.compressed, encoding) {
             (false, _) => Ok(arrival.raw),
             (true, Some(encoding)) if encoding.compresses() => {

@@ -17,7 +17,11 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::{Sleep, sleep_until};
+use tokio::{
+    sync::mpsc,
+    time::{Sleep, sleep_until},
+};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, body::Body};
 
 use crate::ledger::{Account, Charge};
@@ -149,9 +153,62 @@ enum Source {
     Service(Body),
     /// It is there, all of it.
     Message,
+    /// Messages as they are made.
+    Stream(Replies),
     /// Its message has gone, its trailers have not.
     Trailers,
     Nothing,
+}
+
+/// The messages of a reply, as the call's task makes them. The task ends with this.
+pub struct Replies {
+    first: Option<Reply>,
+    receiver: mpsc::Receiver<Result<Reply, Status>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// Where a call's task puts its messages.
+pub type ReplySender = mpsc::Sender<Result<Reply, Status>>;
+
+impl Replies {
+    /// Starts the task of a call. What it fails with ends the stream.
+    pub fn start<F>(task: impl FnOnce(ReplySender) -> F) -> Self
+    where
+        F: Future<Output = Result<(), Status>> + Send + 'static,
+    {
+        // One waits while HTTP/2 has another: what makes them waits then.
+        let (sender, receiver) = mpsc::channel(1);
+        let task = task(sender.clone());
+        let task = tokio::spawn(async move {
+            if let Err(status) = task.await {
+                // Nobody hears it where the caller has left.
+                let _ = sender.send(Err(status)).await;
+            }
+        });
+        Self { first: None, receiver, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// The next message, once it is there.
+    pub async fn next(&mut self) -> Option<Result<Reply, Status>> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Reply, Status>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => self.receiver.poll_recv(context),
+        }
+    }
+}
+
+/// What follows the messages.
+fn trailers_of(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    if status.add_header(&mut trailers).is_err() {
+        trailers.insert(STATUS, HeaderValue::from(status.code() as i32));
+    }
+    error_text::fit(&mut trailers);
+    trailers
 }
 
 /// A message that goes in several pieces, one after the other.
@@ -205,6 +262,31 @@ impl ReplyBody {
         response
     }
 
+    /// The answer to a call that has any number of messages. `first` is there already.
+    pub fn stream(
+        first: Option<Reply>,
+        rest: Replies,
+        encoding: Option<Encoding>,
+        call: PeerCall,
+        in_flight: InFlight,
+    ) -> http::Response<Self> {
+        let rest = Replies { first, ..rest };
+        let mut response = http::Response::new(Self {
+            source: Source::Stream(rest),
+            rest: VecDeque::new(),
+            large: None,
+            charge: None,
+            call,
+            _in_flight: Some(in_flight),
+        });
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        if let Some(encoding) = encoding {
+            headers.insert(ENCODING, encoding.name());
+        }
+        response
+    }
+
     /// The frame that follows what has gone.
     fn poll_source(
         &mut self,
@@ -218,6 +300,20 @@ impl ReplyBody {
                 trailers.insert(STATUS, HeaderValue::from_static("0"));
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
+            Source::Stream(replies) => {
+                let Poll::Ready(next) = replies.poll_next(context) else { return Poll::Pending };
+                let trailers = match next {
+                    Some(Ok(reply)) => {
+                        self.charge = reply.charge;
+                        return self.begin(reply.pieces, context).map(|frame| Some(Ok(frame)));
+                    }
+                    Some(Err(status)) => trailers_of(&status),
+                    None => trailers_of(&Status::ok("")),
+                };
+                // The task of the call has ended.
+                self.source = Source::Nothing;
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
             Source::Message | Source::Nothing => Poll::Ready(None),
         }
     }
@@ -227,7 +323,9 @@ impl ReplyBody {
         PROGRESS.set(Progress::Given);
         let bytes = pieces.iter().map(Bytes::len).sum();
         let charge = self.charge.take();
-        if bytes <= PIECE && pieces.len() == 1 {
+        // A stream's messages go one after the other: HTTP/2 would take any number of small ones.
+        let streams = matches!(self.source, Source::Stream(_));
+        if bytes <= PIECE && pieces.len() == 1 && !streams {
             let bytes = pieces.pop_front().unwrap_or_default();
             let uncharged = if charge.is_some() { 0 } else { bytes.len() };
             let unsent = self.call.peer().sends(uncharged);
@@ -369,6 +467,10 @@ impl HttpBody for ReplyBody {
             return Poll::Pending;
         };
         let frame = match frame {
+            // Of a stream's message, which has begun to go.
+            Some(Ok(frame)) if matches!(this.source, Source::Stream(_)) => {
+                return Poll::Ready(Some(Ok(frame)));
+            }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     error_text::fit(trailers);
@@ -391,7 +493,7 @@ impl HttpBody for ReplyBody {
         self.large.is_none()
             && match &self.source {
                 Source::Service(body) => body.is_end_stream(),
-                Source::Message | Source::Trailers => false,
+                Source::Message | Source::Trailers | Source::Stream(_) => false,
                 Source::Nothing => true,
             }
     }

@@ -10,20 +10,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::{Ready, ready};
 use http::{Request, Response};
 use hyper::{body::Incoming, rt::Executor, server::conn::http2::Builder};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::sleep_until;
-use tokio_util::sync::CancellationToken;
+use tokio::{net::TcpStream, time::sleep_until};
+use tokio_util::{either::Either, sync::CancellationToken};
 
 use super::{
     connection::Connection,
-    connections::{Bounds, Connections, End},
+    connections::{Bounds, Connections, End, Place},
     layer::{Answer, CallService},
+    origin::Origin,
     peer::{Arriving, Peer},
     reply::{self, ReplyBody},
-    sockets::Accepted,
+    sockets::{Accepted, Stream},
+    tls::Tls,
 };
 
 /// The largest HTTP/2 frame that callers may send. Those that do, as gRPC's own libraries, save most of
@@ -43,14 +45,20 @@ pub struct Server {
     http2: Builder<Calls>,
     calls: CallService,
     connections: Arc<Connections>,
+    /// On connections by TCP.
+    tls: Option<Arc<Tls>>,
     drained: CancellationToken,
 }
+
+/// What TLS takes for a connection: a record each way, and its keys.
+const TLS: usize = 48 << 10;
 
 impl Server {
     /// `window`: bytes of a call that may be under way.
     pub fn new(
         calls: CallService,
         connections: Arc<Connections>,
+        tls: Option<Arc<Tls>>,
         drained: CancellationToken,
         window: u32,
     ) -> Self {
@@ -68,24 +76,71 @@ impl Server {
             .max_pending_accept_reset_streams(2 * streams as usize)
             .keep_alive_interval(keepalive)
             .keep_alive_timeout(keepalive_answer);
-        Self { http2, calls, connections, drained }
+        Self { http2, calls, connections, tls, drained }
     }
 
     /// Serves a connection until its end.
     pub fn serve(&self, accepted: Accepted) -> io::Result<impl Future<Output = ()> + Send + use<>> {
         let Accepted { stream, origin, place } = accepted;
-        let stream = stream.ends()?;
-        let peer = Peer::new(self.connections.clone(), origin);
-        let service = PeerService { calls: self.calls.clone(), peer: peer.clone() };
-        let io = TokioIo::new(Connection::new(stream, peer.clone()));
-        // It is large, and would be in the task once for each place that it passes.
-        let connection = Box::pin(self.http2.serve_connection(io, service));
-        let drained = self.drained.clone();
-        Ok(async move {
-            let end = run(connection, &peer, &drained).await;
-            peer.connections.count(end);
-            drop(place);
+        let (connections, calls) = (self.connections.clone(), self.calls.clone());
+        let (http2, drained) = (self.http2.clone(), self.drained.clone());
+        let begin = move |stream, peer: Arc<Peer>| {
+            let service = PeerService { calls, peer: peer.clone() };
+            let io = TokioIo::new(Connection::new(stream, peer));
+            // It is large, and would be in the task once for each place that it passes.
+            Box::pin(http2.serve_connection(io, service))
+        };
+        Ok(match (stream.ends()?, self.tls.clone()) {
+            (Either::Left(tcp), Some(tls)) => futures_util::future::Either::Left(async move {
+                let end = serve_tls(tcp, &tls, place, begin, origin, connections.clone(), &drained);
+                // Large, and not a part of connections without it.
+                connections.count(Box::pin(end).await);
+            }),
+            (plain, _) => futures_util::future::Either::Right(async move {
+                let peer = Peer::new(connections, origin);
+                let connection = begin(Either::Left(plain), peer.clone());
+                let end = run(connection, &peer, &drained).await;
+                peer.connections.count(end);
+                drop(place);
+            }),
         })
+    }
+}
+
+/// Serves a connection with TLS: shakes hands first, and ends it when its certificate is no longer let in.
+async fn serve_tls(
+    tcp: TcpStream,
+    tls: &Tls,
+    mut place: Place,
+    begin: impl FnOnce(Stream, Arc<Peer>) -> Pin<Box<Http2>>,
+    origin: Origin,
+    connections: Arc<Connections>,
+    drained: &CancellationToken,
+) -> End {
+    if let Err(end) = place.takes(TLS) {
+        return end;
+    }
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(connections.bounds.handshake, tls.accept(tcp)) => shaken,
+        () = drained.cancelled() => return End::Drained,
+    };
+    let (stream, certificate) = match shaken {
+        Ok(Ok(shaken)) => shaken,
+        Ok(Err(e)) => {
+            tracing::debug!("{origin} did not shake hands: {e}");
+            return End::Handshake;
+        }
+        Err(_) => return End::Slow,
+    };
+    let peer = Peer::new(connections, origin);
+    let connection = begin(Either::Right(Box::new(stream)), peer.clone());
+    let served = run(connection, &peer, drained);
+    match &certificate {
+        None => served.await,
+        Some(certificate) => tokio::select! {
+            end = served => end,
+            () = tls.revoked(certificate) => End::Revoked,
+        },
     }
 }
 
@@ -253,15 +308,16 @@ struct PeerService {
 impl hyper::service::Service<Request<Incoming>> for PeerService {
     type Response = Response<ReplyBody>;
     type Error = Infallible;
-    type Future = Either<Answer, Ready<Result<Response<ReplyBody>, Infallible>>>;
+    type Future =
+        futures_util::future::Either<Answer, Ready<Result<Response<ReplyBody>, Infallible>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut call = self.peer.call();
         match call.admit(request.uri().path(), request.headers()) {
-            Ok(()) => Either::Left(self.calls.call(request, call)),
+            Ok(()) => futures_util::future::Either::Left(self.calls.call(request, call)),
             Err(status) => {
                 let refused = ReplyBody::of_service(status.into_http(), call, None);
-                Either::Right(ready(Ok(refused)))
+                futures_util::future::Either::Right(ready(Ok(refused)))
             }
         }
     }

@@ -13,6 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixStream},
     sync::mpsc::UnboundedSender,
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::schedule::Workers;
@@ -50,14 +51,15 @@ pub enum Listener {
 
 impl Listener {
     /// Where callers go.
-    pub fn url(&self) -> Option<String> {
+    pub fn url(&self, tls: bool) -> Option<String> {
+        let scheme = if tls { "grpcs" } else { "grpc" };
         match self {
-            Self::Tcp(listener) => Some(format!("grpc://{}", listener.local_addr().ok()?)),
+            Self::Tcp(listener) => Some(format!("{scheme}://{}", listener.local_addr().ok()?)),
             Self::Unix(socket) => Some(socket.url()),
         }
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Origin)> {
+    async fn accept(&self) -> io::Result<(Plain, Origin)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
@@ -71,14 +73,17 @@ impl Listener {
     }
 }
 
+/// A connection, as the kernel has it.
+pub type Plain = Either<TcpStream, UnixStream>;
+
 /// A connection's bytes.
-pub type Stream = Either<TcpStream, UnixStream>;
+pub type Stream = Either<Plain, Box<TlsStream<TcpStream>>>;
 
 /// The same on its way to its worker, which has a runtime of its own.
 pub struct Moving(Either<net::TcpStream, unix::net::UnixStream>);
 
 impl Moving {
-    fn begins(stream: Stream) -> io::Result<Self> {
+    fn begins(stream: Plain) -> io::Result<Self> {
         Ok(Self(match stream {
             Either::Left(stream) => {
                 // Without this, small replies wait for the peer's acknowledgements.
@@ -89,7 +94,7 @@ impl Moving {
         }))
     }
 
-    pub fn ends(self) -> io::Result<Stream> {
+    pub fn ends(self) -> io::Result<Plain> {
         Ok(match self.0 {
             Either::Left(stream) => Either::Left(TcpStream::from_std(stream)?),
             Either::Right(stream) => Either::Right(UnixStream::from_std(stream)?),

@@ -48,18 +48,8 @@ pub fn from_proto(
 }
 
 fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, String> {
-    let dtype = DType::from_oip_name(&input.datatype).ok_or_else(|| {
-        let names: Vec<_> = DType::all().map(DType::oip_name).collect();
-        let given = status::escape(&input.datatype);
-        format!("`{given}` is not a datatype: {}", names.join(", "))
-    })?;
-    let shape: Vec<u64> =
-        input
-            .shape
-            .iter()
-            .map(|d| u64::try_from(*d))
-            .collect::<Result<_, _>>()
-            .map_err(|_| format!("the shape {} has a negative dimension", Shape(&input.shape)))?;
+    let dtype = dtype(&input.datatype)?;
+    let shape = shape(&input.shape)?;
     let data = match (raw, input.contents) {
         (Some(_), Some(contents)) if contents != InferTensorContents::default() => {
             return Err("it has both raw and typed contents".into());
@@ -68,6 +58,24 @@ fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, String>
         (None, contents) => pack(dtype, contents.unwrap_or_default())?,
     };
     Tensor::new(dtype, shape, data).map_err(status::fit)
+}
+
+/// A tensor of raw bytes.
+pub fn of_raw(datatype: &str, dimensions: &[i64], data: Bytes) -> Result<Tensor, String> {
+    Tensor::new(dtype(datatype)?, shape(dimensions)?, data).map_err(status::fit)
+}
+
+fn dtype(datatype: &str) -> Result<DType, String> {
+    DType::from_oip_name(datatype).ok_or_else(|| {
+        let names: Vec<_> = DType::all().map(DType::oip_name).collect();
+        let given = status::escape(datatype);
+        format!("`{given}` is not a datatype: {}", names.join(", "))
+    })
+}
+
+fn shape(dimensions: &[i64]) -> Result<Vec<u64>, String> {
+    let shape: Result<_, _> = dimensions.iter().map(|d| u64::try_from(*d)).collect();
+    shape.map_err(|_| format!("the shape {} has a negative dimension", Shape(dimensions)))
 }
 
 /// Typed contents as a tensor's bytes.

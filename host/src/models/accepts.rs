@@ -2,7 +2,7 @@
 //! never reaches the model. And the outputs that a caller wants of what the model gives.
 
 use crate::{
-    data::{Description, Kind, NamedTensor, Output},
+    data::{Description, Input, Kind, NamedTensor, Output},
     nn::{Tensor, TensorInfo},
     text,
 };
@@ -17,6 +17,28 @@ const LONGEST_LIST: usize = 500;
 /// Refuses kinds of request that the model does not take.
 pub fn kind(description: &Description, kind: Kind) -> Result<(), RunError> {
     if description.accepts(kind) { Ok(()) } else { Err(refuse(description, kind)) }
+}
+
+/// Refuses a request of another kind, files of another type, and tensors that do not fit.
+pub fn input(description: &Description, given: &Input) -> Result<(), RunError> {
+    kind(description, given.kind())?;
+    match given {
+        Input::Tensors(given) => tensors(description, given),
+        Input::Encoded(file) => media_type(description, &file.media_type),
+        Input::Text(_) | Input::Image(_) => Ok(()),
+    }
+}
+
+fn media_type(description: &Description, given: &str) -> Result<(), RunError> {
+    let takes = &description.media_types;
+    if takes.is_empty() || takes.iter().any(|one| one == given) {
+        return Ok(());
+    }
+    Err(RunError::Unfit(format!(
+        "the model takes {}, not {}",
+        text::bounded(&takes.join(", "), LONGEST_LIST),
+        quoted(given)
+    )))
 }
 
 pub fn refuse(description: &Description, kind: Kind) -> RunError {

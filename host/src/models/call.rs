@@ -1,23 +1,30 @@
 //! A call to a model, and how one can fail.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
+    details::Details,
     nn::NnError,
     sandbox::CallError,
     schedule::{PoolError, WorkerId},
 };
 
-use super::outcome::Outcome;
+use super::{others::Chain, outcome::Outcome, sequences::SequenceError};
 
 /// Where and until when a call runs.
-#[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// The worker of the caller's connection.
     pub home: WorkerId,
     pub deadline: Instant,
     /// JSON; `{}` where the caller gave none.
     pub args: &'a str,
+    /// What it has beside its data: mostly nothing.
+    pub details: Option<Box<Details>>,
+    /// The models that have it made, where it is one that a model makes.
+    pub chain: Option<Arc<Chain>>,
 }
 
 /// Why a call failed; the message is for the caller.
@@ -36,6 +43,8 @@ pub enum RunError {
     Refused(Duration),
     #[error(transparent)]
     Pool(#[from] PoolError),
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
     #[error(transparent)]
     Graph(NnError),
     #[error("the deadline passed while the call waited for the graph, or while the graph ran")]
@@ -63,6 +72,8 @@ impl RunError {
         match self {
             Self::Unaccepted { .. } | Self::Unfit(_) => Outcome::Unfit,
             Self::Refused(_) => Outcome::Unavailable,
+            Self::Sequence(SequenceError::Full(_) | SequenceError::Busy(_)) => Outcome::Full,
+            Self::Sequence(SequenceError::Unknown(_)) => Outcome::Unfit,
             Self::Pool(PoolError::Full(_)) => Outcome::Full,
             Self::Pool(PoolError::Lost) => Outcome::Lost,
             Self::Pool(PoolError::Late) => Outcome::Late,

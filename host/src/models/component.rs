@@ -14,12 +14,19 @@ use tokio::sync::Notify;
 use crate::{
     breaker::Breaker,
     data::{Input, Output},
+    details::Details,
     fair::Flow,
-    sandbox::{CallError, Guest, Instance, Load},
-    schedule::{Factory, Lease, Pool},
+    sandbox::{Asks, CallError, Guest, Instance, Load},
+    schedule::{Factory, Lease, Pool, PoolError, WorkerId},
 };
 
-use super::{Call, RunError, call::outcome, outcome::Verdict};
+use super::{
+    Call, RunError,
+    call::outcome,
+    others::{Callable, Others},
+    outcome::Verdict,
+    sequences::{Sequence, SequenceError, SequenceLimits, Sequences, Turn},
+};
 
 impl Factory for Guest {
     type Instance = Instance;
@@ -50,6 +57,11 @@ pub struct ComponentOptions {
     pub max_failures: usize,
     /// Told when the model begins to be refused: health follows it.
     pub refusing: Arc<Notify>,
+    /// Whether calls with a sequence id meet one instance: as the model says.
+    pub keeps_state: bool,
+    pub sequences: SequenceLimits,
+    /// The models that it may call.
+    pub callable: Callable,
 }
 
 /// The instances of a component, and whether calls are let through to them.
@@ -60,12 +72,23 @@ pub struct Component {
     breaker: Breaker,
     /// How often it has opened.
     openings: AtomicU64,
+    sequences: Sequences,
 }
 
 impl Component {
     pub fn new(pool: Arc<Pool<Guest>>, options: ComponentOptions) -> Self {
         let breaker = Breaker::new(options.max_failures);
-        Self { options, pool, breaker, openings: AtomicU64::new(0) }
+        let sequences = Sequences::new(options.sequences);
+        Self { options, pool, breaker, openings: AtomicU64::new(0), sequences }
+    }
+
+    /// Which details of a call its component can ask for.
+    pub fn asks(&self) -> Asks {
+        self.pool.factory().asks
+    }
+
+    pub fn sequences(&self) -> &Sequences {
+        &self.sequences
     }
 
     pub fn pool(&self) -> &Pool<Guest> {
@@ -83,7 +106,16 @@ impl Component {
     }
 
     pub(super) async fn run(&self, input: Input, call: Call<'_>) -> Result<Output, RunError> {
-        self.on_instance(One(input), call).await
+        let place = call.details.as_ref().and_then(|details| details.sequence.clone());
+        let Some(place) = place.filter(|_| self.options.keeps_state) else {
+            return self.on_instance(One(input), call).await;
+        };
+        let sequence = self.sequences.find(&place, call.home)?;
+        let answer = self.in_sequence(&sequence, &place.id, One(input), call).await;
+        if place.end || matches!(answer, Err(RunError::Sequence(SequenceError::Unknown(_)))) {
+            self.sequences.end(&place.id, &sequence);
+        }
+        answer
     }
 
     pub(super) async fn run_batch(
@@ -92,6 +124,21 @@ impl Component {
         call: Call<'_>,
     ) -> Result<Vec<Output>, RunError> {
         self.on_instance(Several(inputs), call).await
+    }
+
+    /// A sequence of calls that come in one session, on worker `home`.
+    pub(super) fn begin_session(&self, home: WorkerId) -> Result<Arc<Sequence>, RunError> {
+        Ok(self.sequences.begin(home)?)
+    }
+
+    /// Answers one request of a session.
+    pub(super) async fn run_in_session(
+        &self,
+        session: &Arc<Sequence>,
+        input: Input,
+        call: Call<'_>,
+    ) -> Result<Output, RunError> {
+        self.in_sequence(session, "", One(input), call).await
     }
 
     /// Asks an instance as soon as there is one: here if it is on the caller's worker, else on the
@@ -104,13 +151,44 @@ impl Component {
         if let Some(left) = self.refuses() {
             return Err(RunError::Refused(left));
         }
-        let args = call.args.to_owned();
-        let deadline = call.deadline;
-        let asked = |lease| ask_leased(lease, question, args, deadline);
-        let answer = self.pool.run(call.home, deadline, self.options.flow, asked).await;
+        let Asking { home, deadline, args, details } = self.asking(call);
+        let asked = |lease| ask_leased(lease, question, args, details, deadline);
+        let answer = self.pool.run(home, deadline, self.options.flow, asked).await;
         let answer = answer.map_err(RunError::Pool).flatten();
         self.judge(outcome(&answer, self.options.timeout).verdict());
         answer
+    }
+
+    /// Asks the instance of a sequence, after the calls before this one.
+    async fn in_sequence<Q: Question>(
+        &self,
+        sequence: &Arc<Sequence>,
+        id: &str,
+        question: Q,
+        call: Call<'_>,
+    ) -> Result<Q::Answer, RunError> {
+        if let Some(left) = self.refuses() {
+            return Err(RunError::Refused(left));
+        }
+        let Asking { home, deadline, args, details } = self.asking(call);
+        let turn = sequence.turn(id, self.sequences.limits().queue, deadline).await?;
+        let pool = self.pool.clone();
+        let asked = ask_in_turn(pool, turn, question, args, details, deadline);
+        let answer = self.pool.run_beside(home, sequence.worker, self.options.flow, asked).await;
+        let answer = answer.ok_or(RunError::Pool(PoolError::Lost)).flatten();
+        self.judge(outcome(&answer, self.options.timeout).verdict());
+        answer
+    }
+
+    /// What of a call goes to the instance, wherever that is.
+    fn asking(&self, call: Call<'_>) -> Asking {
+        let Call { home, deadline, args, mut details, chain } = call;
+        let Callable { names, .. } = &self.options.callable;
+        if self.asks().models && !names.is_empty() {
+            let others = Others::new(&self.options.callable, home, &self.options.name, chain);
+            details.get_or_insert_default().others = Some(others);
+        }
+        Asking { home, deadline, args: args.to_owned(), details }
     }
 
     fn judge(&self, verdict: Verdict) {
@@ -127,6 +205,14 @@ impl Component {
     }
 }
 
+/// What of a call goes to an instance.
+struct Asking {
+    home: WorkerId,
+    deadline: Instant,
+    args: String,
+    details: Option<Box<Details>>,
+}
+
 /// What an instance is asked.
 trait Question: Send + 'static {
     type Answer: Send + 'static;
@@ -138,6 +224,7 @@ trait Question: Send + 'static {
         self,
         instance: &mut Instance,
         args: &str,
+        details: Option<Box<Details>>,
         deadline: Instant,
     ) -> impl Future<Output = Result<Self::Answer, CallError>> + Send;
 }
@@ -159,9 +246,10 @@ impl Question for One {
         self,
         instance: &mut Instance,
         args: &str,
+        details: Option<Box<Details>>,
         deadline: Instant,
     ) -> Result<Output, CallError> {
-        instance.run(self.0, args, deadline).await
+        instance.run(self.0, args, details, deadline).await
     }
 }
 
@@ -176,9 +264,10 @@ impl Question for Several {
         self,
         instance: &mut Instance,
         args: &str,
+        details: Option<Box<Details>>,
         deadline: Instant,
     ) -> Result<Vec<Output>, CallError> {
-        instance.run_batch(self.0, args, deadline).await
+        instance.run_batch(self.0, args, details, deadline).await
     }
 }
 
@@ -193,6 +282,7 @@ async fn ask_leased<Q: Question>(
     mut lease: Lease<Guest>,
     question: Q,
     args: String,
+    details: Option<Box<Details>>,
     deadline: Instant,
 ) -> Result<Q::Answer, RunError> {
     match lease.instance().await {
@@ -212,12 +302,53 @@ async fn ask_leased<Q: Question>(
         }
     }
     let instance = lease.instance().await.map_err(RunError::Start)?;
-    let answer = question.ask(instance, &args, deadline).await.map_err(RunError::Guest);
+    let answer = question.ask(instance, &args, details, deadline).await;
+    let answer = answer.map_err(RunError::Guest);
     // After an answer, the model's own error included, the instance is kept; a trap or a time-out may
     // have left it half way, so it goes.
     let answered = outcome(&answer, Duration::MAX).verdict() == Verdict::Healthy;
     if answered && instance.reusable() {
         lease.keep();
+    }
+    answer
+}
+
+/// Asks the instance of a sequence, on its worker; makes it for the first call. An error that may have left it
+/// half way ends the sequence, as a caller does who leaves.
+async fn ask_in_turn<Q: Question>(
+    pool: Arc<Pool<Guest>>,
+    mut turn: Turn,
+    question: Q,
+    args: String,
+    details: Option<Box<Details>>,
+    deadline: Instant,
+) -> Result<Q::Answer, RunError> {
+    let mut instance = match turn.take() {
+        Some(instance) => instance,
+        None => match pool.factory().create().await {
+            Ok(instance) => instance,
+            Err(CallError::PoolFull | CallError::NoRoom(_)) => {
+                // Other models' idle instances make room for a second try.
+                pool.make_room();
+                pool.factory().create().await.map_err(RunError::Start)?
+            }
+            Err(error) => return Err(RunError::Start(error)),
+        },
+    };
+    let load = Load::of(question.bytes());
+    if instance.begin(load).is_err() {
+        pool.make_room();
+        if let Err(no_room) = instance.begin(load) {
+            // It has not been asked anything.
+            turn.keep(instance);
+            return Err(RunError::Guest(no_room.into()));
+        }
+    }
+    let answer = question.ask(&mut instance, &args, details, deadline).await;
+    let answer = answer.map_err(RunError::Guest);
+    let answered = outcome(&answer, Duration::MAX).verdict() == Verdict::Healthy;
+    if answered && instance.may_go_on() {
+        turn.keep(instance);
     }
     answer
 }

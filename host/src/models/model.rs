@@ -1,13 +1,20 @@
 //! One model: what it takes and gives, and what answers for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::{
     data::{Description, Input, Kind, NamedTensor, Output},
+    details::SequencePlace,
     ledger::Tenant,
     nn::Graph,
-    sandbox::Guest,
-    schedule::Pool,
+    sandbox::{Asks, Guest},
+    schedule::{Pool, WorkerId},
 };
 
 use super::{
@@ -16,6 +23,7 @@ use super::{
     call::outcome,
     component::Component,
     outcome::{Outcomes, Pending},
+    sequences::Sequence,
 };
 
 /// A model that is ready to answer.
@@ -24,10 +32,14 @@ pub struct Model {
     /// One sentence for people, from its model.toml.
     pub about: Option<String>,
     pub description: Description,
-    /// [height, width, channels] that suits the model; None where any size does.
-    pub input_shape: Option<Vec<u32>>,
-    /// The longest that a call may take, waiting included.
+    /// The longest that a call may take, waiting included; of a stream, each part.
     pub timeout: Duration,
+    /// The longest that a stream or a session may take in all.
+    pub max_stream: Duration,
+    /// How long a sequence or a session may be without a call.
+    pub sequence_idle: Duration,
+    /// Names of the metadata that the operator lets it see of a call.
+    pub metadata: Vec<String>,
     pub body: Body,
     /// Those that it uses.
     pub graphs: Vec<Graph>,
@@ -39,16 +51,45 @@ pub struct Model {
 
 /// What answers for a model.
 pub enum Body {
-    Component(Component),
+    Component(Box<Component>),
     Graph(BareGraph),
 }
 
 impl Model {
-    /// Answers a text or an image.
+    /// Answers a request of any kind.
+    pub async fn answer(&self, input: Input, call: Call<'_>) -> Result<Output, RunError> {
+        match input {
+            Input::Tensors(tensors) => {
+                let args = call.args.to_owned();
+                self.infer(tensors, &[], || args, call).await
+            }
+            input => self.run(input, call).await,
+        }
+    }
+
+    /// Answers several requests: one output for each.
+    pub async fn answer_batch(
+        &self,
+        inputs: Vec<Input>,
+        call: Call<'_>,
+    ) -> Result<Vec<Output>, RunError> {
+        let Some(first) = inputs.first() else { return Ok(Vec::new()) };
+        let kind = first.kind();
+        if let Some(other) = inputs.iter().find(|input| input.kind() != kind) {
+            return Err(RunError::Unfit(format!(
+                "the requests of a batch are of one kind: these have {} and {}",
+                kind.phrase(),
+                other.kind().phrase()
+            )));
+        }
+        self.run_batch(kind, inputs, call).await
+    }
+
+    /// Answers a text, an image or a file.
     pub async fn run(&self, input: Input, call: Call<'_>) -> Result<Output, RunError> {
         let pending = self.outcomes.begin();
         let answer = async {
-            accepts::kind(&self.description, input.kind())?;
+            accepts::input(&self.description, &input)?;
             match &self.body {
                 Body::Component(component) => component.run(input, call).await,
                 // It accepts no kind of request that comes this way.
@@ -69,6 +110,9 @@ impl Model {
         let pending = self.outcomes.begin();
         let answer = async {
             accepts::kind(&self.description, kind)?;
+            for input in &inputs {
+                accepts::input(&self.description, input)?;
+            }
             match &self.body {
                 // There is nothing to ask the model.
                 Body::Component(_) if inputs.is_empty() => Ok(Vec::new()),
@@ -107,6 +151,15 @@ impl Model {
         self.count(pending, answer)
     }
 
+    /// A session of a caller on worker `home`: its calls meet one instance, in their order.
+    pub fn session(self: &Arc<Self>, home: WorkerId) -> Result<Session, RunError> {
+        let sequence = match &self.body {
+            Body::Component(component) => Some(component.begin_session(home)?),
+            Body::Graph(_) => None,
+        };
+        Ok(Session { model: self.clone(), sequence, begun: AtomicBool::new(false) })
+    }
+
     /// The instances of its component, where it has one.
     pub fn pool(&self) -> Option<&Pool<Guest>> {
         match &self.body {
@@ -129,9 +182,49 @@ impl Model {
         self.refuses().is_none() && !self.graphs.iter().any(Graph::is_refusing)
     }
 
+    /// Which details of a call it can ask for.
+    pub fn asks(&self) -> Asks {
+        match &self.body {
+            Body::Component(component) => component.asks(),
+            Body::Graph(_) => Asks { context: false, models: false },
+        }
+    }
+
     /// Counts what became of a call. One that nobody waits for any more counts, too.
     fn count<T>(&self, pending: Pending<'_>, answer: Result<T, RunError>) -> Result<T, RunError> {
         pending.end(outcome(&answer, self.timeout));
         answer
+    }
+}
+
+/// Calls that meet one instance of a model, in their order; the instance goes with this.
+pub struct Session {
+    model: Arc<Model>,
+    /// None for a graph, which keeps nothing.
+    sequence: Option<Arc<Sequence>>,
+    /// A call has begun.
+    begun: AtomicBool,
+}
+
+impl Session {
+    /// The next call's place in it, which is a sequence without an id.
+    pub fn next(&self) -> SequencePlace {
+        let start = !self.begun.swap(true, Ordering::Relaxed);
+        SequencePlace { id: String::new(), start, end: false }
+    }
+
+    /// Answers a request of any kind.
+    pub async fn answer(&self, input: Input, call: Call<'_>) -> Result<Output, RunError> {
+        let model = &self.model;
+        let (Body::Component(component), Some(sequence)) = (&model.body, &self.sequence) else {
+            return model.answer(input, call).await;
+        };
+        let pending = model.outcomes.begin();
+        let answer = async {
+            accepts::input(&model.description, &input)?;
+            component.run_in_session(sequence, input, call).await
+        }
+        .await;
+        model.count(pending, answer)
     }
 }

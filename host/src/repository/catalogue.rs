@@ -3,11 +3,12 @@
 
 use std::sync::{Arc, OnceLock, atomic::Ordering};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::slots::Slots;
 use crate::{
-    models::Model,
+    models::{Body, Model, others::FindModel},
     nn::{self, Graph},
     sandbox::Guest,
     schedule::Pool,
@@ -132,6 +133,15 @@ impl Catalogue {
         self.pools().map(discarded).sum()
     }
 
+    /// Ends the sequences of all models that were idle for long.
+    pub fn sweep_sequences(&self) {
+        for model in self.ready() {
+            if let Body::Component(component) = &model.body {
+                component.sequences().sweep();
+            }
+        }
+    }
+
     /// Calls that have an instance now.
     pub fn busy(&self) -> usize {
         self.pools().map(|pool| pool.busy()).sum()
@@ -139,5 +149,11 @@ impl Catalogue {
 
     fn pools(&self) -> impl Iterator<Item = &Pool<Guest>> {
         self.ready().filter_map(|model| model.pool())
+    }
+}
+
+impl FindModel for Catalogue {
+    fn find<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<Arc<Model>>> {
+        Box::pin(async move { Catalogue::find(self, name).await.ok().cloned() })
     }
 }

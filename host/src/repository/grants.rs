@@ -9,6 +9,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Decided {
     pub grants: Grants,
+    /// Names of the metadata that it sees of a call, in lower case.
+    pub metadata: Vec<String>,
     pub given: Vec<String>,
     pub withheld: Vec<String>,
 }
@@ -59,11 +61,25 @@ pub fn decide(asks: &Asks, granted: &config::Grants) -> Result<Decided, String> 
         decided.given.push(format!("connects to {host}"));
     }
     decided.grants.hosts = hosts.into();
+    for name in &asks.metadata {
+        if !granted.metadata.contains(name) {
+            decided.withheld.push(format!("metadata {name}"));
+            continue;
+        }
+        if name.to_ascii_lowercase().ends_with("-bin") {
+            return Err(format!("the metadata {name} is binary: only texts are let through"));
+        }
+        decided.given.push(format!("sees the metadata {name}"));
+        decided.metadata.push(name.to_ascii_lowercase());
+    }
     if let Some(name) = granted.folders.keys().find(|name| !asks.folders.contains(name)) {
         return unasked(&format!("the folder {name}"));
     }
     if let Some(name) = granted.env.iter().find(|name| !asks.env.contains(name)) {
         return unasked(&format!("the variable {name}"));
+    }
+    if let Some(name) = granted.metadata.iter().find(|name| !asks.metadata.contains(name)) {
+        return unasked(&format!("the metadata {name}"));
     }
     if let Some(name) = granted.hosts.iter().find(|name| !asks.hosts.contains(name)) {
         return unasked(&format!("the host {name}"));

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,9 @@ use crate::{
         Body, Model,
         bare_graph::BareGraph,
         component::{Component, ComponentOptions},
+        others::Callable,
         outcome::Outcomes,
+        sequences::SequenceLimits,
     },
     nn::{self, Graph, LoadError},
     sandbox::{
@@ -169,6 +171,7 @@ fn sandbox(
             continue;
         };
         let instances = plan.limits.max_instances.max(1).saturating_mul(settings.workers);
+        let instances = instances.saturating_add(plan.limits.max_sequences);
         let instances = u32::try_from(instances).unwrap_or(u32::MAX);
         pool.add(footprint, instances);
         pool.memory = pool.memory.max(plan.limits.memory);
@@ -335,6 +338,8 @@ impl Loader {
         let limits = plan.limits;
         let reuse = plan.settings.reuse.or(plan.manifest.reuse).unwrap_or_default();
         let own = graphs.values().cloned().collect();
+        let metadata = plan.decided.metadata.clone();
+        let callable = self.callable(&plan)?;
         let guest = self.guest(plan, graphs, flow, tenant.clone(), reuse).await?;
         // The first instance answers for the model, and then mostly waits for this worker's next call.
         let deadline = Instant::now() + DESCRIBE_TIMEOUT;
@@ -342,10 +347,6 @@ impl Loader {
             guest.instantiate().await.map_err(|e| format!("its first instance failed: {e}"))?;
         let description =
             instance.describe(deadline).await.map_err(|e| format!("describe failed: {e}"))?;
-        let input_shape = instance
-            .input_shape(deadline)
-            .await
-            .map_err(|e| format!("get-input-shape failed: {e}"))?;
         let pool_limits = PoolLimits { instances: limits.max_instances, queue: limits.max_queue };
         let pool = Pool::new(guest, self.workers.clone(), pool_limits);
         if reuse == Reuse::Serial && self.keeps {
@@ -357,18 +358,41 @@ impl Loader {
             timeout: limits.timeout,
             max_failures: limits.max_failures,
             refusing: self.catalogue.refusing.clone(),
+            keeps_state: description.sequences,
+            sequences: SequenceLimits {
+                most: limits.max_sequences,
+                idle: limits.sequence_idle,
+                queue: limits.max_queue,
+            },
+            callable,
         };
         Ok(Model {
             name,
             about,
             description,
-            input_shape,
             timeout: limits.timeout,
-            body: Body::Component(Component::new(pool, options)),
+            max_stream: limits.max_stream,
+            sequence_idle: limits.sequence_idle,
+            metadata,
+            body: Body::Component(Box::new(Component::new(pool, options))),
             graphs: own,
             outcomes: Outcomes::default(),
             tenant,
         })
+    }
+
+    /// The models that the operator lets this one call.
+    fn callable(&self, plan: &Plan) -> Result<Callable, String> {
+        let names = &plan.settings.models;
+        if names.contains(&plan.folder.name) {
+            return Err("tms.toml lets it call itself, which no model can".into());
+        }
+        let served = |name: &&String| self.catalogue.names().any(|served| served == name.as_str());
+        if let Some(missing) = names.iter().find(|name| !served(name)) {
+            return Err(format!("tms.toml lets it call the model `{missing}`, which is not there"));
+        }
+        let models: Weak<Catalogue> = Arc::downgrade(&self.catalogue);
+        Ok(Callable { names: names.clone().into(), models, workers: self.workers.clone() })
     }
 
     /// Compiles a model's component, or finds its code in the cache.
@@ -418,8 +442,10 @@ fn bare(plan: Plan, graph: Graph, flow: Flow, tenant: Arc<Tenant>) -> Model {
             outputs: graph.outputs().to_vec(),
             ..Description::default()
         },
-        input_shape: None,
         timeout: plan.limits.timeout,
+        max_stream: plan.limits.max_stream,
+        sequence_idle: plan.limits.sequence_idle,
+        metadata: Vec::new(),
         graphs: vec![graph.clone()],
         body: Body::Graph(BareGraph::new(graph, flow)),
         outcomes: Outcomes::default(),

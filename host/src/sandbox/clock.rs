@@ -18,7 +18,10 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::{task::unconstrained, time::sleep_until};
+use tokio::{
+    task::unconstrained,
+    time::{Sleep, sleep_until},
+};
 
 use super::ticker::Ticker;
 
@@ -35,11 +38,33 @@ pub struct CallClock {
     spent: AtomicU64,
     /// The thread's clock when the present poll began, or when the count did.
     since: AtomicU64,
+    /// What moments are counted from.
+    base: Instant,
+    /// When the call must have ended, in microseconds. A guest that gives parts of its result has a new
+    /// deadline for each.
+    deadline: AtomicU64,
 }
 
 impl CallClock {
     pub fn new(ticker: Arc<Ticker>) -> Self {
-        Self { ticker, spent: AtomicU64::new(0), since: AtomicU64::new(UNCOUNTED) }
+        Self {
+            ticker,
+            spent: AtomicU64::new(0),
+            since: AtomicU64::new(UNCOUNTED),
+            base: Instant::now(),
+            deadline: AtomicU64::new(0),
+        }
+    }
+
+    /// The call must end by then instead.
+    pub fn set_deadline(&self, deadline: Instant) {
+        let after = deadline.saturating_duration_since(self.base).as_micros();
+        self.deadline.store(u64::try_from(after).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn deadline(&self) -> Instant {
+        let after = Duration::from_micros(self.deadline.load(Ordering::Relaxed));
+        self.base.checked_add(after).unwrap_or(self.base)
     }
 
     /// Runs `call` until `deadline`, and counts what it takes from zero. The epoch ends a guest that
@@ -47,8 +72,10 @@ impl CallClock {
     pub async fn run<F: Future>(&self, deadline: Instant, call: F) -> Result<F::Output, Late> {
         self.spent.store(0, Ordering::Relaxed);
         self.since.store(UNCOUNTED, Ordering::Relaxed);
+        self.set_deadline(deadline);
         let mut call = pin!(call);
-        let mut timer = pin!(None);
+        let mut timer = pin!(None::<Sleep>);
+        let mut rings_at = deadline;
         poll_fn(|context| {
             self.ticker.guest_runs();
             if self.counts() {
@@ -60,14 +87,18 @@ impl CallClock {
             if self.counts() {
                 self.spent.store(self.nanoseconds(), Ordering::Relaxed);
             }
+            let deadline = self.deadline();
             if timer.is_none() {
-                // It must fire also where the call has used up its task's share of polls.
-                timer.set(Some(unconstrained(sleep_until(deadline.into()))));
+                timer.set(Some(sleep_until(deadline.into())));
+                rings_at = deadline;
             }
-            match timer.as_mut().as_pin_mut() {
-                Some(timer) => timer.poll(context).map(|()| Err(Late)),
-                None => Poll::Pending,
+            let Some(mut timer) = timer.as_mut().as_pin_mut() else { return Poll::Pending };
+            if rings_at != deadline {
+                timer.as_mut().reset(deadline.into());
+                rings_at = deadline;
             }
+            // It must fire also where the call has used up its task's share of polls.
+            pin!(unconstrained(timer)).poll(context).map(|()| Err(Late))
         })
         .await
     }
@@ -79,6 +110,11 @@ impl CallClock {
             self.since.store(thread_time(), Ordering::Relaxed);
         }
         Duration::from_nanos(self.nanoseconds())
+    }
+
+    /// CPU time that has been counted of the call so far.
+    pub fn counted(&self) -> Duration {
+        if self.counts() { Duration::from_nanos(self.nanoseconds()) } else { Duration::ZERO }
     }
 
     fn counts(&self) -> bool {
@@ -145,6 +181,21 @@ mod tests {
         let deadline = Instant::now() + Duration::from_millis(20);
         assert!(clock.run(deadline, std::future::pending::<()>()).await.is_err());
         assert!(Instant::now() >= deadline);
+    }
+
+    #[tokio::test]
+    async fn a_deadline_moves_both_ways() {
+        let clock = clock();
+        let began = Instant::now();
+        let call = async {
+            clock.set_deadline(soon());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            clock.set_deadline(Instant::now() + Duration::from_millis(20));
+            std::future::pending::<()>().await;
+        };
+        assert!(clock.run(began + Duration::from_millis(10), call).await.is_err());
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(70) && took < Duration::from_secs(30), "{took:?}");
     }
 
     #[tokio::test]

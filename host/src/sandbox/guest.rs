@@ -10,10 +10,11 @@ use super::{
     compile::{Bounds, Source},
     engine::Sandbox,
     error::{CallError, LoadError, cause},
-    host::{bindings::GuestExportsPre, grants::Grants},
+    exports::ExportsPre,
+    host::grants::Grants,
     instance::Instance,
     snapshot,
-    store::{Graphs, Maker, StoreData},
+    store::{Graphs, Maker},
 };
 
 /// What a component is loaded with.
@@ -35,10 +36,21 @@ pub struct GuestOptions {
     pub snapshot_key: Option<String>,
 }
 
+/// Which of a call's details a component can ask for: the others need not be found out.
+#[derive(Clone, Copy, Debug)]
+pub struct Asks {
+    /// It imports `context`.
+    pub context: bool,
+    /// It imports `models`.
+    pub models: bool,
+}
+
 /// A component that instances are made from.
 pub struct Guest {
     maker: Maker,
-    pre: GuestExportsPre<StoreData>,
+    pre: ExportsPre,
+    /// Whether it asks what is known of a call, and whether it calls other models.
+    pub asks: Asks,
     /// An instance answers one call only.
     fresh: bool,
     /// Its code starts where `init` ended: an instance needs no `init` any more.
@@ -70,12 +82,10 @@ impl Guest {
             true => snapshot::compile(compiler, &maker, source, options.snapshot_key).await?,
             false => compiler.compile_shared(source, Bounds::of(&maker.limits)).await?,
         };
-        Ok(Self {
-            pre: compiler.link(&component)?,
-            maker,
-            fresh: options.fresh,
-            initialised: options.snapshot,
-        })
+        let pre = compiler.link(&component)?;
+        let imports = |interface| pre.imports(&maker.engine, interface);
+        let asks = Asks { context: imports("context"), models: imports("models") };
+        Ok(Self { pre, asks, maker, fresh: options.fresh, initialised: options.snapshot })
     }
 
     /// A fresh instance with a store of its own, after its `init`.
@@ -84,10 +94,10 @@ impl Guest {
         let clock = store.data().clock.clone();
         let start = async {
             let begin = async {
-                let exports = self.pre.instantiate_async(&mut store).await?;
+                let (_, exports) = self.pre.instantiate(&mut store).await?;
                 let init = match self.initialised {
                     true => Ok(()),
-                    false => exports.call_init(&mut store).await?,
+                    false => exports.init(&mut store).await?,
                 };
                 wasmtime::Result::Ok((exports, init))
             };

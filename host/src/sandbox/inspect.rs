@@ -10,7 +10,12 @@ use super::{
 
 /// The package that this server speaks, as components name it.
 const PACKAGE: &str = "tms:model/";
-const VERSION: &str = "0.1.0";
+const VERSION: &str = "0.2.0";
+/// The version before, whose components are served as well.
+const BEFORE: &str = "0.1.0";
+
+/// What a component exports.
+const GUEST: &str = "tms:model/guest@0.2.0";
 
 /// What one instance of a component takes: slots, and memory. Exactly what wasmtime makes: the adapters
 /// that it adds between components define no memories and no tables.
@@ -82,18 +87,20 @@ pub fn inspect(bytes: &[u8]) -> Result<Footprint, LoadError> {
                 }
             }
             Payload::ComponentExportSection(exports) if depth == 1 => {
-                exports_run |= exports
-                    .into_iter()
-                    .flatten()
-                    .any(|e| e.kind == ComponentExternalKind::Func && e.name.name == "run");
+                exports_run |= exports.into_iter().flatten().any(|export| match export.kind {
+                    ComponentExternalKind::Instance => export.name.name == GUEST,
+                    // As the version before has it.
+                    ComponentExternalKind::Func => export.name.name == "run",
+                    _ => false,
+                });
             }
             _ => {}
         }
     }
     if !exports_run {
         return refused(format!(
-            "model.wasm is a component, but not for the world tms:model/model@{VERSION}: it \
-             exports no function `run`"
+            "model.wasm is a component, but not for the world tms:model/model@{VERSION}: it does \
+             not export {GUEST}"
         ));
     }
     // The bounds of what may be made are far below.
@@ -152,11 +159,11 @@ fn check_import(import: &str) -> Result<(), LoadError> {
         return Ok(());
     };
     let theirs = rest.split_once('@').map_or("?", |(_, version)| version);
-    if theirs == VERSION {
+    if [VERSION, BEFORE].contains(&theirs) {
         return Ok(());
     }
     refused(format!(
-        "model.wasm was built for tms:model@{theirs}, this server speaks tms:model@{VERSION}: \
-         rebuild it against this version's wit/"
+        "model.wasm was built for tms:model@{theirs}, this server speaks tms:model@{VERSION} and \
+         {BEFORE}: rebuild it against this version's wit/"
     ))
 }

@@ -2,29 +2,32 @@
 
 use std::{slice, sync::Arc, time::Instant};
 
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout_at};
 use wasmtime::Store;
 
 use crate::{
-    data::{Description, IMAGE, Input, Kind, Output, check_json},
-    ledger::{Account, NoRoom, Room},
-    nn::{DType, MAX_RANK, NnError, Tensor, TensorInfo},
+    data::{Description, Input, Meaning, Output},
+    details::Details,
+    ledger::NoRoom,
+    nn::{DType, MAX_RANK, Tensor, TensorInfo},
+    text,
 };
 
 use super::{
     account::Load,
     clock::{CallClock, Late},
     error::{CallError, cause, copies_too_much, failure, one_line},
+    exchange::media_type,
+    exports::Exports,
     host::bindings::{
-        self, GuestExports,
-        tms::model::types::{self, Fault, Kinds},
+        tensors,
+        types::{self, AcceptedKinds, Fault},
     },
     store::StoreData,
 };
 
 pub struct Instance {
     store: Store<StoreData>,
-    exports: GuestExports,
+    exports: Exports,
     /// The model's name.
     name: Arc<str>,
     /// The store's own: calls are timed while the store is lent to them.
@@ -39,17 +42,18 @@ pub struct Instance {
     at_first: usize,
 }
 
-/// Calls into the guest within a deadline: `guest!(self, deadline, call_run(&input, args))`.
+/// Calls into the guest within a deadline: `guest!(self, deadline, details, run(input, &args))`.
 macro_rules! guest {
-    ($self:ident, $deadline:expr, $call:ident($($arg:expr),*)) => {{
+    ($self:ident, $deadline:expr, $details:expr, $call:ident($($arg:expr),*)) => {{
         let started = Instant::now();
         let state = $self.store.data_mut();
         let (cpu, longest) = (state.limits.cpu, state.limits.timeout);
         let deadline = $deadline.min(started + longest);
-        state.begin(deadline);
+        state.begin(deadline, $details);
         $self.store.set_epoch_deadline(1);
         let call = $self.exports.$call(&mut $self.store $(, $arg)*);
         let ended = $self.clock.run(deadline, call).await;
+        $self.store.data_mut().end();
         $self.broken = !matches!(ended, Ok(Ok(_)));
         match ended {
             Ok(Ok(result)) => Ok(result),
@@ -65,7 +69,7 @@ macro_rules! guest {
 impl Instance {
     pub(super) fn new(
         store: Store<StoreData>,
-        exports: GuestExports,
+        exports: Exports,
         name: Arc<str>,
         fresh: bool,
     ) -> Self {
@@ -94,6 +98,12 @@ impl Instance {
         self.store.data().account.begin(load)
     }
 
+    /// To be asked after a call of a sequence: whether the next one of it can be answered.
+    pub fn may_go_on(&mut self) -> bool {
+        self.store.data().account.end();
+        !self.broken
+    }
+
     /// To be asked after a call: whether the next one may have it too, as it is not worn out, and keeps little
     /// for itself.
     pub fn reusable(&mut self) -> bool {
@@ -116,26 +126,20 @@ impl Instance {
 
     /// What the model takes and gives.
     pub async fn describe(&mut self, deadline: Instant) -> Result<Description, CallError> {
-        let description = guest!(self, deadline, call_describe())?;
+        let said = guest!(self, deadline, None, describe())?;
         Ok(Description {
-            text: description.accepts.contains(Kinds::TEXT),
-            image: description.accepts.contains(Kinds::IMAGE),
-            tensors: description.accepts.contains(Kinds::TENSORS),
-            inputs: infos("inputs", description.inputs)?,
-            outputs: infos("outputs", description.outputs)?,
+            text: said.accepts.contains(AcceptedKinds::TEXT),
+            image: said.accepts.contains(AcceptedKinds::IMAGE),
+            tensors: said.accepts.contains(AcceptedKinds::TENSORS),
+            encoded: said.accepts.contains(AcceptedKinds::ENCODED),
+            media_types: media_types(said.media_types)?,
+            input_shape: input_shape(said.input_shape)?,
+            inputs: infos("inputs", said.inputs)?,
+            outputs: infos("outputs", said.outputs)?,
+            streams: said.streams,
+            sequences: said.sequences,
+            meaning: meaning(said.meaning)?,
         })
-    }
-
-    /// The image size that suits the model.
-    pub async fn input_shape(&mut self, deadline: Instant) -> Result<Option<Vec<u32>>, CallError> {
-        let shape = guest!(self, deadline, call_get_input_shape())?;
-        match shape {
-            Some(shape) if shape.len() > MAX_RANK => Err(CallError::Model(format!(
-                "its input shape has {} dimensions: there may be at most {MAX_RANK}",
-                shape.len()
-            ))),
-            shape => Ok(shape),
-        }
     }
 
     /// Answers one request. After an error other than `Caller`, `Model` and `Server` the instance
@@ -144,13 +148,14 @@ impl Instance {
         &mut self,
         input: Input,
         args: &str,
+        details: Option<Box<Details>>,
         deadline: Instant,
     ) -> Result<Output, CallError> {
         let size = self.check_request(slice::from_ref(&input), args)?;
-        let input = self.give(input)?;
-        let output = guest!(self, deadline, call_run(&input, args));
+        let input = self.store.data_mut().give_input(input)?;
+        let output = guest!(self, deadline, details, run(input, args));
         let output = self.answered(output, size)?;
-        self.take(output, deadline, WORTH_CHARGING).await
+        self.take(output, WORTH_CHARGING).await
     }
 
     /// Answers the requests of one batch call, one output for each.
@@ -158,12 +163,13 @@ impl Instance {
         &mut self,
         inputs: Vec<Input>,
         args: &str,
+        details: Option<Box<Details>>,
         deadline: Instant,
     ) -> Result<Vec<Output>, CallError> {
         let count = inputs.len();
         let size = self.check_request(&inputs, args)?;
-        let inputs = self.give_all(inputs)?;
-        let outputs = guest!(self, deadline, call_run_batch(&inputs, args));
+        let inputs = self.store.data_mut().give_inputs(inputs)?;
+        let outputs = guest!(self, deadline, details, run_batch(inputs, args));
         let outputs = self.answered(outputs, size)?;
         if outputs.len() != count {
             return Err(CallError::Model(format!(
@@ -174,9 +180,20 @@ impl Instance {
         let mut taken = Vec::with_capacity(count);
         for output in outputs {
             // Many small ones are large together.
-            taken.push(self.take(output, deadline, WORTH_CHARGING / count).await?);
+            taken.push(self.take(output, WORTH_CHARGING / count).await?);
         }
         Ok(taken)
+    }
+
+    /// A guest's result.
+    async fn take(
+        &mut self,
+        output: types::Output,
+        worth_charging: usize,
+    ) -> Result<Output, CallError> {
+        let data = self.store.data_mut();
+        let (output, _) = data.take_output(output, data.deadline, worth_charging).await?;
+        Ok(output)
     }
 
     /// Refuses a request that the model cannot hold, whoever wrote it: its guest would run out of
@@ -194,6 +211,11 @@ impl Instance {
                 Input::Image(image) => {
                     tensors += 1;
                     read = read.saturating_add(size_in_guest(image));
+                }
+                Input::Encoded(encoded) => {
+                    tensors += 1;
+                    written = written.saturating_add(encoded.media_type.len());
+                    read = read.saturating_add(size_in_guest(&encoded.bytes));
                 }
                 Input::Tensors(named) => {
                     tensors += named.len();
@@ -253,94 +275,6 @@ impl Instance {
             error => error,
         }
     }
-
-    /// The data of a batch call as the guest sees it: all or none.
-    fn give_all(&mut self, inputs: Vec<Input>) -> Result<Vec<types::Input>, CallError> {
-        let mut given: Vec<types::Input> = Vec::with_capacity(inputs.len());
-        for input in inputs {
-            match self.give(input) {
-                Ok(input) => given.push(input),
-                Err(error) => {
-                    // The guest never hears of these, and could not drop them.
-                    for input in given {
-                        let _ = self.store.data_mut().take_tensors(input.tensors);
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        Ok(given)
-    }
-
-    /// A request's data as the guest sees it.
-    fn give(&mut self, input: Input) -> Result<types::Input, CallError> {
-        let kind = match input.kind() {
-            Kind::Text => types::Kind::Text,
-            Kind::Image => types::Kind::Image,
-            Kind::Tensors => types::Kind::Tensors,
-        };
-        let (text, tensors) = match input {
-            Input::Text(text) => (text, Vec::new()),
-            Input::Image(image) => (String::new(), vec![(IMAGE.to_owned(), image)]),
-            Input::Tensors(tensors) => (String::new(), tensors),
-        };
-        let tensors =
-            self.store.data_mut().give_tensors(tensors).map_err(|e| {
-                CallError::Caller(format!("the request is too large: {}", one_line(e)))
-            })?;
-        Ok(types::Input { kind, text, tensors })
-    }
-
-    /// A guest's result, checked against what a result may be.
-    async fn take(
-        &mut self,
-        output: types::Output,
-        deadline: Instant,
-        worth_charging: usize,
-    ) -> Result<Output, CallError> {
-        let data = self.store.data_mut();
-        let tensors = data.take_tensors(output.tensors).map_err(|e| {
-            CallError::Model(format!("a result's tensor is not there: {}", one_line(e)))
-        })?;
-        let bytes = tensors
-            .iter()
-            .map(|(_, tensor)| tensor.byte_length())
-            .chain(output.json.as_ref().map(String::len))
-            .fold(0, usize::saturating_add);
-        // Names are no part of what is asked for, but they travel too.
-        let names = tensors.iter().map(|(name, _)| name.len()).fold(0, usize::saturating_add);
-        let bytes = bytes.max(names);
-        if bytes > data.limits.max_reply {
-            return Err(CallError::Model(format!(
-                "the model's result of {bytes} bytes exceeds the limit of {} (max_reply)",
-                data.limits.max_reply
-            )));
-        }
-        let batch = data.batch;
-        let json = output.json.as_ref().map_or(0, String::len);
-        for (_, tensor) in &tensors {
-            let fetched = tensor.fetch().await;
-            fetched.map_err(|e| match e {
-                NnError::NoRoom(no_room) => CallError::NoRoom(no_room),
-                lost => CallError::Server(one_line(lost)),
-            })?;
-        }
-        let data = self.store.data();
-        data.account.gives(json);
-        let charge = match bytes < worth_charging {
-            true => None,
-            false => {
-                let mut charge = data.tenant.nothing(Account::Tensors);
-                charge.grow(bytes, Room::UnderWay)?;
-                Some(charge)
-            }
-        };
-        let json = match output.json {
-            Some(json) => Some(checked_json(json, deadline).await?),
-            None => None,
-        };
-        Ok(Output { json, tensors, batch, charge })
-    }
 }
 
 /// Bytes of a result that are charged between the instance and the reply: fewer are gone before they matter.
@@ -361,10 +295,7 @@ fn size_in_guest(tensor: &Tensor) -> usize {
 }
 
 /// What a model says of its inputs or outputs, within bounds: it goes to callers and into the log.
-fn infos(
-    what: &str,
-    infos: Vec<bindings::tms::model::tensors::TensorInfo>,
-) -> Result<Vec<TensorInfo>, CallError> {
+fn infos(what: &str, infos: Vec<tensors::TensorInfo>) -> Result<Vec<TensorInfo>, CallError> {
     const MOST: usize = 1000;
     const NAME: usize = 1000;
     let refused = |why: String| Err(CallError::Model(why));
@@ -387,32 +318,53 @@ fn infos(
     Ok(infos.into_iter().map(TensorInfo::from).collect())
 }
 
-/// Checks that a result is JSON. What takes long is done beside the workers, one at a time: so it takes
-/// the time of one core at most.
-async fn checked_json(json: String, deadline: Instant) -> Result<String, CallError> {
-    /// A fraction of a millisecond.
-    const SHORT: usize = 128 << 10;
-    static LONG: Semaphore = Semaphore::const_new(1);
-    let wrong =
-        |e: String| CallError::Model(format!("the model's result is not JSON: {}", one_line(e)));
-    if json.len() <= SHORT {
-        return check_json(&json).map(|()| json).map_err(wrong);
+/// The media types that a model says that it takes.
+fn media_types(said: Vec<String>) -> Result<Vec<String>, CallError> {
+    const MOST: usize = 100;
+    if said.len() > MOST {
+        return Err(CallError::Model(format!(
+            "it names {} media types: there may be at most {MOST}",
+            said.len()
+        )));
     }
-    let started = Instant::now();
-    let check = async {
-        let turn = LONG.acquire().await;
-        // The turn lasts as long as the work, also where nobody waits for it any more.
-        spawn_blocking(move || {
-            let _turn = turn;
-            check_json(&json).map(|()| json)
+    said.iter()
+        .map(|said| {
+            media_type(said).ok_or_else(|| {
+                let said = text::bounded(said, 100).escape_debug().to_string();
+                CallError::Model(format!("`{said}` is not a media type, such as image/jpeg"))
+            })
         })
-        .await
-    };
-    match timeout_at(deadline.into(), check).await {
-        Ok(Ok(checked)) => checked.map_err(wrong),
-        Ok(Err(_)) => Err(CallError::Server("the check of the model's result broke down".into())),
-        Err(_) => Err(CallError::Timeout(deadline.saturating_duration_since(started))),
+        .collect()
+}
+
+/// The image size that suits a model.
+fn input_shape(said: Option<Vec<u32>>) -> Result<Option<Vec<u32>>, CallError> {
+    match said {
+        Some(shape) if shape.len() > MAX_RANK => Err(CallError::Model(format!(
+            "its input shape has {} dimensions: there may be at most {MAX_RANK}",
+            shape.len()
+        ))),
+        shape => Ok(shape),
     }
+}
+
+/// What a model says of its data, for people: a line each.
+fn meaning(said: types::Meaning) -> Result<Meaning, CallError> {
+    const MOST: usize = 2000;
+    if said.tensors.len() > MOST {
+        return Err(CallError::Model(format!(
+            "it says what {} tensors mean: there may be at most {MOST}",
+            said.tensors.len()
+        )));
+    }
+    let tensors = said.tensors.into_iter();
+    Ok(Meaning {
+        model: one_line(said.model),
+        text: one_line(said.text),
+        args: one_line(said.args),
+        json: one_line(said.json),
+        tensors: tensors.map(|(name, means)| (one_line(name), one_line(means))).collect(),
+    })
 }
 
 impl From<types::Error> for CallError {

@@ -12,7 +12,9 @@
 //! - [`guest`]: a loaded component, ready to be instantiated
 //! - [`store`]: what an instance holds: limits, handles, the model's graphs
 //! - [`account`]: what instances use
+//! - [`exports`]: what a component exports, in each version of the interface
 //! - [`instance`]: one instance: one call at a time
+//! - [`exchange`]: a request as a guest sees it, and what it gives
 //! - [`clock`], [`ticker`]: the time of a call; what interrupts it
 //! - [`error`]: how loading and calling can fail
 //!
@@ -26,7 +28,9 @@ mod clock;
 pub mod compile;
 mod engine;
 mod error;
+mod exchange;
 mod expand;
+mod exports;
 mod guest;
 mod host;
 mod inspect;
@@ -40,7 +44,8 @@ pub use cache::CodeCache;
 pub use compile::{Children, Compiling, Source};
 pub use engine::{PoolSize, Sandbox};
 pub use error::{CallError, LoadError};
-pub use guest::{Guest, GuestOptions};
+pub use exchange::media_type;
+pub use guest::{Asks, Guest, GuestOptions};
 pub use host::grants::Grants;
 pub use inspect::{Footprint, inspect};
 pub use instance::Instance;

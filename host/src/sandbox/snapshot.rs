@@ -13,7 +13,7 @@ use wasmtime::{
 use super::{
     compile::{ACCESS, Bounds, Compiler, Draft, Field, Form, Job, Sealed, Source, Value},
     error::{LoadError, one_line},
-    host::bindings::{GuestExports, GuestExportsPre},
+    exports::ExportsPre,
     inspect::is_composed,
     store::{Maker, StoreData},
 };
@@ -72,11 +72,7 @@ struct State {
 }
 
 /// Runs `init` in an instance of its own and reads what it left.
-async fn state(
-    maker: &Maker,
-    readable: &Component,
-    pre: &GuestExportsPre<StoreData>,
-) -> Result<State, LoadError> {
+async fn state(maker: &Maker, readable: &Component, pre: &ExportsPre) -> Result<State, LoadError> {
     let mut access = initialised(maker, pre).await?;
     if !access.store.data().table.is_empty() {
         return refused(
@@ -144,14 +140,13 @@ fn refused<T>(why: String) -> Result<T, LoadError> {
     Err(LoadError::Refused(format!("it cannot be snapshotted: {why}")))
 }
 
-async fn initialised(maker: &Maker, pre: &GuestExportsPre<StoreData>) -> Result<Access, LoadError> {
+async fn initialised(maker: &Maker, pre: &ExportsPre) -> Result<Access, LoadError> {
     let refused = |e: &dyn std::fmt::Display| LoadError::Refused(format!("its init failed: {e}"));
     let mut store = maker.store().map_err(|e| refused(&e))?;
     let clock = store.data().clock.clone();
     let init = async {
-        let instance = pre.instance_pre().instantiate_async(&mut store).await?;
-        let exports = GuestExports::new(&mut store, &instance)?;
-        Ok((instance, exports.call_init(&mut store).await?))
+        let (instance, exports) = pre.instantiate(&mut store).await?;
+        Ok((instance, exports.init(&mut store).await?))
     };
     let (instance, init) = maker.starting(&clock, init).await.map_err(|e| refused(&e))?;
     init.map_err(|e| refused(&e.message))?;

@@ -16,6 +16,7 @@ use crate::{
     child::region::UNCHARGED,
     config::limits::Limits,
     data::NamedTensor,
+    details::Details,
     fair::Flow,
     ledger::{NoRoom, Tenant},
     nn::{ComputeRequest, Graph, NnError, Tensor},
@@ -70,6 +71,7 @@ impl Maker {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let mut data = StoreData {
+            name: self.name.clone(),
             table,
             wasi: None,
             graphs: self.graphs.clone(),
@@ -82,6 +84,7 @@ impl Maker {
             deadline: Instant::now() + limits.init,
             cpu: limits.init,
             clock: Arc::new(CallClock::new(self.ticker.clone())),
+            details: None,
             batch: None,
             out_of_memory: false,
             no_room: None,
@@ -131,6 +134,8 @@ impl Maker {
 
 /// What the host's functions see of the instance that calls them.
 pub struct StoreData {
+    /// The model's.
+    pub name: Arc<str>,
     /// What its handles stand for.
     pub table: ResourceTable,
     /// Made when the guest first asks for it: many never do.
@@ -150,6 +155,8 @@ pub struct StoreData {
     /// CPU time that the current call may take, and what it has taken.
     pub cpu: Duration,
     pub clock: Arc<CallClock>,
+    /// What the current call has beside its data: mostly nothing.
+    details: Option<Box<Details>>,
     /// The most calls that were in one native run with the current one.
     pub batch: Option<usize>,
     /// The guest was refused memory in the current call.
@@ -162,13 +169,36 @@ pub struct StoreData {
 
 impl StoreData {
     /// A new call begins, and must end by `deadline`.
-    pub fn begin(&mut self, deadline: Instant) {
+    pub fn begin(&mut self, deadline: Instant, details: Option<Box<Details>>) {
         self.deadline = deadline;
+        self.details = details;
         self.cpu = self.limits.cpu;
         self.batch = None;
         self.out_of_memory = false;
         self.no_room = None;
         self.log.renew(&self.limits);
+    }
+
+    /// The call has ended: nobody waits for parts of its result, nor calls other models.
+    pub fn end(&mut self) {
+        self.details = None;
+    }
+
+    /// What the current call has beside its data.
+    pub fn details(&self) -> Option<&Details> {
+        self.details.as_deref()
+    }
+
+    /// The call has until then.
+    pub fn extend(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+        self.clock.set_deadline(deadline);
+    }
+
+    /// A part of the result has gone: the limits of a call hold for the next one, and `until` for all.
+    pub fn next_part(&mut self, now: Instant, until: Instant) {
+        self.extend(until.min(now + self.limits.timeout));
+        self.cpu = self.clock.counted().saturating_add(self.limits.cpu);
     }
 
     /// Fails where the current call has had its time. To be asked while the call is polled.

@@ -7,7 +7,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -68,6 +68,8 @@ pub struct Pool<F: Factory> {
     state: Mutex<PoolState<F>>,
     /// Calls whose callers left while they waited.
     left: AtomicU64,
+    /// Calls that have an instance of their own, beside the pool's.
+    beside: AtomicUsize,
 }
 
 struct PoolState<F: Factory> {
@@ -110,6 +112,7 @@ impl<F: Factory> Pool<F> {
             workers,
             state: Mutex::new(PoolState { by_worker, queue: Edf::new(limits.queue) }),
             left: AtomicU64::new(0),
+            beside: AtomicUsize::new(0),
         });
         let weak = Arc::downgrade(&pool);
         pool.workers.register(weak);
@@ -138,6 +141,28 @@ impl<F: Factory> Pool<F> {
             self.workers.spawn(worker, async move { pool.prepare(worker).await }).detach();
         }
         output.ok_or(PoolError::Lost)
+    }
+
+    /// Runs `work` that has an instance of its own, beside the pool's, on `worker`, in turn with other models.
+    /// None where the worker has ended.
+    pub async fn run_beside<W>(
+        &self,
+        home: WorkerId,
+        worker: WorkerId,
+        flow: Flow,
+        work: W,
+    ) -> Option<W::Output>
+    where
+        W: Future<Output: Send> + Send + 'static,
+    {
+        let _load = self.workers.enter(worker);
+        let _beside = Beside::count(&self.beside);
+        self.workers.run(home, worker, flow, Box::pin(work)).await
+    }
+
+    /// Drops the idle instances of all models on these workers, so that another one can be made.
+    pub fn make_room(&self) {
+        self.workers.clear_idle();
     }
 
     /// A lease for one call on one of the workers, as soon as there is one. To be used on that
@@ -235,9 +260,10 @@ impl<F: Factory> Pool<F> {
         self.left.load(Ordering::Relaxed)
     }
 
-    /// Leases that calls hold, on all workers.
+    /// Calls that have an instance: leases, on all workers, and instances of their own.
     pub fn busy(&self) -> usize {
-        self.state().by_worker.iter().map(|instances| instances.leased).sum()
+        let leased: usize = self.state().by_worker.iter().map(|instances| instances.leased).sum();
+        leased + self.beside.load(Ordering::Relaxed)
     }
 
     /// Instances kept for the next call, on all workers.
@@ -289,6 +315,22 @@ impl<F: Factory> IdleInstances for Pool<F> {
             instances.unneeded = 0;
             std::mem::take(&mut instances.idle)
         });
+    }
+}
+
+/// A call beside the pool's instances, counted until it ends, however it does.
+struct Beside<'a>(&'a AtomicUsize);
+
+impl<'a> Beside<'a> {
+    fn count(calls: &'a AtomicUsize) -> Self {
+        calls.fetch_add(1, Ordering::Relaxed);
+        Self(calls)
+    }
+}
+
+impl Drop for Beside<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -346,7 +388,7 @@ impl<F: Factory> Lease<F> {
 
     /// Drops the idle instances of all models on these workers, so that another one can be made.
     pub fn make_room(&self) {
-        self.pool.workers.clear_idle();
+        self.pool.make_room();
     }
 
     /// Gives the instance back for the next call.
@@ -369,7 +411,7 @@ impl<F: Factory> Drop for Lease<F> {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, sync::atomic::AtomicUsize, time::Duration};
+    use std::{convert::Infallible, time::Duration};
 
     use super::*;
 

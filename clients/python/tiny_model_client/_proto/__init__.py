@@ -25,6 +25,8 @@ class Method(NamedTuple):
     """What gRPC has to know to call one method."""
 
     path: str
+    kind: str
+    """The channel's method that makes its callable, such as unary_unary."""
     serialize: Callable[[Any], bytes]
     deserialize: Callable[[bytes], Any]
 
@@ -39,14 +41,21 @@ def messages(file: str) -> dict[str, Any]:
 def _methods() -> dict[str, Method]:
     methods = {}
     for file in _files.file:
-        for service in _pool.FindFileByName(file.name).services_by_name.values():
-            for method in service.methods:
+        services = _pool.FindFileByName(file.name).services_by_name
+        for service in file.service:
+            for method in service.method:
+                found = services[service.name].methods_by_name[method.name]
                 methods[method.name] = Method(
-                    f"/{service.full_name}/{method.name}",
-                    GetMessageClass(method.input_type).SerializeToString,
-                    GetMessageClass(method.output_type).FromString,
+                    f"/{services[service.name].full_name}/{method.name}",
+                    f"{_style(method.client_streaming)}_{_style(method.server_streaming)}",
+                    GetMessageClass(found.input_type).SerializeToString,
+                    GetMessageClass(found.output_type).FromString,
                 )
     return methods
+
+
+def _style(streaming: bool) -> str:
+    return "stream" if streaming else "unary"
 
 
 METHODS = _methods()

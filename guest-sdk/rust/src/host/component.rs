@@ -1,9 +1,10 @@
 //! In a component: handles on what the host holds, and the ways between its types and ours.
 
-use crate::bindings::tms::model::{graphs, tensors, types};
+use crate::bindings::tms::model::{context, graphs, models, responses, tensors, types};
 use crate::bindings::wasi::nn::{errors::ErrorCode, graph};
+use crate::context::{Sequence, Trace};
 use crate::element::DType;
-use crate::{Error, Fault, Result, TensorInfo};
+use crate::{Error, Fault, Input, Output, Result, Tensor, TensorInfo};
 
 /// A tensor's bytes, in the host.
 #[derive(Debug)]
@@ -120,4 +121,85 @@ fn error_from(error: types::Error) -> Error {
 /// The way out.
 pub(crate) fn error_into(error: Error) -> types::Error {
     types::Error { fault: error.fault().into(), message: error.message().to_owned() }
+}
+
+impl From<Output> for types::Output {
+    fn from(output: Output) -> Self {
+        let tensors = output.tensors.into_iter();
+        let tensors = tensors.map(|(name, tensor)| (name, tensor.into_raw().0)).collect();
+        Self { json: output.json, tensors, media_type: output.media_type }
+    }
+}
+
+impl From<types::Output> for Output {
+    fn from(output: types::Output) -> Self {
+        let tensors = output.tensors.into_iter();
+        let tensors = tensors.map(|(name, raw)| (name, Tensor::from_raw(RawTensor(raw)))).collect();
+        Self { json: output.json, tensors, media_type: output.media_type }
+    }
+}
+
+impl From<Input> for types::Input {
+    fn from(input: Input) -> Self {
+        let named = |name: &str, tensor: Tensor| vec![(name.to_owned(), tensor.into_raw().0)];
+        let (kind, text, tensors, media_type) = match input {
+            Input::Text(text) => (types::Kind::Text, text, Vec::new(), String::new()),
+            Input::Image(image) => {
+                let tensors = named("image", image.into_tensor());
+                (types::Kind::Image, String::new(), tensors, String::new())
+            }
+            Input::Tensors(tensors) => {
+                let tensors = tensors.into_iter();
+                let tensors = tensors.map(|(name, tensor)| (name, tensor.into_raw().0)).collect();
+                (types::Kind::Tensors, String::new(), tensors, String::new())
+            }
+            Input::Encoded(file) => {
+                let media_type = file.media_type().to_owned();
+                let tensors = named("encoded", file.into_tensor());
+                (types::Kind::Encoded, String::new(), tensors, media_type)
+            }
+        };
+        Self { kind, text, tensors, media_type }
+    }
+}
+
+/// Parts of a result.
+pub(crate) fn streaming() -> bool {
+    responses::streaming()
+}
+
+pub(crate) fn emit(part: Output) -> Result<()> {
+    responses::emit(part.into()).map_err(error_from)
+}
+
+/// Other models.
+pub(crate) fn other_models() -> Vec<String> {
+    models::names()
+}
+
+pub(crate) fn run_other(model: &str, input: Input, args: &str) -> Result<Output> {
+    models::run(model, input.into(), args).map(Into::into).map_err(error_from)
+}
+
+pub(crate) fn run_other_batch(model: &str, inputs: Vec<Input>, args: &str) -> Result<Vec<Output>> {
+    let inputs = inputs.into_iter().map(Into::into).collect();
+    let outputs = models::run_batch(model, inputs, args).map_err(error_from)?;
+    Ok(outputs.into_iter().map(Into::into).collect())
+}
+
+/// What is known of the call.
+pub(crate) use context::{metadata, model_name, model_version, parameters, request_id};
+
+pub(crate) fn time_left() -> u64 {
+    context::time_left()
+}
+
+pub(crate) fn sequence() -> Option<Sequence> {
+    let member = context::sequence()?;
+    Some(Sequence { id: member.id, start: member.start, end: member.end })
+}
+
+pub(crate) fn trace() -> Option<Trace> {
+    let trace = context::trace_context()?;
+    Some(Trace { parent: trace.parent, state: trace.state })
 }

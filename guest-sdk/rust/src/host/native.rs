@@ -1,11 +1,13 @@
 //! Natively: tensors in plain memory, so that unit tests and benches run a model's own code
 //! outside the server. Graphs need the server.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::context::{Sequence, Trace};
 use crate::element::{DType, split};
-use crate::{Error, Result, TensorInfo};
+use crate::{Error, Input, Output, Result, TensorInfo};
 
 /// A tensor's bytes; views share them.
 #[derive(Debug, Clone)]
@@ -93,4 +95,78 @@ impl RawGraph {
     ) -> Result<Vec<(String, RawTensor)>> {
         match *self {}
     }
+}
+
+thread_local! {
+    /// Parts that were emitted, where a test collects them.
+    static EMITTED: RefCell<Option<Vec<Output>>> = const { RefCell::new(None) };
+}
+
+/// Runs `call` as one whose caller takes parts, and gives what it emitted.
+pub(crate) fn collect<T>(call: impl FnOnce() -> T) -> (T, Vec<Output>) {
+    EMITTED.set(Some(Vec::new()));
+    let result = call();
+    (result, EMITTED.take().unwrap_or_default())
+}
+
+pub(crate) fn streaming() -> bool {
+    EMITTED.with_borrow(Option::is_some)
+}
+
+pub(crate) fn emit(part: Output) -> Result<()> {
+    EMITTED.with_borrow_mut(|emitted| match emitted {
+        Some(parts) => {
+            parts.push(part);
+            Ok(())
+        }
+        None => Err(Error::caller("the caller takes one answer")),
+    })
+}
+
+pub(crate) fn other_models() -> Vec<String> {
+    Vec::new()
+}
+
+pub(crate) fn run_other(model: &str, _input: Input, _args: &str) -> Result<Output> {
+    Err(Error::model(format!("model {model}: other models are there in the server only")))
+}
+
+pub(crate) fn run_other_batch(
+    model: &str,
+    _inputs: Vec<Input>,
+    _args: &str,
+) -> Result<Vec<Output>> {
+    Err(Error::model(format!("model {model}: other models are there in the server only")))
+}
+
+pub(crate) fn request_id() -> String {
+    String::new()
+}
+
+pub(crate) fn model_name() -> String {
+    String::new()
+}
+
+pub(crate) fn model_version() -> String {
+    String::new()
+}
+
+pub(crate) fn time_left() -> u64 {
+    u64::MAX
+}
+
+pub(crate) fn sequence() -> Option<Sequence> {
+    None
+}
+
+pub(crate) fn parameters() -> String {
+    "{}".into()
+}
+
+pub(crate) fn metadata() -> Vec<(String, String)> {
+    Vec::new()
+}
+
+pub(crate) fn trace() -> Option<Trace> {
+    None
 }

@@ -28,9 +28,7 @@ use wasmtime::{
 use crate::{child::region::Lent, cores::Cores};
 
 use self::{places::Places, process::Failed, work::Order};
-use super::{
-    cache::CodeCache, error::LoadError, host::bindings::GuestExportsPre, store::StoreData,
-};
+use super::{cache::CodeCache, error::LoadError, exports::ExportsPre, store::StoreData};
 
 pub use self::{
     process::{Bounds, Children},
@@ -187,14 +185,13 @@ impl Compiler {
     }
 
     /// Links a component with the host.
-    pub fn link(&self, component: &Component) -> Result<GuestExportsPre<StoreData>, LoadError> {
+    pub fn link(&self, component: &Component) -> Result<ExportsPre, LoadError> {
         let context = |context| move |source| LoadError::Wasmtime { context, source };
         let pre = self
             .linker
             .instantiate_pre(component)
             .map_err(context("model.wasm imports what this server does not provide"))?;
-        GuestExportsPre::new(pre)
-            .map_err(context("model.wasm does not export what tms:model/model@0.1.0 asks for"))
+        ExportsPre::new(pre).map_err(context("model.wasm does not export what tms:model asks for"))
     }
 
     /// The code that an earlier start stored under `key`.

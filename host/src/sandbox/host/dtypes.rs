@@ -1,8 +1,8 @@
-//! Types of elements, and what a graph or a model says of its tensors, here and in both interfaces.
+//! Types of elements, and what a graph or a model says of its tensors, here and in each interface.
 
 use crate::nn::{DType, TensorInfo};
 
-use super::bindings::{tms::model::tensors, wasi::nn::tensor};
+use super::bindings::{tensors, v0_1, wasi::nn::tensor};
 
 macro_rules! dtypes {
     ($($wit:ident $host:ident)*) => {
@@ -15,6 +15,18 @@ macro_rules! dtypes {
         impl From<DType> for tensors::Dtype {
             fn from(dtype: DType) -> Self {
                 match dtype { $(DType::$host => tensors::Dtype::$wit,)* }
+            }
+        }
+
+        impl From<v0_1::tensors::Dtype> for tensors::Dtype {
+            fn from(dtype: v0_1::tensors::Dtype) -> Self {
+                match dtype { $(v0_1::tensors::Dtype::$wit => tensors::Dtype::$wit,)* }
+            }
+        }
+
+        impl From<tensors::Dtype> for v0_1::tensors::Dtype {
+            fn from(dtype: tensors::Dtype) -> Self {
+                match dtype { $(tensors::Dtype::$wit => v0_1::tensors::Dtype::$wit,)* }
             }
         }
     };

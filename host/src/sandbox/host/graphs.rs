@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    bindings::tms::model::{
+    bindings::{
         graphs,
         tensors::TensorInfo,
         types::{Error, Fault},

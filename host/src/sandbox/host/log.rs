@@ -4,7 +4,7 @@ use wasmtime::Result;
 
 use crate::sandbox::store::StoreData;
 
-use super::bindings::tms::model::log::{self, Level};
+use super::bindings::log::{self, Level};
 
 impl log::Host for StoreData {
     fn log(&mut self, level: Level, message: String) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    bindings::tms::model::{tensors, types},
+    bindings::{tensors, types},
     resources::HostTensor,
 };
 
@@ -25,14 +25,17 @@ const STEP: usize = 64 << 10;
 /// copy them to a list first: so they are copied once, into the guest.
 pub fn lend_bytes(linker: &mut Linker<StoreData>) -> Result<()> {
     type Read = (Resource<HostTensor>, u64, u64);
-    linker.instance("tms:model/tensors@0.1.0")?.func_wrap_async(
-        "[method]tensor.read",
-        |mut store: StoreContextMut<'_, StoreData>, (this, offset, length): Read| {
-            Box::new(
-                async move { Ok((store.data_mut().read_tensor(&this, offset, length).await?,)) },
-            )
-        },
-    )
+    for interface in ["tms:model/tensors@0.2.0", "tms:model/tensors@0.1.0"] {
+        linker.instance(interface)?.func_wrap_async(
+            "[method]tensor.read",
+            |mut store: StoreContextMut<'_, StoreData>, (this, offset, length): Read| {
+                Box::new(async move {
+                    Ok((store.data_mut().read_tensor(&this, offset, length).await?,))
+                })
+            },
+        )?;
+    }
+    Ok(())
 }
 
 impl types::Host for StoreData {}

@@ -27,6 +27,7 @@ impl Model for Echo {
             Input::Text(text) => return Output::json(&text),
             Input::Image(image) => Output::image(image.into_tensor())?,
             Input::Tensors(tensors) => Output::tensors(tensors),
+            Input::Encoded(file) => Output::encoded(file),
         };
         if wanted { output.with_json(&args) } else { Ok(output) }
     }

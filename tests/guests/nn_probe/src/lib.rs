@@ -9,10 +9,13 @@
 
 #[cfg(target_arch = "wasm32")]
 mod guest {
+    use tms_guest::bindings::export_component;
+    use tms_guest::bindings::exports::tms::model::guest::{
+        Description, Error, Guest, Input, Output,
+    };
     use tms_guest::bindings::tms::model::tensors::{NamedTensor, TensorInfo};
     use tms_guest::bindings::tms::model::{graphs, types};
     use tms_guest::bindings::wasi::nn::{errors, graph, tensor};
-    use tms_guest::bindings::{Description, Error, Guest, Input, Output, export_component};
     use tms_guest::serde_json::{self, Value, json};
 
     struct NnProbe;
@@ -23,17 +26,13 @@ mod guest {
         }
 
         fn describe() -> Description {
-            let accepts = types::Kinds::TEXT | types::Kinds::TENSORS;
-            Description { accepts, inputs: vec![], outputs: vec![] }
-        }
-
-        fn get_input_shape() -> Option<Vec<u32>> {
-            None
+            let accepts = types::AcceptedKinds::TEXT | types::AcceptedKinds::TENSORS;
+            Description { accepts, ..Description::default() }
         }
 
         fn run(input: Input, args: String) -> Result<Output, Error> {
             if input.kind == types::Kind::Text {
-                return Ok(Output { json: Some(probe(&input.text)), tensors: vec![] });
+                return Ok(Output { json: Some(probe(&input.text)), ..Output::default() });
             }
             let args: Value = serde_json::from_str(&args).map_err(|error| model(&error))?;
             let name = args["graph"].as_str().unwrap_or("model");
@@ -52,12 +51,12 @@ mod guest {
                             first.iter().for_each(|(_, tensor)| drop(tensor.read(0, 1)));
                             return Err(model(&"it was there all the same"));
                         }
-                        Some("give") => return Ok(Output { json: None, tensors: first }),
+                        Some("give") => return Ok(Output { tensors: first, ..Output::default() }),
                         _ => return Err(error),
                     },
                 };
             }
-            Ok(Output { json: None, tensors })
+            Ok(Output { tensors, ..Output::default() })
         }
 
         fn run_batch(inputs: Vec<Input>, args: String) -> Result<Vec<Output>, Error> {
