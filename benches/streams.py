@@ -32,7 +32,7 @@ def text(command: str, **more: object) -> bytes:
 
 def steps(count: int, model: str) -> bytes:
     """A tensor for a guest that runs a graph on it so many times, output to input."""
-    tensor = wire.NamedTensor(name="x", datatype="FP32", shape=[1], data=b"\0" * 4)
+    tensor = wire.NamedTensor(name="x", datatype="FP32", shape=[1, 1], data=b"\0" * 4)
     tensors = wire.Tensors(tensors=[tensor])
     args = f'{{"graph": "model", "through": "graphs", "runs": {count}}}'
     return wire.RunArgs(tensors=tensors, model=model, args=args).SerializeToString()

@@ -55,12 +55,8 @@ pub trait Asks: Send + Sized + 'static {
 /// What comes back.
 pub enum Answered {
     One(Reply),
-    /// Any number of messages, and how they are compressed. The first one may be there already.
-    Several {
-        first: Option<Reply>,
-        rest: Replies,
-        encoding: Option<Encoding>,
-    },
+    /// Any number of messages.
+    Several(Box<Replies>),
 }
 
 impl DataCall {
@@ -85,7 +81,7 @@ impl DataCall {
     /// Reads what the caller sends, and answers it.
     pub async fn answer<B: RequestBody + Send + 'static>(
         self,
-        request: Request<B>,
+        request: Request<'_, B>,
     ) -> Result<Answered, Status> {
         match self {
             Self::Text => request.answer::<TextArgs, Run>().await,
@@ -104,10 +100,10 @@ impl DataCall {
     }
 }
 
-/// A call as it comes.
-pub struct Request<B> {
-    pub app: Arc<App>,
-    pub inbox: Arc<Inbox>,
+/// A call as it comes. What all calls share is only lent: a count of who has it would be written by all workers.
+pub struct Request<'a, B> {
+    pub app: &'a Arc<App>,
+    pub inbox: &'a Arc<Inbox>,
     pub arrived: Arrived,
     pub headers: HeaderMap,
     pub body: B,
@@ -116,7 +112,7 @@ pub struct Request<B> {
     pub window: usize,
 }
 
-impl<B: RequestBody + Send + 'static> Request<B> {
+impl<B: RequestBody + Send + 'static> Request<'_, B> {
     /// One message, answered with one.
     async fn answer<M, R>(self) -> Result<Answered, Status>
     where
@@ -125,7 +121,7 @@ impl<B: RequestBody + Send + 'static> Request<B> {
     {
         let Self { app, inbox, arrived, headers, body, encoding, .. } = self;
         let (asked, charges) = inbox.receive::<M, R>(body, encoding).await?;
-        let reply = asked.answer(&app, CallContext::new(arrived, headers), charges).await?;
+        let reply = asked.answer(app, CallContext::new(arrived, headers), charges).await?;
         Ok(Answered::One(match encoding {
             // Seldom, and large: not a part of every call.
             Some(encoding) if encoding.compresses() => {
@@ -141,19 +137,19 @@ impl<B: RequestBody + Send + 'static> Request<B> {
         let (run, charges) = inbox.receive::<RunArgs, Run>(body, encoding).await?;
         let caller = CallContext::new(arrived, headers);
         let encoding = encoding.filter(|encoding| encoding.compresses());
-        let mut rest = streams::run_stream(app, run, caller, charges, encoding);
-        // An error before it is the call's only answer.
-        let first = rest.next().await.transpose()?;
-        Ok(Answered::Several { first, rest, encoding })
+        let replies = streams::run_stream(app.clone(), run, caller, charges, encoding);
+        Ok(Answered::Several(replies.begun().await?))
     }
 
     /// Several messages, answered with several.
-    fn several(self, answer: impl FnOnce(Requests<B>) -> Replies) -> Answered {
+    fn several(self, answer: impl FnOnce(Requests<B>) -> Box<Replies>) -> Answered {
         let Self { app, inbox, arrived, headers, body, encoding, window } = self;
-        let messages = inbox.messages(body, window);
-        let caller = CallContext::new(arrived, headers);
-        let encoding = encoding.filter(|encoding| encoding.compresses());
-        let rest = answer(Requests { app, inbox, messages, encoding, caller });
-        Answered::Several { first: None, rest, encoding }
+        Answered::Several(answer(Requests {
+            messages: inbox.messages(body, window),
+            app: app.clone(),
+            inbox: inbox.clone(),
+            encoding: encoding.filter(|encoding| encoding.compresses()),
+            caller: CallContext::new(arrived, headers),
+        }))
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyStream, StreamBody};
 use hyper::body::Body as HttpBody;
 use tokio::time::timeout_at;
@@ -100,16 +100,7 @@ impl CallService {
             // tonic refuses the encoding.
             Some(call) if encoding != Some(Encoding::Unknown) => {
                 let (head, body) = request.into_parts();
-                let request = data_calls::Request {
-                    app: layer.app.clone(),
-                    inbox: layer.inbox.clone(),
-                    arrived,
-                    headers: head.headers,
-                    body,
-                    encoding,
-                    window: layer.window,
-                };
-                Box::pin(layer.answer(call, request, peer))
+                Box::pin(layer.answer(call, head.headers, body, arrived, encoding, peer))
             }
             _ => {
                 let routes = self.routes.clone();
@@ -125,11 +116,15 @@ impl CallLayer {
     async fn answer<B: RequestBody + Send + 'static>(
         self: Arc<Self>,
         call: DataCall,
-        request: data_calls::Request<B>,
+        headers: HeaderMap,
+        body: B,
+        arrived: Arrived,
+        encoding: Option<Encoding>,
         peer: PeerCall,
     ) -> Result<Response<ReplyBody>, Infallible> {
         let in_flight = InFlight::count(&self.calls.in_flight);
-        let (arrived, encoding) = (request.arrived, request.encoding);
+        let (app, inbox, window) = (&self.app, &self.inbox, self.window);
+        let request = data_calls::Request { app, inbox, arrived, headers, body, encoding, window };
         // In its place, as it is large.
         let mut answer = pin!(call.answer(request));
         let reply = match arrived.deadline() {
@@ -140,9 +135,7 @@ impl CallLayer {
         };
         let response = match reply {
             Ok(Answered::One(reply)) => ReplyBody::answer(reply, peer, in_flight),
-            Ok(Answered::Several { first, rest, encoding }) => {
-                ReplyBody::stream(first, rest, encoding, peer, in_flight)
-            }
+            Ok(Answered::Several(replies)) => ReplyBody::stream(replies, peer, in_flight),
             Err(status) => ReplyBody::of_service(status.into_http(), peer, Some(in_flight)),
         };
         Ok(with_encodings(response, encoding))

@@ -154,7 +154,7 @@ enum Source {
     /// It is there, all of it.
     Message,
     /// Messages as they are made.
-    Stream(Replies),
+    Stream(Box<Replies>),
     /// Its message has gone, its trailers have not.
     Trailers,
     Nothing,
@@ -162,7 +162,10 @@ enum Source {
 
 /// The messages of a reply, as the call's task makes them. The task ends with this.
 pub struct Replies {
+    /// Where it was waited for.
     first: Option<Reply>,
+    /// How they are compressed.
+    encoding: Option<Encoding>,
     receiver: mpsc::Receiver<Result<Reply, Status>>,
     _task: AbortOnDropHandle<()>,
 }
@@ -172,7 +175,7 @@ pub type ReplySender = mpsc::Sender<Result<Reply, Status>>;
 
 impl Replies {
     /// Starts the task of a call. What it fails with ends the stream.
-    pub fn start<F>(task: impl FnOnce(ReplySender) -> F) -> Self
+    pub fn start<F>(encoding: Option<Encoding>, task: impl FnOnce(ReplySender) -> F) -> Box<Self>
     where
         F: Future<Output = Result<(), Status>> + Send + 'static,
     {
@@ -185,12 +188,14 @@ impl Replies {
                 let _ = sender.send(Err(status)).await;
             }
         });
-        Self { first: None, receiver, _task: AbortOnDropHandle::new(task) }
+        let _task = AbortOnDropHandle::new(task);
+        Box::new(Self { first: None, encoding, receiver, _task })
     }
 
-    /// The next message, once it is there.
-    pub async fn next(&mut self) -> Option<Result<Reply, Status>> {
-        poll_fn(|context| self.poll_next(context)).await
+    /// Waits for the first message. An error before it is the call's only answer.
+    pub async fn begun(mut self: Box<Self>) -> Result<Box<Self>, Status> {
+        self.first = self.receiver.recv().await.transpose()?;
+        Ok(self)
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Reply, Status>>> {
@@ -262,17 +267,15 @@ impl ReplyBody {
         response
     }
 
-    /// The answer to a call that has any number of messages. `first` is there already.
+    /// The answer to a call that has any number of messages.
     pub fn stream(
-        first: Option<Reply>,
-        rest: Replies,
-        encoding: Option<Encoding>,
+        replies: Box<Replies>,
         call: PeerCall,
         in_flight: InFlight,
     ) -> http::Response<Self> {
-        let rest = Replies { first, ..rest };
+        let encoding = replies.encoding;
         let mut response = http::Response::new(Self {
-            source: Source::Stream(rest),
+            source: Source::Stream(replies),
             rest: VecDeque::new(),
             large: None,
             charge: None,

@@ -121,8 +121,8 @@ pub fn run_stream(
     mut caller: CallContext,
     mut charges: Charges,
     encoding: Option<Encoding>,
-) -> Replies {
-    Replies::start(|replies| async move {
+) -> Box<Replies> {
+    Replies::start(encoding, |replies| async move {
         let model = app.model(&mut caller, &run.model).await?.clone();
         charges.give_to(&model.tenant);
         let way = WayBack { app, replies, encoding };
@@ -163,8 +163,8 @@ impl<B: RequestBody + Send + 'static> Requests<B> {
     }
 
     /// Answers RunSession.
-    pub fn run_session(mut self) -> Replies {
-        Replies::start(|replies| async move {
+    pub fn run_session(mut self) -> Box<Replies> {
+        Replies::start(self.encoding, |replies| async move {
             let way = WayBack { app: self.app.clone(), replies, encoding: self.encoding };
             let mut session: Option<(Place, Instant)> = None;
             loop {
@@ -200,8 +200,8 @@ impl<B: RequestBody + Send + 'static> Requests<B> {
     }
 
     /// Answers ModelStreamInfer.
-    pub fn stream_infer(mut self) -> Replies {
-        Replies::start(|replies| async move {
+    pub fn stream_infer(mut self) -> Box<Replies> {
+        Replies::start(self.encoding, |replies| async move {
             let way = WayBack { app: self.app.clone(), replies, encoding: self.encoding };
             while let Some((infer, charges, caller)) =
                 self.next::<ModelInferRequest, Infer>().await?
