@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run run_server setup build test run_tests fuzz bench soak pressure gpu-test fmt lint \
+.PHONY: help run run_server setup build test run_tests fuzz bench load soak pressure gpu-test fmt lint \
         build_docker run_docker_server remove_container clean
 
 ## folder of models that `make run` serves
@@ -13,6 +13,12 @@ PORT ?= 50000
 IMAGE ?= tiny_model_server/server:latest
 ## how long `make soak` and `make pressure` take, without its beginning and end
 SOAK_MINUTES ?= 60
+## what `make load` does: text, image, mixed or spike
+SCENARIO ?= mixed
+## users of `make load`; a spike has ten times as many for a while
+USERS ?= 10
+## how long `make load` takes
+LOAD_SECONDS ?= 30
 export MODELS PORT
 
 # In this order: name what is missing before anything is downloaded, and download before compiling.
@@ -55,6 +61,11 @@ fuzz:
 bench: build
 	@scripts/python.sh bench && for part in run process sandbox footprint pixels streams; do \
 	    .venv/bin/python benches/$$part.py || exit 1; done
+
+## call with Locust's users for LOAD_SECONDS; writes target/load.html
+load: build
+	@scripts/python.sh && exec .venv/bin/python benches/load_test.py --scenario $(SCENARIO) \
+	    --users $(USERS) --seconds $(LOAD_SECONDS)
 
 ## mix good calls and bad ones for SOAK_MINUTES, and see that nothing is lost or grows
 soak: build
