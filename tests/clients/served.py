@@ -58,7 +58,7 @@ class Server:
 
         threading.Thread(target=read, daemon=True).start()
         try:
-            ready = re.match(r"ready: grpc://\S*?:(\d+)\b", lines.get(timeout=START_TIMEOUT))
+            ready = re.match(r"ready: grpcs?://\S*?:(\d+)\b", lines.get(timeout=START_TIMEOUT))
         except queue.Empty:
             ready = None
         if not ready:

@@ -5,7 +5,7 @@ Layout:
 - `client`: ModelClient, the blocking client; `aio`: AsyncModelClient, its asyncio twin.
 - `session`: any number of requests in one call, for both.
 - `request` and `result`: from images, texts and files to messages, and back to JSON and the rest.
-- `encoded`: files as they are.
+- `encoded`: files as they are. `tls`: whom a client trusts.
 - `errors`: the exceptions, and which gRPC status leads to which.
 - `_base`: what both clients share. `_proto`: the messages of the wire.
 """
@@ -29,8 +29,10 @@ from .errors import (
 from .request import Sequence
 from .result import Result
 from .session import AsyncSession, Session
+from .tls import TLS
 
 __all__ = [
+    "TLS",
     "AsyncModelClient",
     "AsyncSession",
     "ConnectionTimeout",

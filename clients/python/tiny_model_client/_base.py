@@ -16,6 +16,7 @@ from ._proto import server as pb
 from .errors import ModelClientError, connection_timeout, from_rpc
 from .request import MAX_MESSAGE_BYTES, Sequence
 from .result import parse
+from .tls import TLS
 
 HEALTH_SERVICE = "TinyModelServer"
 """The service name under which the server reports its health."""
@@ -49,13 +50,24 @@ class BaseClient(Generic[Channel]):
     """The part of a client that does no input and output."""
 
     def __init__(
-        self, model: str, ip: str, port: int | str, timeout: float, call_timeout: float | None
+        self,
+        model: str,
+        ip: str,
+        port: int | str,
+        timeout: float,
+        call_timeout: float | None,
+        tls: TLS | bool,
     ) -> None:
         self.model = model
         self.timeout = timeout
         self.call_timeout = call_timeout
         self.address = _address(ip, port)
         self._options = _channel_options(ip)
+        self._credentials: grpc.ChannelCredentials | None = None
+        if tls:
+            chosen = TLS() if tls is True else tls
+            self._credentials = chosen.credentials()
+            self._options += chosen.options()
         self._workers: list[Worker[Channel]] = []
         self._closed = False
         self._lock = threading.Lock()
@@ -151,8 +163,8 @@ def _address(ip: str, port: int | str) -> str:
     return f"[{ip}]:{port}" if ":" in ip and not ip.startswith("[") else f"{ip}:{port}"
 
 
-def _channel_options(ip: str) -> list[tuple[str, int]]:
-    options = [
+def _channel_options(ip: str) -> list[tuple[str, int | str]]:
+    options: list[tuple[str, int | str]] = [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         # Channels to one address share a connection unless told otherwise, and a connection

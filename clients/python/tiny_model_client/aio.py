@@ -35,6 +35,7 @@ from .errors import ModelClientError, from_rpc
 from .request import Sequence
 from .result import batch, parse, single
 from .session import AsyncSession
+from .tls import TLS
 
 
 class AsyncModelClient(BaseClient[grpc.aio.Channel]):
@@ -55,8 +56,9 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
         timeout: float = 300,
         *,
         call_timeout: float | None = None,
+        tls: TLS | bool = False,
     ) -> None:
-        super().__init__(model, ip, port, timeout, call_timeout)
+        super().__init__(model, ip, port, timeout, call_timeout, tls)
         self._size: list[int] | None = None
         self._size_known = False
 
@@ -268,7 +270,11 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
 
     async def _open(self, deadline: float) -> Worker[grpc.aio.Channel]:
         """A new channel, and the worker that it leads to."""
-        channel = grpc.aio.insecure_channel(self.address, options=self._options)
+        channel = (
+            grpc.aio.insecure_channel(self.address, options=self._options)
+            if self._credentials is None
+            else grpc.aio.secure_channel(self.address, self._credentials, options=self._options)
+        )
         try:
             calls = make_calls(channel)
             pause = FIRST_PAUSE

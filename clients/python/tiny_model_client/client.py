@@ -33,6 +33,7 @@ from .errors import ModelClientError, from_rpc
 from .request import Sequence
 from .result import batch, parse, single
 from .session import Session
+from .tls import TLS
 
 
 class ModelClient(BaseClient[grpc.Channel]):
@@ -47,7 +48,8 @@ class ModelClient(BaseClient[grpc.Channel]):
     A call waits for its answer at most `call_timeout` seconds, or the `timeout` that the call
     names; None leaves it to the server's own limit. Every failure is a `ModelClientError`.
 
-    `sequence` is a call's place in a sequence, for models that keep state; see `Sequence`.
+    `sequence` is a call's place in a sequence, for models that keep state; see `Sequence`. `tls` is
+    True, or whom to trust and what to show; see `TLS`.
     """
 
     def __init__(
@@ -58,8 +60,9 @@ class ModelClient(BaseClient[grpc.Channel]):
         timeout: float = 300,
         *,
         call_timeout: float | None = None,
+        tls: TLS | bool = False,
     ) -> None:
-        super().__init__(model, ip, port, timeout, call_timeout)
+        super().__init__(model, ip, port, timeout, call_timeout, tls)
         self._size: list[int] | None = None
         self._size_known = False
         self._connect()
@@ -299,7 +302,11 @@ class ModelClient(BaseClient[grpc.Channel]):
 
     def _open(self, deadline: float) -> Worker[grpc.Channel]:
         """A new channel, and the worker that it leads to."""
-        channel = grpc.insecure_channel(self.address, options=self._options)
+        channel = (
+            grpc.insecure_channel(self.address, options=self._options)
+            if self._credentials is None
+            else grpc.secure_channel(self.address, self._credentials, options=self._options)
+        )
         try:
             calls = make_calls(channel)
             pause = FIRST_PAUSE
