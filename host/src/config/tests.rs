@@ -45,7 +45,7 @@ fn the_examples_are_read() {
     let examples = examples();
     let (server, model): (Vec<&str>, _) =
         examples.into_iter().partition(|example| example.contains("tms.toml"));
-    assert_eq!((server.len(), model.len()), (2, 2));
+    assert_eq!((server.len(), model.len()), (3, 2));
     for example in server {
         toml::from_str::<File>(example).unwrap();
     }
