@@ -220,9 +220,6 @@ async fn tidy(app: &App, callers: &Connections, reserve: u64) {
     let (mut high, mut most_open) = (0, 0);
     // What was left then.
     let mut left = 0;
-    // Whether it is to be done once more: what leaves the account is freed a moment later, and what was freed
-    // only after memory was given back would be kept.
-    let mut again = false;
     let mut swept = Instant::now();
     loop {
         tokio::time::sleep(TIDY).await;
@@ -245,10 +242,8 @@ async fn tidy(app: &App, callers: &Connections, reserve: u64) {
         // With what the allocator has kept the server might take more than it may.
         let own = machine::own_memory("self").unwrap_or_default();
         let much = own > (used as u64).saturating_add(reserve / 2) && own > left + LARGE as u64;
-        let due = discarded != before || (quiet && gone) || much;
-        if due || (quiet && again) {
+        if discarded != before || (quiet && gone) || much {
             allocator::give_back();
-            again = due;
             (high, most_open) = (used, open);
             left = machine::own_memory("self").unwrap_or_default();
         }
