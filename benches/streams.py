@@ -31,7 +31,7 @@ def text(command: str, **more: object) -> bytes:
 
 
 def steps(count: int, model: str) -> bytes:
-    """A tensor for a guest that runs a graph on it so many times, output to input."""
+    """A tensor for a guest that runs a graph on it `count` times, output to input."""
     tensor = wire.NamedTensor(name="x", datatype="FP32", shape=[1, 1], data=b"\0" * 4)
     tensors = wire.Tensors(tensors=[tensor])
     args = f'{{"graph": "model", "through": "graphs", "runs": {count}}}'
@@ -113,7 +113,7 @@ def measure(plain: Server, tls: Server, authority: bytes) -> dict[str, float]:
 
 
 def repeat(call: Callable[[bytes], object], message: bytes, count: int) -> None:
-    """Calls so many times, one after the other."""
+    """Calls `count` times, one after the other."""
     for _ in range(count):
         call(message)
 

@@ -44,7 +44,7 @@ fn result(answer: Answer) -> Result<(usize, f32), Code> {
 /// A server whose graph's only session has work for longer than a test takes, the call that it is
 /// for, and a caller.
 async fn busy(setup: Setup, model: &'static str) -> Option<(Server, JoinHandle<Answer>, Caller)> {
-    let server = setup.workers(1).arg("--metrics").arg("127.0.0.1:0").start().await?;
+    let server = setup.workers(1).metrics().start().await?;
     let caller = server.caller().await;
     let long = call(&caller, model, rows(&vec![0.0; 100_000], 0));
     until("a busy session", async || metric(&server, "tms_graph_busy_sessions", &[]) == 1.0).await;
@@ -159,7 +159,7 @@ async fn tract_batches_in_powers_of_two() {
     let setup = Setup::new()
         .graph("rows", "rows")
         .file("rows/model.toml", "batch = true\nmax_batch = 4\nbackend = 'tract'\n");
-    let server = start!(setup.workers(1).arg("--metrics").arg("127.0.0.1:0"));
+    let server = start!(setup.workers(1).metrics());
     let caller = server.caller().await;
     // tract cannot be stopped: a call that ends.
     let long = call(&caller, "rows", rows(&vec![0.0; 500], 0));

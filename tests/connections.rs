@@ -22,7 +22,7 @@ const GET_PID: &str = "/server.Server/GetPID";
 
 /// A server with this in its tms.toml.
 fn setup(config: &str) -> Setup {
-    Setup::new().guest("echo").arg("--metrics").arg("127.0.0.1:0").config(config)
+    Setup::new().guest("echo").metrics().config(config)
 }
 
 /// How many connections have ended for this reason.

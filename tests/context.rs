@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tms::grpc::proto::{
-    inference::{InferParameter, ModelInferRequest, infer_parameter::ParameterChoice},
+    inference::{ModelInferRequest, infer_parameter::ParameterChoice},
     server::{Sequence, TextArgs},
 };
 use tonic::Request;
@@ -72,13 +72,8 @@ async fn metadata_comes_through_where_both_say_so() {
 #[tokio::test]
 async fn a_request_has_an_id_and_parameters() {
     let server = start!(Setup::new().guest(MODEL));
-    let mut bytes = 7_u32.to_le_bytes().to_vec();
-    bytes.extend(b"context");
-    let mut request = oip::raw(MODEL, vec![(oip::input("command", "BYTES", &[1]), bytes)]);
-    request.parameters.insert(
-        "top".into(),
-        InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(3)) },
-    );
+    let request = oip::raw(MODEL, vec![oip::text("command", "context")]);
+    let request = oip::with(request, "top", ParameterChoice::Int64Param(3));
     let request = ModelInferRequest { id: "my-id".into(), ..request };
     let reply = oip::infer(&server.caller().await, request).await.unwrap();
     let Some(ParameterChoice::StringParam(json)) = &reply.parameters["json"].parameter_choice

@@ -1,7 +1,7 @@
 //! Files in and out: a model that decodes what it is given, and gives a file back; images for images.
 
 use serde_json::json;
-use tms::grpc::proto::server::{BatchImageArgs, Encoded, EncodedArgs, ImageArgs};
+use tms::grpc::proto::server::{BatchImageArgs, Encoded, EncodedArgs};
 use tonic::Code;
 
 use crate::harness::{
@@ -67,9 +67,7 @@ async fn an_image_comes_back_as_an_image() {
         image(4, 3, 1, "float64", doubles),
     ];
     for sent in &images {
-        let args =
-            ImageArgs { image: Some(sent.clone()), model: MODEL.into(), ..ImageArgs::default() };
-        let reply = caller.server().run_image_to_image(args).await.unwrap().into_inner();
+        let reply = caller.image_to_image(MODEL, sent.clone(), "").await.unwrap();
         assert_eq!(reply.image.as_ref(), Some(sent));
         assert!(reply.data.parse::<f64>().is_ok(), "{}", reply.data);
     }
@@ -88,12 +86,7 @@ async fn an_image_comes_back_as_an_image() {
 async fn a_model_without_images_is_named() {
     let server = start!(Setup::new().example("example_image"));
     let caller = server.caller().await;
-    let args = ImageArgs {
-        image: Some(pixels(4, 3, 3)),
-        model: "example_image".into(),
-        ..ImageArgs::default()
-    };
-    let answer = caller.server().run_image_to_image(args).await.unwrap_err();
+    let answer = caller.image_to_image("example_image", pixels(4, 3, 3), "").await.unwrap_err();
     assert_eq!(answer.code(), Code::InvalidArgument);
     assert!(answer.message().contains("its result has no image"), "{answer}");
 }

@@ -31,8 +31,7 @@ fn setup(process: &str) -> Setup {
         .config("[limits]\ntimeout = '10m'\ncpu = '10m'")
         .arg("--process")
         .arg(process)
-        .arg("--metrics")
-        .arg("127.0.0.1:0")
+        .metrics()
 }
 
 fn state() -> Vec<f32> {

@@ -61,8 +61,7 @@ async fn models_stay_within_the_servers_memory_together() {
     let setup = with(Setup::new(), "one", &taking(100));
     let setup = with(setup, "two", &taking(100));
     let setup = with(setup, "modest", &taking(4));
-    let server =
-        start!(setup.workers(2).arg("--metrics").arg("127.0.0.1:0").config("memory = '512 MiB'"));
+    let server = start!(setup.workers(2).metrics().config("memory = '512 MiB'"));
     let mut greedy = Vec::new();
     for number in 0..32 {
         let caller = Arc::new(server.caller().await);
@@ -145,8 +144,7 @@ async fn growths_that_fail_cost_nothing() {
         ),
         ..Core::default()
     };
-    let server =
-        start!(with(Setup::new(), "growing", &core).workers(1).arg("--metrics").arg("127.0.0.1:0"));
+    let server = start!(with(Setup::new(), "growing", &core).workers(1).metrics());
     let caller = server.caller().await;
     for _ in 0..10 {
         caller.text("growing", "", "").await.unwrap();
@@ -182,9 +180,7 @@ async fn tables_count_as_memory() {
 
 #[tokio::test]
 async fn what_messages_took_goes_back_to_the_system() {
-    let server = start!(
-        Setup::new().example("example_image").workers(2).arg("--metrics").arg("127.0.0.1:0")
-    );
+    let server = start!(Setup::new().example("example_image").workers(2).metrics());
     let caller = server.caller().await;
     let small = || image(8, 8, 3, "uint8", vec![1; 8 * 8 * 3]);
     caller.image("example_image", small()).await.unwrap();

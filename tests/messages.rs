@@ -391,7 +391,7 @@ impl Call {
 #[tokio::test]
 async fn a_message_that_stalls_is_given_up() {
     let setup = Setup::new().guest("echo").arg("--message-timeout").arg("300ms");
-    let server = start!(setup.arg("--metrics").arg("127.0.0.1:0"));
+    let server = start!(setup.metrics());
     let late = "the%20request%27s%20message%20came%20too%20slowly";
     // Nothing of it; a part of its head; a part of it; in a large one as well.
     let (mut client, _driver) = connect(server.port).await;
@@ -471,7 +471,7 @@ async fn uploads(
 #[tokio::test]
 async fn announced_lengths_lock_nobody_out() {
     let setup = Setup::new().guest("echo").arg("--memory").arg("256 MiB");
-    let server = start!(setup.arg("--metrics").arg("127.0.0.1:0"));
+    let server = start!(setup.metrics());
     let charged = || metric(&server, "tms_memory_bytes", &["account=\"messages\""]);
     let caller = server.caller().await;
     let _idle = uploads(server.port, 12, 1000).await;
@@ -486,7 +486,7 @@ async fn announced_lengths_lock_nobody_out() {
 #[tokio::test]
 async fn uploads_that_vanish_give_their_memory_back() {
     let setup = Setup::new().guest("echo").arg("--memory").arg("256 MiB");
-    let server = start!(setup.arg("--metrics").arg("127.0.0.1:0"));
+    let server = start!(setup.metrics());
     let charged = || metric(&server, "tms_memory_bytes", &["account=\"messages\""]);
     let refused = || metric(&server, "tms_memory_refused_total", &["account=\"messages\""]);
     let limit = metric(&server, "tms_memory_limit_bytes", &[]);

@@ -69,8 +69,7 @@ async fn every_metric_moves_as_its_help_says() {
         .graph("div_int64", "fragile")
         .config("[limits]\ntimeout = '10m'\nlog_lines = 3\nmax_instances = 1\nmax_failures = 2")
         .workers(1)
-        .arg("--metrics")
-        .arg("127.0.0.1:0");
+        .metrics();
     let server = start!(setup);
     let page = Page { server: &server, seen: RefCell::default() };
     let caller = server.caller().await;

@@ -92,13 +92,7 @@ fn fatal() -> Vec<(&'static str, Vec<Raw>)> {
 
 /// A server with a calm neighbour, whose graphs are in processes of this kind.
 fn setup(process: &str) -> Setup {
-    Setup::new()
-        .onnxruntime()
-        .graph("two_inputs", CALM)
-        .arg("--process")
-        .arg(process)
-        .arg("--metrics")
-        .arg("127.0.0.1:0")
+    Setup::new().onnxruntime().graph("two_inputs", CALM).arg("--process").arg(process).metrics()
 }
 
 fn number(reply: &ModelInferResponse) -> i64 {

@@ -1,6 +1,6 @@
 //! Two frames in, the movement of every pixel out: work in the sandbox alone, much of it.
 
-use tms::grpc::proto::server::{ImageArgs, NumpyImage};
+use tms::grpc::proto::server::NumpyImage;
 use tonic::{Code, Status};
 
 use crate::harness::{Caller, Setup, assert_refused, image, pixels, repository};
@@ -14,7 +14,7 @@ fn file(name: &str) -> image::DynamicImage {
     image::open(repository().join(format!("models/optical_flow/tests/{name}.png"))).unwrap()
 }
 
-/// Two frames as one image, each with so many equal channels.
+/// Two frames as one image, each with this many equal channels.
 fn frames(first: &str, second: &str, channels: usize) -> NumpyImage {
     let (first, second) = (file(first).into_luma8(), file(second).into_luma8());
     let (width, height) = first.dimensions();
@@ -26,13 +26,7 @@ fn frames(first: &str, second: &str, channels: usize) -> NumpyImage {
 }
 
 async fn flow(caller: &Caller, frames: NumpyImage, args: &str) -> Result<NumpyImage, Status> {
-    let request = ImageArgs {
-        image: Some(frames),
-        model: MODEL.into(),
-        args: args.into(),
-        ..ImageArgs::default()
-    };
-    let reply = caller.server().run_image_to_image(request).await?.into_inner();
+    let reply = caller.image_to_image(MODEL, frames, args).await?;
     assert_eq!(reply.data, "null");
     Ok(reply.image.unwrap())
 }
@@ -107,7 +101,7 @@ async fn frames_and_arguments_that_are_none() {
     }
     let infinite = (0..20 * 30 * 2).flat_map(|_| f32::INFINITY.to_le_bytes()).collect();
     let refused = flow(&caller, image(20, 30, 2, "float32", infinite), "").await;
-    let message = "model `optical_flow`: the image holds values that are no finite numbers";
+    let message = "model `optical_flow`: the image holds values that are not finite";
     assert_refused(refused, Code::InvalidArgument, message);
     let least = flow(&caller, image(1, 1, 2, "uint8", vec![3, 200]), "").await.unwrap();
     assert_eq!((least.height, least.width, least.channels, least.data.len()), (1, 1, 2, 8));

@@ -26,7 +26,7 @@ const RUN_TEXT: &str = "/server.Server/RunText";
 
 fn setup(config: &str) -> Setup {
     let setup = Setup::new().guest("faults").guest("echo").workers(1);
-    setup.arg("--metrics").arg("127.0.0.1:0").config(config)
+    setup.metrics().config(config)
 }
 
 /// A request whose reply has `bytes` bytes.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tms::grpc::proto::{
-    inference::{InferParameter, ModelInferRequest, infer_parameter::ParameterChoice},
+    inference::{ModelInferRequest, infer_parameter::ParameterChoice},
     server::{Sequence, TextArgs},
 };
 use tonic::{Code, Request};
@@ -138,19 +138,8 @@ async fn what_makes_no_sequence_is_refused() {
 }
 
 fn infer(id: ParameterChoice, start: bool, end: bool) -> ModelInferRequest {
-    let command = "count";
-    let mut bytes = (command.len() as u32).to_le_bytes().to_vec();
-    bytes.extend(command.as_bytes());
-    let mut request = oip::raw(MODEL, vec![(oip::input("command", "BYTES", &[1]), bytes)]);
-    for (name, choice) in [
-        ("sequence_id", id),
-        ("sequence_start", ParameterChoice::BoolParam(start)),
-        ("sequence_end", ParameterChoice::BoolParam(end)),
-    ] {
-        let parameter = InferParameter { parameter_choice: Some(choice) };
-        request.parameters.insert(name.into(), parameter);
-    }
-    request
+    let request = oip::raw(MODEL, vec![oip::text("command", "count")]);
+    oip::in_sequence(request, id, start, end)
 }
 
 async fn infer_count(caller: &Caller, request: ModelInferRequest) -> Answer {

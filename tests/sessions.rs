@@ -19,7 +19,7 @@ fn long(caller: &Caller) -> JoinHandle<()> {
 }
 
 fn setup() -> Setup {
-    Setup::new().onnxruntime().workers(1).arg("--metrics").arg("127.0.0.1:0")
+    Setup::new().onnxruntime().workers(1).metrics()
 }
 
 const BUSY: &str = "tms_graph_busy_sessions";

@@ -33,8 +33,7 @@ fn setup() -> Setup {
         .file("flood/model.toml", "[limits]\ntimeout = '50s'")
         .config("[limits]\ntimeout = '10m'")
         .config("[model.flood]\ngraphs = ['owner/model']")
-        .arg("--metrics")
-        .arg("127.0.0.1:0")
+        .metrics()
 }
 
 /// Some ten milliseconds of work.

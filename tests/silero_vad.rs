@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use tms::grpc::proto::{
-    inference::{InferParameter, ModelInferRequest, infer_parameter::ParameterChoice},
+    inference::{ModelInferRequest, infer_parameter::ParameterChoice},
     server::{
         Encoded, EncodedArgs, NamedTensor, Response, RunArgs, Sequence, Tensors, run_args::Input,
     },
@@ -74,16 +74,7 @@ fn request(samples: &[f32]) -> ModelInferRequest {
 
 /// The request as a call of a sequence.
 fn in_sequence(samples: &[f32], id: i64, start: bool, end: bool) -> ModelInferRequest {
-    let mut request = request(samples);
-    for (name, choice) in [
-        ("sequence_id", ParameterChoice::Int64Param(id)),
-        ("sequence_start", ParameterChoice::BoolParam(start)),
-        ("sequence_end", ParameterChoice::BoolParam(end)),
-    ] {
-        let parameter = InferParameter { parameter_choice: Some(choice) };
-        request.parameters.insert(name.into(), parameter);
-    }
-    request
+    oip::in_sequence(request(samples), ParameterChoice::Int64Param(id), start, end)
 }
 
 async fn heard(caller: &Caller, request: ModelInferRequest) -> Result<Vec<f32>, Status> {
@@ -156,7 +147,7 @@ async fn a_file_and_its_segments() {
     let words = "model `silero_vad`: the model takes WAV files of 16-bit PCM, one channel and 16000 Hz; \
                  this one has 16-bit PCM, channels: 1, and 44100 Hz";
     assert_refused(run_file(&caller, fast).await, Code::InvalidArgument, words);
-    let words = "model `silero_vad`: the file is no WAV: it does not begin with RIFF and WAVE";
+    let words = "model `silero_vad`: the file is not a WAV: it does not begin with RIFF and WAVE";
     assert_refused(run_file(&caller, b"RIFF".to_vec()).await, Code::InvalidArgument, words);
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tms::grpc::proto::inference::{
-    InferParameter, ModelInferRequest, ModelStreamInferResponse, infer_parameter::ParameterChoice,
+    ModelInferRequest, ModelStreamInferResponse, infer_parameter::ParameterChoice,
 };
 use tokio_stream::iter;
 use tonic::{Code, Request, Status};
@@ -13,16 +13,8 @@ use crate::harness::{Setup, client::Caller, oip};
 const MODEL: &str = "commands";
 
 fn command(id: &str, command: &str) -> ModelInferRequest {
-    let mut bytes = (command.len() as u32).to_le_bytes().to_vec();
-    bytes.extend(command.as_bytes());
-    let request = oip::raw(MODEL, vec![(oip::input("command", "BYTES", &[1]), bytes)]);
+    let request = oip::raw(MODEL, vec![oip::text("command", command)]);
     ModelInferRequest { id: id.into(), ..request }
-}
-
-fn with(mut request: ModelInferRequest, name: &str, choice: ParameterChoice) -> ModelInferRequest {
-    let parameter = InferParameter { parameter_choice: Some(choice) };
-    request.parameters.insert(name.into(), parameter);
-    request
 }
 
 async fn responses(
@@ -60,7 +52,7 @@ async fn each_request_has_any_number_of_responses() {
     let empty = ParameterChoice::BoolParam(true);
     let requests = vec![
         command("one", "emit:2"),
-        with(command("two", "emit:1"), "triton_enable_empty_final_response", empty),
+        oip::with(command("two", "emit:1"), "triton_enable_empty_final_response", empty),
         command("three", "upper:a"),
         command("four", "emit:0"),
     ];
@@ -86,7 +78,7 @@ async fn an_error_does_not_end_the_stream() {
         command("one", "fail:caller"),
         ModelInferRequest { model_name: "none".into(), ..command("two", "x") },
         command("three", "trap_late"),
-        with(command("four", "sleep:60000"), "timeout", ParameterChoice::Int64Param(100_000)),
+        oip::with(command("four", "sleep:60000"), "timeout", ParameterChoice::Int64Param(100_000)),
         command("five", "upper:a"),
     ];
     let (taken, end) = responses(&server.caller().await, requests).await;

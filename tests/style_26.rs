@@ -1,7 +1,7 @@
 //! Images in, images out: a picture painted by a network that makes a picture of any size.
 
 use serde_json::json;
-use tms::grpc::proto::server::{BatchImageArgs, ImageArgs, NumpyImage};
+use tms::grpc::proto::server::{BatchImageArgs, NumpyImage};
 use tonic::{Code, Status};
 
 use crate::harness::{Caller, Setup, assert_refused, image, repository};
@@ -33,13 +33,7 @@ fn blend() -> String {
 }
 
 async fn paint(caller: &Caller, picture: NumpyImage, args: &str) -> Result<NumpyImage, Status> {
-    let request = ImageArgs {
-        image: Some(picture),
-        model: MODEL.into(),
-        args: args.into(),
-        ..ImageArgs::default()
-    };
-    let reply = caller.server().run_image_to_image(request).await?.into_inner();
+    let reply = caller.image_to_image(MODEL, picture, args).await?;
     assert_eq!(reply.data, "null");
     Ok(reply.image.unwrap())
 }

@@ -146,7 +146,7 @@ async fn callers_show_a_certificate() {
     assert!(is_let_in(&server, &ours, Some(&theirs.caller())).await);
     assert!(!is_let_in(&server, &ours, None).await);
     assert!(!is_let_in(&server, &ours, Some(&ours.caller())).await);
-    // A server's certificate is no caller's.
+    // A server's certificate does not let a caller in.
     assert!(!is_let_in(&server, &ours, Some(&theirs.server())).await);
 }
 

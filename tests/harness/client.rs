@@ -4,8 +4,8 @@ use serde_json::Value;
 use tms::grpc::proto::{
     inference::grpc_inference_service_client::GrpcInferenceServiceClient,
     server::{
-        BatchImageArgs, BatchTextArgs, EmptyArgs, ImageArgs, NumpyImage, Response, StringArg,
-        TextArgs, server_client::ServerClient,
+        BatchImageArgs, BatchTextArgs, EmptyArgs, ImageArgs, ImageResponse, NumpyImage, Response,
+        StringArg, TextArgs, server_client::ServerClient,
     },
 };
 use tonic::{
@@ -80,6 +80,21 @@ impl Caller {
             ..ImageArgs::default()
         };
         Ok(self.server().run_image(request).await?.into_inner())
+    }
+
+    pub async fn image_to_image(
+        &self,
+        model: &str,
+        image: NumpyImage,
+        args: &str,
+    ) -> Result<ImageResponse, Status> {
+        let request = ImageArgs {
+            image: Some(image),
+            model: model.into(),
+            args: args.into(),
+            ..ImageArgs::default()
+        };
+        Ok(self.server().run_image_to_image(request).await?.into_inner())
     }
 
     pub async fn images(&self, model: &str, images: Vec<NumpyImage>) -> Result<Response, Status> {

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use tms::grpc::proto::inference::{
-    InferTensorContents, ModelInferRequest, ModelInferResponse,
+    InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
+    infer_parameter::ParameterChoice,
     model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
 };
 use tonic::Status;
@@ -26,6 +27,13 @@ pub fn input(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
 pub fn floats(name: &str, shape: &[i64], values: &[f32]) -> Raw {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes());
     (input(name, "FP32", shape), bytes.collect())
+}
+
+/// An input with one text.
+pub fn text(name: &str, text: &str) -> Raw {
+    let mut bytes = (text.len() as u32).to_le_bytes().to_vec();
+    bytes.extend(text.as_bytes());
+    (input(name, "BYTES", &[1]), bytes)
 }
 
 /// A request with raw contents.
@@ -52,6 +60,29 @@ pub fn typed(
         inputs: inputs.collect(),
         ..ModelInferRequest::default()
     }
+}
+
+/// The request, with this parameter.
+pub fn with(
+    mut request: ModelInferRequest,
+    name: &str,
+    choice: ParameterChoice,
+) -> ModelInferRequest {
+    let parameter = InferParameter { parameter_choice: Some(choice) };
+    request.parameters.insert(name.into(), parameter);
+    request
+}
+
+/// The request, as a call of a sequence.
+pub fn in_sequence(
+    request: ModelInferRequest,
+    id: ParameterChoice,
+    start: bool,
+    end: bool,
+) -> ModelInferRequest {
+    let request = with(request, "sequence_id", id);
+    let request = with(request, "sequence_start", ParameterChoice::BoolParam(start));
+    with(request, "sequence_end", ParameterChoice::BoolParam(end))
 }
 
 /// The request, asking for these outputs.

@@ -223,7 +223,7 @@ def _tensor(name: Any, value: Any) -> pb.NamedTensor:
             # numpy's own strings lose the zero bytes at their ends.
             array = np.asarray(value, dtype=object)
     except ValueError as error:
-        raise InvalidInput(f"tensor {name!r} is no array: {error}") from error
+        raise InvalidInput(f"tensor {name!r} is not an array: {error}") from error
     if array.dtype.kind in "OSU":
         datatype, data = "BYTES", b"".join(_element(name, element) for element in array.flat)
     elif array.dtype.name in _DATATYPES:

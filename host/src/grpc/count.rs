@@ -145,7 +145,7 @@ static SEQUENCE: Shape = Shape(&[field(1, "id", Kind::Text)]);
 
 static ENCODED: Shape = Shape(&[field(2, "media_type", Kind::Text)]);
 
-pub static TENSORS: Shape =
+static TENSORS: Shape =
     Shape(&[field(1, "tensors", Kind::Many { of: &NAMED_TENSOR, each: NAMED })]);
 
 static NAMED_TENSOR: Shape = Shape(&[

@@ -14,7 +14,7 @@ use crate::{
 use super::{
     error::{CallError, one_line},
     host::bindings::types,
-    store::StoreData,
+    store::{Lent, StoreData},
 };
 
 /// Bytes of a media type.
@@ -70,19 +70,15 @@ impl StoreData {
         Ok(given)
     }
 
-    /// What a guest has another model answer. Its tensors go on counting as the guest's for as long as the
-    /// charges that come with it are there.
+    /// What a guest has another model answer. Its tensors go on counting as the guest's for as long as what
+    /// `lent` gets is there.
     pub fn take_input(
         &mut self,
         input: types::Input,
-        charges: &mut Vec<HeldCharges>,
+        lent: &mut Vec<Lent>,
     ) -> Result<Result<Input, String>, CallError> {
-        let mut tensors = Vec::with_capacity(input.tensors.len());
-        for (name, handle) in input.tensors {
-            let held = self.table.delete(handle).map_err(|e| not_there("request", e))?;
-            charges.push(HeldCharges { _data: held.data, _view: held.view });
-            tensors.push((name, held.tensor));
-        }
+        let lending = self.lend_tensors(input.tensors, lent);
+        let mut tensors = lending.map_err(|e| not_there("request", e))?;
         let mut only = |name: &str| match tensors.as_mut_slice() {
             [(given, _)] if given == name => tensors.pop().map(|(_, tensor)| tensor),
             _ => None,
@@ -156,12 +152,6 @@ impl StoreData {
         charge.grow(bytes, Room::UnderWay)?;
         Ok(charge)
     }
-}
-
-/// What keeps a tensor counted as its instance's.
-pub struct HeldCharges {
-    _data: std::sync::Arc<super::account::Charge>,
-    _view: Option<std::sync::Arc<super::account::Charge>>,
 }
 
 fn not_there(whose: &str, error: impl std::fmt::Display) -> CallError {

@@ -352,6 +352,22 @@ impl StoreData {
             .collect()
     }
 
+    /// Takes the tensors out of their handles, like [`Self::take_tensors`], but they go on counting as this
+    /// instance's for as long as what `lent` gets is there.
+    pub fn lend_tensors(
+        &mut self,
+        handles: NamedHandles,
+        lent: &mut Vec<Lent>,
+    ) -> wasmtime::Result<Vec<NamedTensor>> {
+        let mut tensors = Vec::with_capacity(handles.len());
+        for (name, handle) in handles {
+            let HostTensor { tensor, data, view } = self.table.delete(handle)?;
+            lent.push(Lent { _data: data, _view: view });
+            tensors.push((name, tensor));
+        }
+        Ok(tensors)
+    }
+
     /// Runs a graph; the inputs are given away, and count as this instance's until the run ends.
     pub async fn run_graph(
         &mut self,
@@ -359,13 +375,8 @@ impl StoreData {
         inputs: NamedHandles,
         outputs: &[String],
     ) -> wasmtime::Result<Result<Vec<NamedTensor>, NnError>> {
-        let mut charges = Vec::with_capacity(inputs.len());
-        let mut tensors = Vec::with_capacity(inputs.len());
-        for (name, handle) in inputs {
-            let HostTensor { tensor, data, view } = self.table.delete(handle)?;
-            charges.push((data, view));
-            tensors.push((name, tensor));
-        }
+        let mut lent = Vec::with_capacity(inputs.len());
+        let tensors = self.lend_tensors(inputs, &mut lent)?;
         let request = ComputeRequest {
             inputs: tensors,
             outputs,
@@ -374,7 +385,7 @@ impl StoreData {
             may_stay: true,
         };
         let result = graph.compute(request).await;
-        drop(charges);
+        drop(lent);
         if let Err(NnError::NoRoom(no_room)) = result {
             self.no_room = Some(no_room);
         }
@@ -383,6 +394,12 @@ impl StoreData {
             computed.tensors
         }))
     }
+}
+
+/// Keeps a tensor counted as its instance's.
+pub struct Lent {
+    _data: Arc<account::Charge>,
+    _view: Option<Arc<account::Charge>>,
 }
 
 /// Where a growth is refused, `memory.grow` and `table.grow` return -1: the guest's allocator decides what

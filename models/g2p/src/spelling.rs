@@ -2,7 +2,7 @@
 
 use tms_guest::{Result, bail_caller};
 
-/// So many letters of a word and of a text: a bound for the time that a call takes.
+/// The most letters of a word and of a text: a bound for the time that a call takes.
 const LONGEST_WORD: usize = 100;
 const LONGEST_TEXT: usize = 1000;
 

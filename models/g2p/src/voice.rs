@@ -5,7 +5,7 @@ use tms_guest::{Error, Graph, Result, Tensor, scores};
 
 use crate::symbols::Symbols;
 
-/// So many sounds of a word, as the networks' authors have it: they may find no end.
+/// The most sounds of a word, as the networks' authors have it: they may find no end.
 const MOST: usize = 20;
 
 /// The networks, and what their numbers mean.

@@ -48,7 +48,7 @@ impl Flow {
         Self { x: Plane::new(height, width), y: Plane::new(height, width) }
     }
 
-    /// The same at a larger level, where all ways are so many times longer.
+    /// The same at a larger level, where all ways are longer by this factor.
     fn enlarged(&self, level: Level, growth: f32) -> Self {
         let larger = |plane: &Plane<f32>| {
             let mut larger = resized(plane, level.height, level.width, &[1.0]);

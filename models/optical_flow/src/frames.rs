@@ -31,7 +31,7 @@ fn split<T: Sample>(pixels: &Array3<T>, gain: f32) -> Result<Frames> {
     let (_, width, channels) = pixels.dim();
     let values = pixels.as_slice().ok_or_else(|| Error::model("the image is not in rows"))?;
     if !finite(values) {
-        bail_caller!("the image holds values that are no finite numbers");
+        bail_caller!("the image holds values that are not finite");
     }
     let plane = |values: Vec<f32>| Plane::of(width, values);
     match channels {

@@ -15,7 +15,7 @@ pub struct Options {
     pub pyramid_scale: f64,
     /// How many levels there are above the frames themselves, where they are large enough.
     pub levels: usize,
-    /// So many pixels in a row and in a column move alike: many find fast movements, few sharp edges.
+    /// The side of the square of pixels that move alike: a large one finds fast movements, a small one sharp edges.
     pub window: usize,
     /// How often each level is gone through.
     pub iterations: usize,

@@ -46,7 +46,7 @@ impl From<Equations> for Sum {
     }
 }
 
-/// Makes movements more exact. So many pixels in a row and a column, `window`, count for each.
+/// Makes movements more exact. The pixels of a square of side `window` count for each.
 pub fn improve(pair: &Pair, flow: &mut Flow, window: usize) {
     let (radius, last) = (window / 2, pair.height() - 1);
     // A window of an even number has the pixel in its middle all the same.

@@ -49,5 +49,5 @@ for name, values in {"first": FIRST, "shifted": SHIFTED, "scaled": SCALED}.items
     cv2.imwrite(f"{name}.png", values, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 write("shifted_flow.png", flow(FIRST, SHIFTED, 0.5, 3, 15, 3, 5, 1.2))
 write("scaled_flow.png", flow(FIRST, SCALED, 0.5, 3, 15, 3, 5, 1.2))
-# Sizes that are no parts of one another, a window of an even number, other weights.
+# Sizes that do not divide one another, a window of an even number, other weights.
 write("other_flow.png", flow(FIRST, SCALED, 0.77, 5, 20, 2, 7, 1.5))

@@ -1,11 +1,11 @@
 //! What is left of a recording's samples from one call to the next: the network hears chunks, and each
 //! with the last samples before it.
 
-/// So many samples are a chunk: 32 ms.
+/// The samples of a chunk: 32 ms.
 pub const CHUNK: usize = 512;
-/// So many samples before a chunk are heard with it.
+/// The samples before a chunk that are heard with it.
 const BEFORE: usize = 64;
-/// So many samples the network takes at once.
+/// The samples that the network takes at once.
 pub const WINDOW: usize = BEFORE + CHUNK;
 
 /// The end of a recording, or all that was added since the last chunks were forgotten.

@@ -45,7 +45,7 @@ fn u16_at(bytes: &[u8], place: usize) -> Option<u16> {
 /// The samples of a file, as they are: 16-bit, little-endian.
 pub fn pcm(file: &[u8]) -> Result<&[u8]> {
     let [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', chunks @ ..] = file else {
-        bail_caller!("the file is no WAV: it does not begin with RIFF and WAVE");
+        bail_caller!("the file is not a WAV: it does not begin with RIFF and WAVE");
     };
     let short = || Error::caller("the WAV file ends before its samples");
     let mut chunks = chunks;
@@ -163,7 +163,7 @@ mod tests {
         not(format(PCM, 2, 16_000, 16), "16-bit PCM, channels: 2, and 16000 Hz");
         not(format(PCM, 1, 16_000, 8), "8-bit PCM, channels: 1, and 16000 Hz");
         not(format(3, 1, 16_000, 32), "32-bit format 3, channels: 1, and 16000 Hz");
-        assert_refused(b"", "the file is no WAV: it does not begin with RIFF and WAVE");
+        assert_refused(b"", "the file is not a WAV: it does not begin with RIFF and WAVE");
         let unsaid = "the WAV file does not say how its samples are written";
         assert_refused(&wav(&[chunk(b"data", &[1, 2])]), unsaid);
     }
@@ -179,7 +179,7 @@ mod tests {
                 Err(error) => assert_eq!(error.fault(), Fault::Caller, "{length}"),
             }
         }
-        // A length that is far beyond the file is no place in it.
+        // A length that is far beyond the file lies outside it.
         let long = [b"JUNK".as_slice(), &[0xFF; 4], &[0; 9]].concat();
         assert_refused(&wav(&[plain(), long]), "the WAV file ends before its samples");
     }

@@ -48,7 +48,7 @@ fn blend(weights: &[f64]) -> Result<Array1<f32>> {
     let sum: f64 = weights.iter().sum();
     // A sum that is not finite would make each of them 0.
     if !(sum > 0.0 && sum.is_finite()) {
-        bail_caller!("args: the weights of styles have the sum {sum}, of which there are no parts");
+        bail_caller!("args: the weights of styles have the sum {sum}, which cannot be divided");
     }
     Ok(weights.iter().map(|weight| (weight / sum) as f32).collect())
 }
@@ -92,8 +92,8 @@ mod tests {
         assert_refused(r#"{"styles": [1, 2]}"#, "args: styles are 26 weights, not 2");
         assert_refused(&some("-2"), "args: a weight of styles is at least 0, not -2");
         let no_parts = "args: the weights of styles have the sum";
-        assert_refused(&some("0"), &format!("{no_parts} 0, of which there are no parts"));
-        assert_refused(&some("1e308"), &format!("{no_parts} inf, of which there are no parts"));
+        assert_refused(&some("0"), &format!("{no_parts} 0, which cannot be divided"));
+        assert_refused(&some("1e308"), &format!("{no_parts} inf, which cannot be divided"));
         let both = format!(r#"{{"style": 1, {}"#, &some("1")[1..]);
         assert_refused(&both, "args: either style or styles, not both");
         for args in [r#"{"style": "van gogh"}"#, r#"{"stlye": 3}"#, r#"{"style": 1.5}"#, "7"] {

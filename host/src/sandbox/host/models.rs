@@ -5,7 +5,10 @@ use wasmtime::{Result, component::Resource};
 use crate::{
     data::{Input, Output},
     details::{InnerCall, InnerError, InnerFault, InnerInputs},
-    sandbox::{error::CallError, exchange::HeldCharges, store::StoreData},
+    sandbox::{
+        error::CallError,
+        store::{Lent, StoreData},
+    },
 };
 
 use super::{
@@ -31,13 +34,13 @@ impl models::Host for StoreData {
         input: types::Input,
         args: String,
     ) -> Result<Result<types::Output, Error>> {
-        let mut charges = Vec::new();
-        let input = match self.inner_input(input, &mut charges)? {
+        let mut lent = Vec::new();
+        let input = match self.inner_input(input, &mut lent)? {
             Ok(input) => input,
             Err(error) => return Ok(Err(error)),
         };
         let answer = self.call_other(model, InnerInputs::One(input), args).await;
-        drop(charges);
+        drop(lent);
         match answer {
             Ok(outputs) => match outputs.into_iter().next() {
                 Some(output) => Ok(Ok(self.give_output(output)?)),
@@ -53,12 +56,12 @@ impl models::Host for StoreData {
         inputs: Vec<types::Input>,
         args: String,
     ) -> Result<Result<Vec<types::Output>, Error>> {
-        let mut charges = Vec::new();
+        let mut lent = Vec::new();
         let mut taken = Vec::with_capacity(inputs.len());
         let mut wrong = None;
         for input in inputs {
             // All of them are given away, whatever one of them is.
-            match self.inner_input(input, &mut charges)? {
+            match self.inner_input(input, &mut lent)? {
                 Ok(input) => taken.push(input),
                 Err(error) => wrong = wrong.or(Some(error)),
             }
@@ -67,7 +70,7 @@ impl models::Host for StoreData {
             return Ok(Err(error));
         }
         let answer = self.call_other(model, InnerInputs::Several(taken), args).await;
-        drop(charges);
+        drop(lent);
         match answer {
             Ok(outputs) => {
                 let mut given = Vec::with_capacity(outputs.len());
@@ -85,9 +88,9 @@ impl StoreData {
     fn inner_input(
         &mut self,
         input: types::Input,
-        charges: &mut Vec<HeldCharges>,
+        lent: &mut Vec<Lent>,
     ) -> Result<Result<Input, Error>> {
-        match self.take_input(input, charges) {
+        match self.take_input(input, lent) {
             Ok(input) => Ok(input.map_err(model_error)),
             Err(CallError::Model(why)) => Err(wasmtime::format_err!("{why}")),
             Err(other) => Err(wasmtime::format_err!("{other}")),

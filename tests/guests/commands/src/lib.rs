@@ -96,7 +96,7 @@ impl Commands {
                 let tensors = Tensors::new([("x", Tensor::new(&[4], &[1_u8, 2, 3, 4])?)]);
                 models::run(rest, Input::Tensors(tensors), &())
             }
-            // A tensor of so many MiB.
+            // A tensor of this many MiB.
             "pass_large" => {
                 let bytes = vec![7_u8; number(last)? << 20];
                 let tensors = Tensors::new([("x", Tensor::new(&[bytes.len()], &bytes)?)]);
