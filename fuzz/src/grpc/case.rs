@@ -79,16 +79,30 @@ impl Case {
         self.frame.unwrap_or([0, a, b, c, d])
     }
 
-    /// How long the message is said to be, in bytes.
+    /// How long the longest message is said to be, in bytes. What follows the bytes that a frame
+    /// announces is the next frame, as a stream has any number of them.
     pub fn announced(&self) -> usize {
-        let [_, length @ ..] = self.prefix();
-        u32::from_be_bytes(length) as usize
+        let body = self.body();
+        let mut rest = body.as_slice();
+        let mut longest = 0;
+        while let Some(([_, length @ ..], after)) = rest.split_first_chunk::<5>() {
+            let length = u32::from_be_bytes(*length) as usize;
+            longest = longest.max(length);
+            rest = after.get(length..).unwrap_or_default();
+        }
+        longest
+    }
+
+    /// The frame, and what follows it.
+    fn body(&self) -> Vec<u8> {
+        let mut body = self.prefix().to_vec();
+        body.extend_from_slice(&self.message);
+        body
     }
 
     /// As it comes out of HTTP/2.
     pub fn request(&self) -> Request<Body> {
-        let mut body = self.prefix().to_vec();
-        body.extend_from_slice(&self.message);
+        let body = self.body();
         let mut request = Request::post(self.method)
             .header("content-type", "application/grpc")
             .body(Body::new(Full::from(body)))
