@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let proto = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../proto");
-    let files = ["server.proto", "open_inference.proto"];
+    let files = ["server.proto", "open_inference.proto", "xds/service/orca/v3/orca.proto"];
     println!("cargo:rerun-if-changed=../proto");
     println!("cargo:rerun-if-changed=../wit");
 

@@ -44,6 +44,7 @@ mod hostile; // attacks, one a file, each beside a neighbour who must not notice
 mod instances; // how long an instance lives; snapshots
 mod kept; // outputs that stay with the child until somebody reads them
 mod limits; // each limit, exceeded
+mod load_reports; // how busy the server is, as callers hear it
 mod memory; // the server's memory: the sum over models, workers and callers
 mod messages; // what comes in: its memory, its time, slow callers, compression
 mod native; // native code that crashes, hangs or grows, in processes of its own

@@ -2,7 +2,7 @@
 //! machine and of the server's own group of processes, because systems end a whole group that goes over its
 //! limit (Kubernetes does).
 
-use std::fs;
+use std::{fs, time::Duration};
 
 /// Of what there is, for native code: all but a quarter.
 const NOT_NATIVE: u64 = 4;
@@ -47,6 +47,33 @@ pub fn own_memory(process: &str) -> Option<u64> {
     };
     let kilobytes = field("RssAnon:")?.saturating_add(field("VmSwap:").unwrap_or(0));
     Some(kilobytes.saturating_mul(1024))
+}
+
+/// CPU time of this process, and of those of its children that have ended and were waited for.
+pub fn cpu_time() -> Option<Duration> {
+    let times = times("self")?;
+    Some(times.iter().sum())
+}
+
+/// CPU time of another process, by its number.
+pub fn cpu_time_of(process: u32) -> Option<Duration> {
+    let [user, system, ..] = times(&process.to_string())?;
+    Some(user + system)
+}
+
+/// A process's time as a user's and in the system, and the same of those that it has waited for.
+fn times(process: &str) -> Option<[Duration; 4]> {
+    /// In which the kernel counts for programs, a second (USER_HZ): the same wherever this server runs.
+    const TICKS: u64 = 100;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The program's name, which may be anything, is in brackets.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let mut next = || {
+        let ticks: u64 = fields.next()?.parse().ok()?;
+        Some(Duration::from_millis(ticks.saturating_mul(1000 / TICKS)))
+    };
+    Some([next()?, next()?, next()?, next()?])
 }
 
 /// What there is for the server and its children together.
@@ -116,6 +143,20 @@ mod tests {
         assert_eq!(lowest(root, "/", "memory.max"), Some(2000));
         fs::write(inner.join("memory.max"), "500\n").unwrap();
         assert_eq!(lowest(root, "/a/b/", "memory.max"), Some(500));
+    }
+
+    #[test]
+    fn cpu_time_is_counted() {
+        let began = std::time::Instant::now();
+        let before = cpu_time().unwrap();
+        let mut busy = 0u64;
+        // The time of this thread is at most that of the process.
+        while cpu_time().unwrap() < before + Duration::from_millis(50) {
+            busy = std::hint::black_box(busy + 1);
+            assert!(began.elapsed() < Duration::from_secs(60), "nothing is counted");
+        }
+        assert!(cpu_time_of(std::process::id()).unwrap() >= Duration::from_millis(50));
+        assert_eq!(cpu_time_of(u32::MAX), None);
     }
 
     #[test]

@@ -21,12 +21,15 @@ use crate::{
         self,
         app::App,
         connections::{self, Bounds, Connections},
+        layer::Calls,
+        load::{Load, Probes},
         sockets::{self, BindError, Listener},
         tls::{Tls, TlsError, TlsFiles},
         unix_socket::UnixSocket,
     },
     ledger::{Ledger, Spare},
-    machine, nn, repository,
+    machine, nn,
+    repository::{self, Catalogue},
     sandbox::{Children, Compiling},
     schedule::{WorkerId, Workers},
 };
@@ -131,6 +134,7 @@ pub async fn serve(
     };
     // All children are its.
     let nursery = Arc::new(Nursery::start().map_err(ServeError::Nursery)?);
+    let born = nursery.clone();
     let native = nn::Options {
         nursery: Some(nursery.clone()),
         ledger: ledger.clone(),
@@ -162,12 +166,17 @@ pub async fn serve(
     };
     let Settings { max_message, message_timeout, window, .. } = settings;
     let connections = Connections::new(bounds(&settings), ledger.clone());
+    let calls = Calls::default();
+    let load = settings.load_reports.then(|| {
+        Load::new(probes(app.catalogue.clone(), ledger.clone(), born, calls.clone(), cores))
+    });
     let wire = grpc::listener::Wire {
         max_message,
         message_timeout,
         window,
         connections: connections.clone(),
         tls: tls.clone(),
+        load,
     };
     let open = connections.clone();
     let callers = move || admin::Callers {
@@ -178,7 +187,7 @@ pub async fn serve(
     let callers = Box::new(callers);
     let measured = admin::Measured { catalogue: app.catalogue.clone(), ledger, callers };
     let serving =
-        grpc::listener::serve(app.clone(), listeners, wire, settings.drain_timeout, healthy);
+        grpc::listener::serve(app.clone(), listeners, calls, wire, settings.drain_timeout, healthy);
     tokio::select! {
         result = serving => Ok(result?),
         e = loading => Err(e.into()),
@@ -186,6 +195,23 @@ pub async fn serve(
         () = stopping => Ok(()),
         () = follow(tls) => Ok(()),
         () = admin::listener::serve(metrics_sockets, measured) => Ok(()),
+    }
+}
+
+/// What load reports are made of.
+fn probes(
+    catalogue: Arc<Catalogue>,
+    ledger: Arc<Ledger>,
+    nursery: Arc<Nursery>,
+    calls: Calls,
+    cores: usize,
+) -> Probes {
+    Probes {
+        cpu: Box::new(move || machine::cpu_time().unwrap_or_default() + nursery.cpu_time()),
+        cores,
+        memory: Box::new(move || ledger.used() as f64 / ledger.limit().max(1) as f64),
+        waiting: Box::new(move || catalogue.waiting()),
+        calls: Box::new(move || calls.totals()),
     }
 }
 

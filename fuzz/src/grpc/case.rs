@@ -9,7 +9,7 @@ use tonic::body::Body;
 use super::messages;
 
 /// All methods, and one that is not there.
-pub const METHODS: [&str; 26] = [
+pub const METHODS: [&str; 27] = [
     "/server.Server/RunText",
     "/server.Server/RunImage",
     "/server.Server/RunBatchText",
@@ -36,6 +36,7 @@ pub const METHODS: [&str; 26] = [
     "/server.Server/RunStream",
     "/server.Server/RunSession",
     "/inference.GRPCInferenceService/ModelStreamInfer",
+    "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics",
 ];
 
 /// A request.

@@ -73,7 +73,7 @@ fn answered(case: &Case, data: &[u8]) {
         panic!("a compressed answer that nobody asked for");
     };
     // Streams have any number of messages, one after the other.
-    let streams = ["/RunStream", "/RunSession", "/ModelStreamInfer"];
+    let streams = ["/RunStream", "/RunSession", "/ModelStreamInfer", "/StreamCoreMetrics"];
     let streams = streams.iter().any(|method| case.method.ends_with(method));
     if case.method.starts_with("/grpc") || streams {
         return;

@@ -18,6 +18,7 @@ use tms::{
         health::HealthService,
         layer::{CallService, Calls},
         listener::{self, Wire},
+        load::{Load, Probes, Totals},
         origin::Origin,
         peer::Peer,
         reply::ReplyBody,
@@ -127,7 +128,8 @@ impl Server {
         let home = WorkerId(case.worker);
         let peer = Peer::new(current.connections.clone(), Origin::UnixSocket);
         let answer = current.of_workers[case.worker].call(case.request(), peer.call());
-        let endless = case.method.ends_with("/Watch");
+        let endless = ["/Watch", "/StreamCoreMetrics"];
+        let endless = endless.iter().any(|method| case.method.ends_with(method));
         let mut call = Box::pin(async move {
             let response = answer.await;
             read(response.expect("its error cannot exist"), endless).await
@@ -192,12 +194,24 @@ fn services(catalogue: &Arc<Catalogue>, workers: &Arc<Workers>) -> Services {
         window: 64 << 10,
         connections: connections.clone(),
         tls: None,
+        load: Some(load()),
     };
     let calls = Calls::default();
     let of_worker = |worker| listener::call_service(&app, worker, &health, &calls, &wire);
     let of_workers = workers.ids().map(of_worker).collect::<Result<_, _>>();
     let of_workers = of_workers.expect("reflection knows the services");
     Services { stop, connections, of_workers }
+}
+
+/// What reports say of a server that measures nothing.
+fn load() -> Arc<Load> {
+    Load::new(Probes {
+        cpu: Box::new(|| Duration::ZERO),
+        cores: 2,
+        memory: Box::new(|| 0.5),
+        waiting: Box::new(|| 0),
+        calls: Box::new(Totals::default),
+    })
 }
 
 /// Headers, body and trailers; of a stream without end only its first message.

@@ -3,6 +3,7 @@
 //! stays a zombie.
 
 use std::{
+    collections::HashSet,
     env, fmt,
     future::Future,
     io,
@@ -12,8 +13,9 @@ use std::{
     },
     path::Path,
     process::{Command, ExitStatus, Stdio},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -48,6 +50,8 @@ const PREFIXES: [&str; 8] =
 /// The thread that starts children, and runs what watches over them.
 pub struct Nursery {
     handle: Handle,
+    /// The numbers of the children that have not been waited for.
+    living: Arc<Mutex<HashSet<u32>>>,
     /// Ends the thread, and with it all children.
     _end: DropGuard,
 }
@@ -154,7 +158,13 @@ impl Nursery {
             drop(runtime);
         };
         thread::Builder::new().name("tms-nursery".into()).spawn(work)?;
-        Ok(Self { handle, _end: end.drop_guard() })
+        Ok(Self { handle, living: Arc::default(), _end: end.drop_guard() })
+    }
+
+    /// CPU time of the children that are there.
+    pub fn cpu_time(&self) -> Duration {
+        let living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
+        living.iter().filter_map(|pid| machine::cpu_time_of(*pid)).sum()
     }
 
     /// Runs a task on the thread, beside others: it must not block.
@@ -187,7 +197,8 @@ impl Nursery {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let start = async move { started(command, &name) };
+        let living = self.living.clone();
+        let start = async move { started(command, &name, living) };
         let child = self.handle.spawn(start).await.map_err(io::Error::other)??;
         Ok((child, ours))
     }
@@ -198,7 +209,11 @@ fn is_passed_on(name: &str) -> bool {
 }
 
 /// Starts a child on this thread, and the tasks that watch it.
-fn started(mut command: Command, name: &str) -> io::Result<Child> {
+fn started(
+    mut command: Command,
+    name: &str,
+    living: Arc<Mutex<HashSet<u32>>>,
+) -> io::Result<Child> {
     let mut process = command.spawn()?;
     let pid = process.id();
     let stderr = process.stderr.take().map(OwnedFd::from);
@@ -211,7 +226,8 @@ fn started(mut command: Command, name: &str) -> io::Result<Child> {
     let pidfd =
         match watched().and_then(|pidfd| Ok((Arc::new(pidfd.try_clone()?), on_runtime(pidfd)?))) {
             Ok((pidfd, ending)) => {
-                let reaper = Reaper { process, killed: killed.clone(), tell };
+                living.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+                let reaper = Reaper { process, killed: killed.clone(), tell, living };
                 tokio::spawn(reaper.wait(ending));
                 pidfd
             }
@@ -243,6 +259,8 @@ struct Reaper {
     /// Why the server ended it: the first reason counts.
     killed: Arc<OnceLock<Killed>>,
     tell: watch::Sender<Option<Ended>>,
+    /// Its number is there until it has been waited for: it may be another's then.
+    living: Arc<Mutex<HashSet<u32>>>,
 }
 
 impl Reaper {
@@ -253,6 +271,7 @@ impl Reaper {
     }
 
     fn reap(&mut self) {
+        self.living.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.process.id());
         if let Ok(status) = self.process.wait() {
             // One that ended by itself just before is not the server's doing.
             let by_us = status.signal() == Some(Signal::KILL.as_raw());

@@ -243,6 +243,8 @@ settings! {
         = "three quarters of the machine's or the container's" => None,
     /// Stack of a component's code
     stack ("TMS_STACK"): Stack as usize = "1 MiB",
+    /// Whether callers are told how busy the server is, for their balancers (ORCA)
+    load_reports ("TMS_LOAD_REPORTS"): bool = "true",
     /// Address and port of the metrics page, such as 127.0.0.1:9090; port 0 takes a free one
     metrics ("TMS_METRICS"): Listener as Option<SocketAddr> = "none" => None,
 }

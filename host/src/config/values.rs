@@ -64,6 +64,7 @@ names! {
     "PATH": () PathBuf;
     "WHO": () StopServer;
     "WHERE": () Process;
+    "true|false": () bool;
 }
 
 /// A value that people write.

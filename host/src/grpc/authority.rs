@@ -1,6 +1,7 @@
-//! The authority of calls through a Unix socket. gRPC's C core (Python, C++, Ruby, PHP) names the socket's path
-//! there and escapes its slashes, `run%2Ftms.sock`, which the library of HTTP/2 takes for no authority: it
-//! would reset the call. Nothing here reads it, so that `-` takes the place of `%` before the library sees it.
+//! The authority of calls, where the library of HTTP/2 would reset them for it. gRPC's C core (Python, C++, Ruby,
+//! PHP) writes there what it was told to connect to: a Unix socket's path, escaped, `run%2Ftms.sock`, or
+//! several addresses, `10.0.0.1:50000,10.0.0.2:50000`. Nothing here reads it, so that `-` takes the place of
+//! what the library does not understand before it sees it.
 
 /// How the field's name begins that is written out: its length in HPACK, then itself (RFC 7541, section 6.2).
 const NAME: &[u8] = b"\x0a:authority";
@@ -20,8 +21,19 @@ enum At {
         length: usize,
         shift: u32,
     },
-    /// Bytes of the value that are left.
-    Value(usize),
+    Value {
+        /// Its bytes that are left.
+        left: usize,
+        /// A first address has passed. Only one may have a port, or brackets.
+        several: bool,
+    },
+}
+
+impl At {
+    /// The value begins.
+    fn value(left: usize) -> Self {
+        Self::Value { left, several: false }
+    }
 }
 
 /// Follows the headers of a connection's calls.
@@ -51,21 +63,22 @@ impl Authority {
                 // None of C core's is.
                 At::Length if *byte & HUFFMAN != 0 => At::Name(0),
                 At::Length if *byte == SHORT => At::Longer { length: usize::from(SHORT), shift: 0 },
-                At::Length => At::Value(usize::from(*byte)),
+                At::Length => At::value(usize::from(*byte)),
                 At::Longer { length, shift } => {
                     // Longer than any path: the library refuses it.
                     let more = usize::from(*byte & SHORT) << shift.min(14);
                     match *byte & HUFFMAN {
-                        0 => At::Value(length + more),
+                        0 => At::value(length + more),
                         _ => At::Longer { length: length + more, shift: shift + 7 },
                     }
                 }
-                At::Value(0) => At::Name(usize::from(*byte == NAME[0])),
-                At::Value(left) => {
-                    if *byte == b'%' {
+                At::Value { left: 0, .. } => At::Name(usize::from(*byte == NAME[0])),
+                At::Value { left, several } => {
+                    let several = several || *byte == b',';
+                    if *byte == b'%' || (several && matches!(*byte, b',' | b':' | b'[' | b']')) {
                         *byte = b'-';
                     }
-                    At::Value(left - 1)
+                    At::Value { left: left - 1, several }
                 }
             };
         }
@@ -99,8 +112,14 @@ mod tests {
     #[test]
     fn only_the_authority_is_mended_however_it_comes() {
         let long = "run%2F".repeat(40);
-        for path in ["run%2Ftms.sock", "", "localhost", &long] {
-            let expected = headers(&path.replace('%', "-"));
+        let mended = |path: &str| (path.to_owned(), path.replace('%', "-"));
+        let mut cases =
+            ["run%2Ftms.sock", "", "localhost", "[::1]:50000", &long].map(mended).to_vec();
+        cases.push(("10.0.0.1:1,10.0.0.2:2".to_owned(), "10.0.0.1:1-10.0.0.2-2".to_owned()));
+        cases.push(("[::1]:1,[::1]:2".to_owned(), "[::1]:1----1--2".to_owned()));
+        for (path, mended) in &cases {
+            assert!(mended.is_empty() || mended.parse::<http::uri::Authority>().is_ok());
+            let expected = headers(mended);
             for size in [1, 2, 7, 1000] {
                 let mut given = headers(path);
                 let mut authority = Authority::default();

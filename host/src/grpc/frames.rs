@@ -9,7 +9,6 @@ use crate::ledger::{Account, Charge, Room};
 use super::{
     authority::Authority,
     connections::End,
-    origin::Origin,
     peer::{Arriving, Peer},
 };
 
@@ -128,8 +127,8 @@ pub struct Meter {
     has_called: bool,
     /// For a call's headers whose frames have not all come.
     block: Charge,
-    /// Of a Unix socket.
-    authority: Option<Authority>,
+    /// Of the call whose headers come.
+    authority: Authority,
     /// The library's buffer for frames, as large as the largest of those that followed each other.
     buffer: Option<Charge>,
 }
@@ -152,7 +151,7 @@ impl Meter {
             calls: peer.connections.ledger.nothing(Account::Connections),
             has_called: false,
             block: peer.connections.ledger.nothing(Account::Connections),
-            authority: (peer.origin == Origin::UnixSocket).then(Authority::default),
+            authority: Authority::default(),
             buffer: None,
         }
     }
@@ -189,10 +188,8 @@ impl Meter {
                     *left -= some as u32;
                     let (payload, rest) = bytes.split_at_mut(some);
                     bytes = rest;
-                    if let Some(authority) = &mut self.authority
-                        && matches!(self.header[3], kind::HEADERS | kind::CONTINUATION)
-                    {
-                        authority.mend(payload);
+                    if matches!(self.header[3], kind::HEADERS | kind::CONTINUATION) {
+                        self.authority.mend(payload);
                     }
                     self.ends_if_whole(peer)?;
                 }
@@ -265,9 +262,7 @@ impl Meter {
                 self.begun_calls += 1;
                 self.frames += 1;
                 self.has_called = true;
-                if let Some(authority) = &mut self.authority {
-                    authority.begins();
-                }
+                self.authority.begins();
                 self.in_headers = flags & flag::END_HEADERS == 0;
                 return Ok(());
             }

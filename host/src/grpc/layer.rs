@@ -4,10 +4,7 @@
 use std::{
     convert::Infallible,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -28,45 +25,62 @@ use super::{
     data_calls::{self, Answered, DataCall},
     inbox::{BoxError, RequestBody},
     inflate::{self, Encoding},
+    load::{InFlight, Load, Totals, Traffic},
     peer::PeerCall,
     receive::{self, Inbox},
-    reply::{InFlight, ReplyBody},
+    reply::ReplyBody,
 };
 
 /// The calls of all connections, and how they and the end of the server are bound to each other.
 #[derive(Clone, Default)]
 pub struct Calls {
-    in_flight: Arc<AtomicUsize>,
+    /// Those of each worker.
+    workers: Arc<Mutex<Vec<Arc<Traffic>>>>,
     /// Cancelled when the drain begins.
     pub drained: CancellationToken,
 }
 
 impl Calls {
-    /// Calls of either protocol that have not been answered to their end.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+    /// The calls of one more worker. `load`: where their answers carry reports.
+    pub fn of_worker(&self, load: Option<Arc<Load>>) -> Arc<Traffic> {
+        let traffic = Arc::new(Traffic::new(load));
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.push(traffic.clone());
+        traffic
+    }
+
+    /// Calls of either protocol, of all workers.
+    pub fn totals(&self) -> Totals {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        Totals::of(workers.iter().map(|worker| &**worker))
     }
 
     /// Binds a call to the end of the server. Calls of either protocol are counted until they are
     /// answered: the drain waits for them. Of the others only reflection's take as long as the caller
-    /// likes, so they hear nothing more from it when the drain begins; health ends its watches itself.
-    fn bind(&self, request: Request<Body>) -> (Option<InFlight>, Request<Body>) {
+    /// likes, so they hear nothing more from it when the drain begins; health ends its watches itself, and so
+    /// do load reports.
+    fn bind(
+        &self,
+        traffic: &Arc<Traffic>,
+        request: Request<Body>,
+    ) -> (Option<InFlight>, Request<Body>) {
         let path = request.uri().path();
         if path.starts_with("/grpc.reflection.") {
             let drained = self.drained.clone().cancelled_owned();
             let ends = |body| StreamBody::new(BodyStream::new(body).take_until(drained));
             return (None, request.map(|body| Body::new(ends(body))));
         }
-        if path.starts_with("/grpc.health.") {
+        if path.starts_with("/grpc.health.") || path.starts_with(ORCA) {
             return (None, request);
         }
-        (Some(InFlight::count(&self.in_flight)), request)
+        (Some(InFlight::count(traffic)), request)
     }
 }
 
 /// The layer for the connections of one worker.
 pub struct CallLayer {
     pub calls: Calls,
+    pub traffic: Arc<Traffic>,
     pub worker: WorkerId,
     pub inbox: Arc<Inbox>,
     pub app: Arc<App>,
@@ -122,7 +136,7 @@ impl CallLayer {
         encoding: Option<Encoding>,
         peer: PeerCall,
     ) -> Result<Response<ReplyBody>, Infallible> {
-        let in_flight = InFlight::count(&self.calls.in_flight);
+        let in_flight = InFlight::count(&self.traffic);
         let (app, inbox, window) = (&self.app, &self.inbox, self.window);
         let request = data_calls::Request { app, inbox, arrived, headers, body, encoding, window };
         // In its place, as it is large.
@@ -150,7 +164,7 @@ impl CallLayer {
         encoding: Option<Encoding>,
         peer: PeerCall,
     ) -> Result<Response<ReplyBody>, Infallible> {
-        let (in_flight, mut request) = self.calls.bind(request);
+        let (in_flight, mut request) = self.calls.bind(&self.traffic, request);
         request.extensions_mut().insert(arrived);
         let is_small = is_small(request.uri().path()) && encoding != Some(Encoding::Unknown);
         let mut answer = pin!(async {
@@ -175,9 +189,12 @@ impl CallLayer {
     }
 }
 
+/// Load reports.
+const ORCA: &str = "/xds.service.orca.v3.OpenRcaService/";
+
 /// Whether it is a call of one small message.
 fn is_small(path: &str) -> bool {
-    ["/server.Server/", "/inference.GRPCInferenceService/", "/grpc.health.v1.Health/"]
+    ["/server.Server/", "/inference.GRPCInferenceService/", "/grpc.health.v1.Health/", ORCA]
         .iter()
         .any(|service| path.starts_with(service))
 }

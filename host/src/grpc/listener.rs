@@ -25,12 +25,15 @@ use super::{
     health::HealthService,
     inbox::Bounds,
     layer::{CallLayer, CallService, Calls},
+    load::Load,
     open_inference::OpenInferenceService,
+    orca::OrcaService,
     original::OriginalService,
     proto,
     proto::{
         inference::grpc_inference_service_server::GrpcInferenceServiceServer,
         server::server_server::ServerServer,
+        xds::service::orca::v3::open_rca_service_server::OpenRcaServiceServer,
     },
     receive::{Inbox, SMALL_MESSAGE},
     serve::Server,
@@ -66,6 +69,8 @@ pub struct Wire {
     pub connections: Arc<Connections>,
     /// On connections by TCP.
     pub tls: Option<Arc<Tls>>,
+    /// Where callers are told how busy the server is.
+    pub load: Option<Arc<Load>>,
 }
 
 /// Serves on `listeners` until `app.stop` is cancelled, then lets the calls in flight end for at
@@ -74,12 +79,12 @@ pub struct Wire {
 pub async fn serve(
     app: Arc<App>,
     listeners: Vec<Listener>,
+    calls: Calls,
     wire: Wire,
     drain: Duration,
     loaded: oneshot::Sender<()>,
 ) -> Result<(), ListenerError> {
     let health = HealthService::new(app.catalogue.names());
-    let calls = Calls::default();
     let mut homes = Vec::new();
     let mut serving = Vec::new();
     for worker in app.workers.ids() {
@@ -108,7 +113,7 @@ pub async fn serve(
     if let Ok(result) = tokio::time::timeout(drain, serving).await {
         return Ok(result.map(drop)?);
     }
-    match calls.in_flight() {
+    match calls.totals().in_flight {
         // Connections whose peers do not let go of them.
         0 => Ok(()),
         calls => Err(ListenerError::Unanswered { calls, drain }),
@@ -129,12 +134,19 @@ pub fn call_service(
     let inbox = Inbox::new(app.ledger.clone(), bounds, app.long.clone());
     let layer = CallLayer {
         calls: calls.clone(),
+        traffic: calls.of_worker(wire.load.clone()),
         worker,
         inbox: Arc::new(inbox),
         app: app.clone(),
         window: wire.window as usize,
     };
-    let routes = services(app, health, max_message)?.prepare();
+    let mut routes = services(app, health, max_message)?;
+    if let Some(load) = &wire.load {
+        let orca = OrcaService { load: load.clone(), drained: calls.drained.clone() };
+        let orca = OpenRcaServiceServer::new(orca);
+        routes = routes.add_service(orca.max_decoding_message_size(SMALL_MESSAGE));
+    }
+    let routes = routes.prepare();
     Ok(CallService::new(routes, Arc::new(layer)))
 }
 

@@ -8,7 +8,7 @@
 //! - [`serve`]: the task of one: HTTP/2, its calls, its times
 //! - [`connection`]: its bytes, and a close that loses none
 //! - [`frames`]: the frames that its caller sends, metered
-//! - [`authority`]: how they name the server, where that is a path
+//! - [`authority`]: how they name the server, where that is no name
 //! - [`peer`]: what its parts know of it
 //! - [`listener`]: all services on one port, until told to stop; then the drain
 //! - [`layer`]: what every call passes: deadline, text of errors, calls in flight
@@ -23,6 +23,8 @@
 //! - [`deflate`]: replies that are compressed
 //! - [`reply`]: replies on their way out, in pieces
 //! - [`app`]: what the services share
+//! - [`load`]: calls counted, and the load reports that go with their answers
+//! - [`orca`]: these reports by themselves
 //! - [`context`]: one call: who calls, and until when an answer is of use
 //! - [`original`]: the nine calls of the original Tiny Model Server, and ours beside them
 //! - [`runs`]: those that run a model
@@ -55,7 +57,9 @@ mod inbox;
 mod inflate;
 pub mod layer;
 pub mod listener;
+pub mod load;
 mod open_inference;
+mod orca;
 pub mod origin;
 mod original;
 pub mod peer;

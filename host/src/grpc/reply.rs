@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Instant,
@@ -30,6 +30,7 @@ use super::{
     connections::Connections,
     error_text,
     inflate::Encoding,
+    load::InFlight,
     peer::{Peer, PeerCall, Unsent},
     receive::ENCODING,
 };
@@ -43,22 +44,6 @@ const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Replies from this size on are charged before they are encoded; smaller ones as they go out.
 pub const LARGE: usize = 4 << 10;
-
-/// One call of those in flight.
-pub struct InFlight(Arc<AtomicUsize>);
-
-impl InFlight {
-    pub fn count(calls: &Arc<AtomicUsize>) -> Self {
-        calls.fetch_add(1, Ordering::Relaxed);
-        Self(calls.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The answer to a call with data.
 pub struct Reply {
@@ -144,7 +129,7 @@ pub struct ReplyBody {
     /// The charge of a message that has not begun to go.
     charge: Option<Charge>,
     call: PeerCall,
-    _in_flight: Option<InFlight>,
+    in_flight: Option<InFlight>,
 }
 
 /// Where a reply comes from.
@@ -233,15 +218,21 @@ impl ReplyBody {
         call: PeerCall,
         in_flight: Option<InFlight>,
     ) -> http::Response<Self> {
-        error_text::fit(response.headers_mut());
-        follow(response.headers_mut(), call.peer());
+        let headers = response.headers_mut();
+        error_text::fit(headers);
+        if let Some(in_flight) = &in_flight
+            && headers.contains_key(STATUS)
+        {
+            in_flight.answers(headers);
+        }
+        follow(headers, call.peer());
         response.map(|body| Self {
             source: Source::Service(body),
             rest: VecDeque::new(),
             large: None,
             charge: None,
             call,
-            _in_flight: in_flight,
+            in_flight,
         })
     }
 
@@ -254,7 +245,7 @@ impl ReplyBody {
             large: None,
             charge,
             call,
-            _in_flight: Some(in_flight),
+            in_flight: Some(in_flight),
         });
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -280,7 +271,7 @@ impl ReplyBody {
             large: None,
             charge: None,
             call,
-            _in_flight: Some(in_flight),
+            in_flight: Some(in_flight),
         });
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -299,13 +290,14 @@ impl ReplyBody {
             Source::Service(body) => Pin::new(body).poll_frame(context),
             Source::Trailers => {
                 self.source = Source::Nothing;
-                let mut trailers = HeaderMap::with_capacity(1);
+                let mut trailers = HeaderMap::with_capacity(2);
                 trailers.insert(STATUS, HeaderValue::from_static("0"));
+                self.end(&mut trailers);
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
             Source::Stream(replies) => {
                 let Poll::Ready(next) = replies.poll_next(context) else { return Poll::Pending };
-                let trailers = match next {
+                let mut trailers = match next {
                     Some(Ok(reply)) => {
                         self.charge = reply.charge;
                         return self.begin(reply.pieces, context).map(|frame| Some(Ok(frame)));
@@ -315,9 +307,17 @@ impl ReplyBody {
                 };
                 // The task of the call has ended.
                 self.source = Source::Nothing;
+                self.end(&mut trailers);
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
             Source::Message | Source::Nothing => Poll::Ready(None),
+        }
+    }
+
+    /// These are the call's last words.
+    fn end(&self, trailers: &mut HeaderMap) {
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.answers(trailers);
         }
     }
 
@@ -477,6 +477,9 @@ impl HttpBody for ReplyBody {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     error_text::fit(trailers);
+                    if let Source::Service(_) = this.source {
+                        this.end(trailers);
+                    }
                     this.call.answered();
                     return Poll::Ready(Some(Ok(frame)));
                 }

@@ -147,6 +147,12 @@ impl Catalogue {
         self.pools().map(|pool| pool.busy()).sum()
     }
 
+    /// Calls that wait, for an instance or for a session.
+    pub fn waiting(&self) -> usize {
+        let graphs = self.graphs().map(|(_, graph)| graph.stats().waiting);
+        self.pools().map(|pool| pool.waiting()).chain(graphs).sum()
+    }
+
     fn pools(&self) -> impl Iterator<Item = &Pool<Guest>> {
         self.ready().filter_map(|model| model.pool())
     }
