@@ -4,12 +4,19 @@ Two kinds of files come out: `protocol.binpb`, the descriptors that the package 
 imported, and one `.pyi` a .proto, for type checkers and editors.
 """
 
+import re
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "tiny_model_client" / "_proto"
-SOURCES = (HERE.parents[1] / "proto" / "server.proto", HERE / "health.proto")
+PROTO = HERE.parents[1] / "proto"
+SOURCES = (
+    PROTO / "server.proto",
+    HERE / "health.proto",
+    PROTO / "xds" / "data" / "orca" / "v3" / "orca_load_report.proto",
+    HERE / "orca.proto",
+)
 DESCRIPTORS = "protocol.binpb"
 
 
@@ -24,7 +31,10 @@ def main() -> None:
     _protoc(f"--pyi_out={OUTPUT}")
     for source in SOURCES:
         # protoc names its stubs after generated modules (x_pb2); ours are called x.
-        (OUTPUT / f"{source.stem}_pb2.pyi").replace(OUTPUT / f"{source.stem}.pyi")
+        stub = (OUTPUT / f"{source.stem}_pb2.pyi").replace(OUTPUT / f"{source.stem}.pyi")
+        stub.write_text(
+            re.sub(r"^import (\w+)_pb2 as", r"from . import \1 as", stub.read_text(), flags=re.M)
+        )
 
 
 def _protoc(output: str) -> None:

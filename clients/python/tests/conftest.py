@@ -14,13 +14,17 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Callable
+from typing import IO, Any, Callable
 
 import pytest
 
+from inloop import InLoop
 from scripted import ScriptedServer
+from tiny_model_client import ModelClient, Sequence
+from tiny_model_client._proto import server as pb
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 MODELS = REPOSITORY / "models"
@@ -79,6 +83,14 @@ class Server:
             pytest.fail(f"the server did not end:\n{self.log()}")
 
 
+def turn(client: ModelClient, sequence: Sequence | None = None) -> int:
+    """The pid of the worker whose turn it is."""
+    route = client._route("GetPID", None, sequence)
+    route.next()
+    route.release()
+    return route.worker.pid
+
+
 def _forward(stream: IO[str], lines: queue.Queue[str | None]) -> None:
     """Reads to the end, so that the server never blocks on a full pipe."""
     for line in stream:
@@ -121,6 +133,44 @@ def start_server(binary: Path) -> Iterator[Callable[..., Server]]:
     for server in started:
         if server.process.poll() is None:
             server.stop()
+
+
+@pytest.fixture
+def start_scripted() -> Iterator[Callable[..., ScriptedServer]]:
+    """Starts scripted servers that answer texts: `start_scripted(host=..., port=..., pid=...)`."""
+    started: list[ScriptedServer] = []
+
+    def start(**options: Any) -> ScriptedServer:
+        started.append(ScriptedServer(**options))
+        started[-1].replies["RunText"] = pb.Response(data="1")
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Makes clients of both kinds, for tests of what they share: `connect(ip, port, ...)`."""
+    clients: list[Any] = []
+
+    def make(*arguments: Any, **options: Any) -> Any:
+        kind = ModelClient if request.param == "blocking" else InLoop
+        clients.append(kind("example_text", *arguments, **{"timeout": 10, **options}))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 10) -> None:
+    """Waits until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it has not come to that"
+        time.sleep(0.01)
 
 
 @pytest.fixture

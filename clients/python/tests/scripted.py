@@ -11,13 +11,26 @@ import grpc
 
 from tiny_model_client._proto import METHODS
 from tiny_model_client._proto import server as pb
+from tiny_model_client._proto.orca_load_report import OrcaLoadReport
 
 # Each method's name, by its path on the wire.
 _NAMES = {method.path: name for name, method in METHODS.items()}
 
 Reply = Optional[
-    Union[pb.Response, pb.ImageResponse, pb.BatchImageResponse, "tuple[grpc.StatusCode, str]"]
+    Union[
+        pb.Response,
+        pb.ImageResponse,
+        pb.BatchImageResponse,
+        OrcaLoadReport,
+        bytes,
+        "tuple[grpc.StatusCode, str]",
+    ]
 ]
+
+
+def _serialize(reply: Any) -> bytes:
+    message: bytes = reply if isinstance(reply, bytes) else reply.SerializeToString()
+    return message
 
 
 class ScriptedServer(grpc.GenericRpcHandler):
@@ -26,19 +39,33 @@ class ScriptedServer(grpc.GenericRpcHandler):
     An entry is a reply, or a status and its message, or None: no answer until the caller gives up.
     Streams have a list of them: all for the one request of RunStream, and up to one without `more`
     for each of RunSession's; after the last one the call ends. `left` is set where a caller leaves
-    a stream before that.
+    a stream before that. Bytes go out as they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        pid: int = 1,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         self.replies: dict[str, Reply | list[Reply]] = {
-            "GetPID": pb.Response(data='{"pid": 1}'),
+            "GetPID": pb.Response(data=f'{{"pid": {pid}}}'),
+            "StreamCoreMetrics": [(grpc.StatusCode.UNIMPLEMENTED, "no reports")],
             "GetNumParallelWorkers": pb.Response(data='{"num_workers": 1}'),
         }
         self.calls: dict[str, int] = {}
         self.requests: list[bytes] = []
         self.left = threading.Event()
-        self._server = grpc.server(ThreadPoolExecutor(max_workers=4), handlers=[self])
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._lock = threading.Lock()
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=8), handlers=[self])
+        address = f"{host}:{port}"
+        self.port = (
+            self._server.add_insecure_port(address)
+            if credentials is None
+            else self._server.add_secure_port(address, credentials)
+        )
+        self.address = f"{host}:{self.port}"
         self._server.start()
 
     def stop(self) -> None:
@@ -71,7 +98,7 @@ class ScriptedServer(grpc.GenericRpcHandler):
                         ended.set()
                     message = self._give(reply, context)
                     yield message
-                    if not message.more:
+                    if not getattr(message, "more", True):
                         break
                 else:
                     break
@@ -83,13 +110,12 @@ class ScriptedServer(grpc.GenericRpcHandler):
             "stream_stream": (grpc.stream_stream_rpc_method_handler, several),
         }
         make, answer = makers[METHODS[name].kind]
-        handler: grpc.RpcMethodHandler[bytes, Any] = make(
-            answer, response_serializer=lambda reply: reply.SerializeToString()
-        )
+        handler: grpc.RpcMethodHandler[bytes, Any] = make(answer, response_serializer=_serialize)
         return handler
 
     def _count(self, name: str) -> None:
-        self.calls[name] = self.calls.get(name, 0) + 1
+        with self._lock:
+            self.calls[name] = self.calls.get(name, 0) + 1
 
     def _give(self, reply: Any, context: grpc.ServicerContext) -> Any:
         if isinstance(reply, tuple):

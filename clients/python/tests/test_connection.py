@@ -11,7 +11,7 @@ from typing import Callable
 import grpc
 import pytest
 
-from conftest import Server
+from conftest import Server, turn
 from scripted import ScriptedServer
 from tiny_model_client import (
     ConnectionTimeout,
@@ -36,7 +36,7 @@ def test_one_channel_a_worker(start_server: Callable[..., Server]) -> None:
     server = start_server(workers=3)
     with ModelClient("example_text", port=server.port, timeout=10) as client:
         assert len(set(client.health_check()["serving"])) == 3
-        turns = [client._next_worker().pid for _ in range(6)]
+        turns = [turn(client) for _ in range(6)]
     assert len(set(turns[:3])) == 3
     assert turns[:3] == turns[3:]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tiny_model_client as tmc
-from conftest import Server
+from conftest import Server, turn
 from scripted import ScriptedServer
 from tiny_model_client import AsyncModelClient, ModelClient, Sequence
 from tiny_model_client._proto import server as pb
@@ -86,8 +86,8 @@ def test_what_is_no_sequence(
 def test_a_sequence_has_one_worker(server: Server) -> None:
     with ModelClient("example_text", port=server.port, timeout=10) as client:
         ids = [str(number) for number in range(100)]
-        workers = [client._next_worker(Sequence(id, start=True)).pid for id in ids]
-        assert [client._next_worker(Sequence(id)).pid for id in ids] == workers
+        workers = [turn(client, Sequence(id, start=True)) for id in ids]
+        assert [turn(client, Sequence(id)) for id in ids] == workers
         assert set(workers) == set(client.health_check()["serving"])
         # Models without state take no notice.
         assert client.run_text("a", sequence=NEXT) == "a_processed"

@@ -6,6 +6,8 @@ Layout:
 - `session`: any number of requests in one call, for both.
 - `request` and `result`: from images, texts and files to messages, and back to JSON and the rest.
 - `encoded`: files as they are. `tls`: whom a client trusts.
+- `addresses`: which servers to use. `servers`: one of them; `pool`: all of a client's; `route`: a
+  call's way through them. `balance`: which server is next; `load`: what servers say of their load.
 - `errors`: the exceptions, and which gRPC status leads to which.
 - `_base`: what both clients share. `_proto`: the messages of the wire.
 """
@@ -28,6 +30,7 @@ from .errors import (
 )
 from .request import Sequence
 from .result import Result
+from .servers import ServerInfo
 from .session import AsyncSession, Session
 from .tls import TLS
 
@@ -49,6 +52,7 @@ __all__ = [
     "PermissionDenied",
     "Result",
     "Sequence",
+    "ServerInfo",
     "ServerUnavailable",
     "Session",
 ]

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import os
+import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Callable
 
 import grpc
 import grpc.aio
 import numpy.typing as npt
 
-from . import request, result
+from . import load, request, result
 from ._base import (
+    ATTEMPT_TIMEOUT,
     EXTRA_CHANNELS_TIMEOUT,
     FIRST_PAUSE,
     HEALTH_SERVICE,
     HEALTH_TIMEOUT,
     LONGEST_PAUSE,
+    LONGEST_REJOIN_PAUSE,
     MAX_CHANNELS,
+    RESOLVE_PAUSE,
     BaseClient,
-    Worker,
     attempts,
     make_calls,
     number,
@@ -30,12 +36,19 @@ from ._base import (
 )
 from ._proto import health as health_pb
 from ._proto import server as pb
+from .addresses import Target, addresses
+from .balance import Balance
 from .encoded import Encoded
 from .errors import ModelClientError, from_rpc
 from .request import Sequence
 from .result import batch, parse, single
+from .route import Route
+from .servers import Server, Worker
 from .session import AsyncSession
 from .tls import TLS
+
+_closing: set[asyncio.Task[None]] = set()
+"""The loop itself holds tasks weakly."""
 
 
 class AsyncModelClient(BaseClient[grpc.aio.Channel]):
@@ -51,40 +64,43 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
     def __init__(
         self,
         model: str,
-        ip: str = "localhost",
+        ip: str | Iterable[str] = "localhost",
         port: int | str = 50000,
         timeout: float = 300,
         *,
         call_timeout: float | None = None,
         tls: TLS | bool = False,
+        balance: Balance = "round_robin",
     ) -> None:
-        super().__init__(model, ip, port, timeout, call_timeout, tls)
+        super().__init__(model, ip, port, timeout, call_timeout, tls, balance)
         self._size: list[int] | None = None
         self._size_known = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def connect(self) -> None:
-        """Waits for the server, up to `timeout` seconds, and opens a channel to each worker."""
-        workers: dict[int, Worker[grpc.aio.Channel]] = {}
+        """Waits for a server, up to `timeout` seconds, and opens a channel to each worker."""
+        deadline = time.monotonic() + self.timeout
+        if not self._pool.several:
+            server = self._pool.servers[0]
+            workers = await self._find_workers(server, deadline, patient=True)
+            if not self._pool.joined(server, workers):
+                await _close(workers)
+            return
+        # Made here: on Python 3.9 they belong to the loop that is there when they are made.
+        self._news = asyncio.Event()
+        self._resolve_now = asyncio.Event()
         try:
-            deadline = time.monotonic() + self.timeout
-            first = await self._open(deadline)
-            workers[first.pid] = first
-            wanted = min(await self._count_workers(first, deadline), MAX_CHANNELS)
-            deadline = min(deadline, time.monotonic() + EXTRA_CHANNELS_TIMEOUT)
-            for _ in range(attempts(wanted)):
-                if len(workers) >= wanted:
-                    break
-                try:
-                    worker = await self._open(deadline)
-                except ModelClientError:
-                    break  # The channels that stand will do.
-                if workers.setdefault(worker.pid, worker) is not worker:
-                    await worker.channel.close()
+            for server in self._pool.servers:
+                self._ask(server)
+            if self._pool.unresolved:
+                self._in_background(self._keep_resolving())
+            while (pause := self._wait_for_servers(deadline)) > 0:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), pause)
+                self._news.clear()
         except BaseException:
-            for worker in workers.values():
-                await worker.channel.close()
+            await self.close()
             raise
-        self._use(list(workers.values()))
 
     async def run_image(
         self,
@@ -196,13 +212,12 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
         See ModelClient.run_stream; what ends the call here is `aclose()`.
         """
         message = request.run(self.model, input, args, sequence)
-        return _parts(self._start("RunStream", message, timeout, sequence))
+        route = self._route("RunStream", timeout, sequence)
+        return _parts(route, message, route.start(message))
 
     def session(self, *, timeout: float | None = None) -> AsyncSession:
         """Opens a session, for `async with`; see ModelClient.session."""
-        return AsyncSession(
-            self.model, lambda messages: self._start("RunSession", messages, timeout)
-        )
+        return AsyncSession(self.model, self._route("RunSession", timeout))
 
     async def get_input_shape(self, *, timeout: float | None = None) -> list[int] | None:
         """The image size that suits the model best; see ModelClient.get_input_shape."""
@@ -220,26 +235,33 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
         names: list[str] = parse((await self._call("ListModels", pb.EmptyArgs(), timeout)).data)
         return names
 
-    async def health_check(self) -> dict[str, list[int]]:
+    async def health_check(self) -> dict[str, Any]:
         """Asks every worker at once; see ModelClient.health_check."""
-        self._next_worker()  # Fails where the client is closed.
-        workers = self._workers
-        answers = await asyncio.gather(*(_serves(worker) for worker in workers))
-        health: dict[str, list[int]] = {"serving": [], "stopped_serving": []}
-        for worker, serves in zip(workers, answers):
-            health["serving" if serves else "stopped_serving"].append(worker.pid)
-        return health
+        self._pool.check_open()
+        asked = [
+            (address, worker) for address, workers in self._pool.workers() for worker in workers
+        ]
+        answers = await asyncio.gather(*(_serves(worker) for _, worker in asked))
+        return self._health(
+            (address, worker.pid, serves) for (address, worker), serves in zip(asked, answers)
+        )
 
     async def stop_server(self, *, timeout: float | None = None) -> dict[str, bool]:
-        """Asks the server to end after the calls in flight; returns {"stopping": True}."""
+        """Asks the server to end after the calls in flight; see ModelClient.stop_server."""
+        self._check_one()
         reply = await self._call("StopServer", pb.EmptyArgs(), timeout)
         answer: dict[str, bool] = parse(reply.data)
         return answer
 
     async def close(self) -> None:
         """Closes all channels; calls in flight fail."""
-        for worker in self._take_workers():
-            await worker.channel.close()
+        channels = self._pool.shut()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for channel in channels:
+            await channel.close()
 
     async def __aenter__(self) -> AsyncModelClient:
         await self.connect()
@@ -256,34 +278,78 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
     async def _call(
         self, method: str, message: Any, timeout: float | None, sequence: Sequence | None = None
     ) -> Any:
+        route = self._route(method, timeout, sequence)
+        while True:
+            make, timeout = route.next()
+            try:
+                reply = await make(message, timeout=timeout)
+            except grpc.RpcError as error:
+                if not route.failed(error):
+                    raise from_rpc(error) from error
+            else:
+                route.ended()
+                return reply
+            finally:
+                route.release()
+
+    async def _find_workers(
+        self, server: Server[grpc.aio.Channel], deadline: float, patient: bool
+    ) -> list[Worker[grpc.aio.Channel]]:
+        """A channel to each worker; those that are there and still lead where they did stay."""
+        old = [worker for worker in server.workers if await self._leads_there(worker, deadline)]
+        workers = {worker.pid: worker for worker in old}
+        opened: list[Worker[grpc.aio.Channel]] = []
         try:
-            return await self._start(method, message, timeout, sequence)
-        except grpc.RpcError as error:
-            raise from_rpc(error) from error
+            first = await self._open(server, deadline, patient)
+            opened.append(first)
+            wanted = min(await self._count_workers(first, deadline), MAX_CHANNELS)
+            deadline = min(deadline, time.monotonic() + EXTRA_CHANNELS_TIMEOUT)
+            if workers.setdefault(first.pid, first) is not first:
+                await first.channel.close()
+            for _ in range(attempts(wanted)):
+                if len(workers) >= wanted:
+                    break
+                try:
+                    worker = await self._open(server, deadline, patient)
+                except ModelClientError:
+                    break  # The channels that stand will do.
+                opened.append(worker)
+                if workers.setdefault(worker.pid, worker) is not worker:
+                    await worker.channel.close()
+        except BaseException:
+            await _close(opened)
+            raise
+        return list(workers.values())
 
-    def _start(
-        self, method: str, message: Any, timeout: float | None, sequence: Sequence | None = None
-    ) -> Any:
-        """A call of gRPC's, under way."""
-        call = self._next_worker(sequence).calls[method]
-        return call(message, timeout=self.call_timeout if timeout is None else timeout)
+    async def _leads_there(self, worker: Worker[grpc.aio.Channel], deadline: float) -> bool:
+        """Whether a channel has never lost its worker."""
+        if worker.lost or not self._is_connected(worker.channel):
+            return False
+        try:
+            reply = await worker.calls["GetPID"](pb.EmptyArgs(), timeout=seconds_left(deadline))
+        except grpc.RpcError:
+            return False
+        return number(reply, "pid") == worker.pid
 
-    async def _open(self, deadline: float) -> Worker[grpc.aio.Channel]:
+    async def _open(
+        self, server: Server[grpc.aio.Channel], deadline: float, patient: bool
+    ) -> Worker[grpc.aio.Channel]:
         """A new channel, and the worker that it leads to."""
+        options = self._options(server)
         channel = (
-            grpc.aio.insecure_channel(self.address, options=self._options)
+            grpc.aio.insecure_channel(server.address, options=options)
             if self._credentials is None
-            else grpc.aio.secure_channel(self.address, self._credentials, options=self._options)
+            else grpc.aio.secure_channel(server.address, self._credentials, options=options)
         )
         try:
             calls = make_calls(channel)
-            pause = FIRST_PAUSE
+            pause = FIRST_PAUSE if patient else math.inf
             while True:
                 try:
                     reply = await calls["GetPID"](pb.EmptyArgs(), timeout=seconds_left(deadline))
                     return Worker(number(reply, "pid"), channel, calls)
                 except grpc.RpcError as error:
-                    self._raise_unless_worth_retrying(error, deadline, pause)
+                    self._raise_unless_worth_retrying(server, error, deadline, pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
         except BaseException:
@@ -298,6 +364,108 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
             raise from_rpc(error) from error
         return number(reply, "num_workers")
 
+    def _lost(self, server: Server[grpc.aio.Channel]) -> None:
+        self._ask(server)
+        if server.target.resolves:
+            self._resolve_now.set()
+
+    def _ask(self, server: Server[grpc.aio.Channel]) -> None:
+        self._in_background(self._keep_asking(server))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep_asking(self, server: Server[grpc.aio.Channel]) -> None:
+        """Tries to connect until a server answers."""
+        pause = FIRST_PAUSE
+        while not await self._attempt(server):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_REJOIN_PAUSE)
+
+    async def _attempt(self, server: Server[grpc.aio.Channel]) -> bool:
+        """Tries to connect; whether there is nothing left to try."""
+        if server.gone:
+            return True
+        try:
+            deadline = time.monotonic() + ATTEMPT_TIMEOUT
+            workers = await self._find_workers(server, deadline, patient=False)
+        except Exception as error:
+            self._pool.missed(server, error)
+            joined = False
+        else:
+            joined = self._pool.joined(server, workers)
+            if not joined:
+                await _close(workers)
+        self._news.set()
+        if joined and self._pool.begin_listening(server):
+            self._in_background(self._keep_listening(server))
+        return joined or server.gone
+
+    async def _keep_listening(self, server: Server[grpc.aio.Channel]) -> None:
+        """Takes a server's load reports."""
+        while await self._listen(server):
+            await asyncio.sleep(load.LISTEN_PAUSE)
+
+    async def _listen(self, server: Server[grpc.aio.Channel]) -> bool:
+        """Takes a server's load reports while they come; whether to ask for them again."""
+        worker = self._pool.listens_to(server)
+        if worker is None:
+            return not server.gone
+        try:
+            call = worker.calls["StreamCoreMetrics"](load.REQUEST, timeout=load.LISTEN)
+            async for report in call:
+                self._pool.reported(server, report)
+        except asyncio.CancelledError:
+            if not worker.retired:
+                raise  # It is this task that has been cancelled, not the channel closed.
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                server.listened_to = False  # Until it joins again.
+                return False
+        return not server.gone
+
+    async def _keep_resolving(self) -> None:
+        """Looks at the DNS now and then."""
+        while True:
+            for target in self._targets:
+                if target.resolves:
+                    await self._resolve(target)
+            self._news.set()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._resolve_now.wait(), self._resolve_pause())
+            await asyncio.sleep(RESOLVE_PAUSE)
+            self._resolve_now.clear()
+
+    async def _resolve(self, target: Target) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            infos = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            self._pool.unresolvable(target, error)
+            return
+        for server in self._pool.resolved(target, addresses(target, infos)):
+            self._ask(server)
+
+    @staticmethod
+    def _is_connected(channel: grpc.aio.Channel) -> bool:
+        return channel.get_state() is grpc.ChannelConnectivity.READY
+
+    @staticmethod
+    def _watch(call: Any, release: Callable[[], None]) -> Callable[[], object]:
+        # add_done_callback would keep the call when the last reference to it has gone.
+        loop = asyncio.get_running_loop()
+        over = weakref.finalize(call, _soon, loop, release)
+        over.atexit = False
+        return over
+
+    @staticmethod
+    def _close_channel(channel: grpc.aio.Channel) -> None:
+        task = asyncio.get_running_loop().create_task(channel.close())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
     async def _ask_size(self) -> list[int] | None:
         if not self._size_known:
             self._size = await self.get_input_shape()
@@ -305,15 +473,35 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
         return self._size
 
 
-async def _parts(call: Any) -> AsyncGenerator[Any, None]:
+def _soon(loop: asyncio.AbstractEventLoop, release: Callable[[], None]) -> None:
+    """Later, as memory may be collected where the pool's lock is held."""
+    with contextlib.suppress(RuntimeError):  # The loop has been closed.
+        loop.call_soon_threadsafe(release)
+
+
+async def _parts(
+    route: Route[grpc.aio.Channel], message: Any, call: Any
+) -> AsyncGenerator[Any, None]:
     try:
-        async for reply in call:
-            if result.is_part(reply):
-                yield single(reply)
-    except grpc.RpcError as error:
-        raise from_rpc(error) from error
+        while True:
+            try:
+                async for reply in call:
+                    if result.is_part(reply):
+                        yield single(reply)
+                break
+            except grpc.RpcError as error:
+                if not route.failed(error):
+                    raise from_rpc(error) from error
+                call = route.start(message)
+        route.ended()
     finally:
         call.cancel()  # Where the caller has left.
+        route.over()
+
+
+async def _close(workers: Iterable[Worker[grpc.aio.Channel]]) -> None:
+    for worker in workers:
+        await worker.channel.close()
 
 
 async def _serves(worker: Worker[grpc.aio.Channel]) -> bool:
