@@ -57,6 +57,7 @@ mod stop_remote; // StopServer, and who may call it
 mod tls; // who is let in; certificates that are replaced
 mod traps; // guests that fail, and what callers and the log hear of it
 mod unix_socket; // calls through a Unix socket, and its file
+mod web; // JSON and gRPC-Web by HTTP/1.1, and pages that may call
 
 // What the operator sees.
 mod bounds; // docs/bounds.md says what bounds each thing that others write

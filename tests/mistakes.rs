@@ -295,7 +295,7 @@ fn unknown_key_in_tms_toml() {
          `handshake_timeout`, `frame_timeout`, `idle_timeout`, `keepalive`, `keepalive_timeout`, `max_connections`, \
          `max_address_connections`, `max_streams`, `max_control_frames`, `max_resets`, \
          `drain_timeout`, `stop_server`, `cache`, `onnxruntime`, `threads`, `process`, `memory`, \
-         `native_memory`, `stack`, `load_reports`, `metrics`, `allow_remote_stop`, `limits`, `model`"
+         `native_memory`, `stack`, `http`, `cors`, `load_reports`, `metrics`, `allow_remote_stop`, `limits`, `model`"
     );
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin, allocator,
     child::Nursery,
-    config::Settings,
+    config::{Settings, values::WebOrigin},
     grpc::{
         self,
         app::App,
@@ -177,6 +177,7 @@ pub async fn serve(
         connections: connections.clone(),
         tls: tls.clone(),
         load,
+        origins: settings.cors.iter().map(WebOrigin::as_str).collect(),
     };
     let open = connections.clone();
     let callers = move || admin::Callers {
@@ -290,6 +291,10 @@ fn listen(settings: &Settings) -> Result<Vec<Listener>, BindError> {
     if settings.tcp {
         let tcp = sockets::bind(&settings.host, settings.port, "--port")?;
         listeners.extend(tcp.into_iter().map(Listener::Tcp));
+    }
+    if let Some(address) = settings.http {
+        let web = sockets::bind(&[address.ip()], address.port(), "--http")?;
+        listeners.extend(web.into_iter().map(Listener::Web));
     }
     for socket in &settings.listen {
         listeners.push(Listener::Unix(UnixSocket::bind(socket.path(), settings.socket_mode)?));

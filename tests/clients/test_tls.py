@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -41,7 +42,9 @@ def openssl(*arguments: str | Path) -> str:
     if not shutil.which("openssl"):
         pytest.skip("openssl is not there: it makes the certificates")
     command = ["openssl", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, input="").stdout
+    # It shows bytes of sessions, too.
+    run = subprocess.run(command, check=True, capture_output=True, input=b"")
+    return run.stdout.decode(errors="replace")
 
 
 def authority(folder: Path, name: str) -> None:
@@ -72,7 +75,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     for name, by in (("server", "ca"), ("caller", "ca"), ("stranger", "other")):
         signed(folder, name, by)
     keys = ["--tls-cert", str(folder / "server.pem"), "--tls-key", str(folder / "server.key")]
-    with Server(models, *keys, "--tls-client-ca", str(folder / "ca.pem")) as server:
+    keys += ["--tls-client-ca", str(folder / "ca.pem"), "--http", "127.0.0.1:0"]
+    with Server(models, *keys) as server:
         yield Place(server, folder)
 
 
@@ -108,6 +112,22 @@ def test_tritonclient(place: Place) -> None:
     with client:
         assert client.is_server_live()
         assert client.is_model_ready(MODEL)
+
+
+def test_curl(place: Place) -> None:
+    if not shutil.which("curl"):
+        pytest.skip("curl is not there")
+    address = re.search(r"https://127\.0\.0\.1:(\d+)", place.server.log())
+    assert address, place.server.log()
+    url = f"https://localhost:{address[1]}/server.Server/RunText"
+    request = ["-H", "content-type: application/json", "-d", f'{{"model": "{MODEL}", "text": "a"}}']
+    trusts = ["--cacert", place.path("ca.pem")]
+    shown = ["--cert", place.path("caller.pem"), "--key", place.path("caller.key")]
+    command = ["curl", "-sS", "--max-time", "60", url, *request, *trusts]
+    said = subprocess.run([*command, *shown], check=True, capture_output=True, text=True).stdout
+    assert said == '{"data":"\\"a_processed\\""}'
+    refused = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert refused.returncode != 0 and not refused.stdout
 
 
 def test_openssl(place: Place) -> None:

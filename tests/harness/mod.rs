@@ -8,12 +8,14 @@
 //! - [`processes`]: a server's processes, as the system shows them
 //! - [`raw`]: gRPC without a client library, for what a client would not send
 //! - [`frames`]: HTTP/2 frame by frame
+//! - [`http`]: HTTP/1.1 by hand
 //! - [`guests`]: builds the guests once
 //! - [`skip`]: says aloud what is not tested
 
 pub mod client;
 pub mod frames;
 pub mod guests;
+pub mod http;
 pub mod metrics;
 pub mod oip;
 pub mod processes;

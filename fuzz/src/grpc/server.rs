@@ -22,6 +22,7 @@ use tms::{
         origin::Origin,
         peer::Peer,
         reply::ReplyBody,
+        web::Origins,
     },
     ledger::Ledger,
     repository::{self, Catalogue},
@@ -195,6 +196,7 @@ fn services(catalogue: &Arc<Catalogue>, workers: &Arc<Workers>) -> Services {
         connections: connections.clone(),
         tls: None,
         load: Some(load()),
+        origins: Origins::default(),
     };
     let calls = Calls::default();
     let of_worker = |worker| listener::call_service(&app, worker, &health, &calls, &wire);

@@ -18,7 +18,7 @@ use super::{
     ConfigError, ModelSettings, Process, StopServer,
     limits::LimitSettings,
     read,
-    values::{self, Count, Listener, Mode, Named, Size, SocketFile, Time},
+    values::{self, Count, Listener, Mode, Named, Size, SocketFile, Time, WebOrigin},
 };
 use crate::machine;
 
@@ -243,6 +243,14 @@ settings! {
         = "three quarters of the machine's or the container's" => None,
     /// Stack of a component's code
     stack ("TMS_STACK"): Stack as usize = "1 MiB",
+    /// Address and port for curl and browsers, such as 127.0.0.1:8080: JSON and gRPC-Web by HTTP/1.1; port 0 takes
+    /// a free one
+    http ("TMS_HTTP"): Listener as Option<SocketAddr> = "none" => None,
+    /// Origin whose pages may call there, such as https://app.example, or *; repeatable, or with commas; a list in
+    /// tms.toml
+    #[arg(value_delimiter = ',')]
+    #[serde(deserialize_with = "values::several")]
+    cors ("TMS_CORS"): Vec<WebOrigin> = "none" => Vec::new(),
     /// Whether callers are told how busy the server is, for their balancers (ORCA)
     load_reports ("TMS_LOAD_REPORTS"): bool = "true",
     /// Address and port of the metrics page, such as 127.0.0.1:9090; port 0 takes a free one

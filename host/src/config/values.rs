@@ -42,6 +42,10 @@ pub struct SocketFile(PathBuf);
 #[derive(Clone, Copy, Debug)]
 pub struct Mode(u32);
 
+/// Where a web page comes from, as browsers say it, or `*` for anywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebOrigin(String);
+
 /// What `--help` calls a value.
 pub trait Named {
     const NAME: &'static str;
@@ -60,6 +64,7 @@ names! {
     "ADDRESS:PORT": () Listener;
     "ADDRESS": () Vec<IpAddr>;
     "unix:PATH": () Vec<SocketFile>;
+    "ORIGIN": () Vec<WebOrigin>;
     "MODE": () Mode;
     "PATH": () PathBuf;
     "WHO": () StopServer;
@@ -152,6 +157,29 @@ impl Written for SocketFile {
     }
 }
 
+impl Written for WebOrigin {
+    fn expected() -> String {
+        "the origin of web pages, such as https://app.example or http://localhost:3000, or *"
+            .to_owned()
+    }
+
+    fn of_text(text: &str) -> Option<Self> {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        // Browsers write it in small letters, and no path.
+        let is_host = |host: &str| {
+            let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b':' | b'[' | b']');
+            !host.is_empty() && host.bytes().all(fits)
+        };
+        (text == "*" || host.is_some_and(is_host)).then(|| Self(text.to_owned()))
+    }
+}
+
+impl WebOrigin {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Written for Mode {
     fn expected() -> String {
         "a mode such as \"660\", which lets the file's owner and group connect".to_owned()
@@ -227,6 +255,7 @@ readable! {
     () Time;
     () Listener;
     () SocketFile;
+    () WebOrigin;
     () Mode;
 }
 
@@ -294,6 +323,12 @@ pub trait Several: FromStr + for<'de> Deserialize<'de> {
 impl Several for IpAddr {
     fn one_or_more() -> String {
         "an address such as 0.0.0.0, or a list of addresses".to_owned()
+    }
+}
+
+impl Several for WebOrigin {
+    fn one_or_more() -> String {
+        format!("{}, or a list of these", Self::expected())
     }
 }
 

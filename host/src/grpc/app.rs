@@ -16,9 +16,9 @@ use crate::{
 
 use super::{
     context::CallContext,
-    decode, encode,
+    decode, encode, error_details,
     reply::{self, Reply},
-    status, too_large,
+    status,
 };
 
 pub struct App {
@@ -62,8 +62,7 @@ impl App {
     ) -> Result<Reply, Status> {
         let bytes = message.encoded_len();
         if bytes > self.max_message {
-            let message = too_large::message("reply", self.max_message);
-            return Err(Status::resource_exhausted(message));
+            return Err(error_details::too_large("reply", self.max_message));
         }
         let Facts { batch, charge } = facts;
         if bytes < reply::LARGE {

@@ -59,8 +59,38 @@ pub struct Connection {
     full: bool,
     /// Nothing is read, as the caller takes no answers.
     held: bool,
+    linger: Linger,
+}
+
+/// How a connection is closed by both sides.
+#[derive(Default)]
+pub struct Linger {
     /// Since this side was closed.
-    lingers: Option<Pin<Box<Sleep>>>,
+    since: Option<Pin<Box<Sleep>>>,
+}
+
+impl Linger {
+    /// Closes this side, and reads what still comes until the caller has closed the other one.
+    pub fn poll_shutdown<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.since.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
+        }
+        let since = self.since.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut bytes = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                // The other side is closed, or broken.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return since.as_mut().poll(context).map(Ok),
+            }
+        }
+    }
 }
 
 impl Connection {
@@ -74,7 +104,7 @@ impl Connection {
             pause: PAUSE,
             full: false,
             held: false,
-            lingers: None,
+            linger: Linger::default(),
         }
     }
 
@@ -196,22 +226,8 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Closes this side, and reads what still comes until the caller has closed the other one.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.lingers.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-        }
-        let lingers = this.lingers.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-        let mut bytes = [0; 4096];
-        loop {
-            let mut buffer = ReadBuf::new(&mut bytes);
-            match Pin::new(&mut this.stream).poll_read(context, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                // The other side is closed, or broken.
-                Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return lingers.as_mut().poll(context).map(Ok),
-            }
-        }
+        this.linger.poll_shutdown(&mut this.stream, context)
     }
 }

@@ -116,6 +116,11 @@ impl CallContext {
         self.arrived.origin.is_some_and(Origin::is_local)
     }
 
+    /// By the listener for curl and browsers.
+    pub fn is_web(&self) -> bool {
+        matches!(self.arrived.origin, Some(Origin::Web(_)))
+    }
+
     /// A call to `model`: it may take as long as the model's limit and the caller's patience.
     pub fn call<'a>(&self, model: &Model, args: &'a str, asked: Asked) -> Call<'a> {
         let deadline = self.limit_from + model.timeout;

@@ -20,7 +20,7 @@ use crate::ledger::{Account, Charge, Ledger, NoRoom, Room};
 use super::{
     decode::{LITTLE, Raw},
     encode::PREFIX,
-    status, too_large,
+    error_details, status,
 };
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -83,6 +83,55 @@ pub async fn read<B: RequestBody>(
         true => Ok(Arrival { raw: Raw::Own { bytes, charge }, compressed }),
         false => Err(ended(bytes.len(), length)),
     }
+}
+
+/// Throws away what comes of a request that is refused, if it is little and comes soon: the connection can go
+/// on then.
+pub async fn discard<B: RequestBody>(body: B) {
+    const MOST: usize = 64 << 10;
+    const PATIENCE: Duration = Duration::from_secs(1);
+    if body.size_hint().lower() > MOST as u64 {
+        return;
+    }
+    let mut source = Source::new(body, PATIENCE);
+    let mut had = 0;
+    while let Ok(Some(frame)) = source.next().await {
+        had += frame.len();
+        if had > MOST {
+            return;
+        }
+    }
+}
+
+/// Reads a message that comes without gRPC's frame, and ends with the request.
+pub async fn read_all<B: RequestBody>(
+    body: B,
+    bounds: Bounds,
+    ledger: &Arc<Ledger>,
+) -> Result<Raw, Status> {
+    let Bounds { most, patience } = bounds;
+    let too_large = || error_details::too_large("request", most);
+    // What it says of its length reserves nothing, but may say that it is in vain.
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large());
+    }
+    let mut source = Source::new(body, patience);
+    let mut bytes = Vec::new();
+    let mut charge = ledger.nothing(Account::Messages);
+    while let Some(frame) = source.next().await? {
+        let has = bytes.len() + frame.len();
+        if has > most {
+            return Err(too_large());
+        }
+        if has > bytes.capacity() {
+            let to = has.max(2 * bytes.capacity());
+            let room = if to <= LITTLE { Room::Little } else { Room::New };
+            charge.grow(to - bytes.capacity(), room).map_err(status::no_room)?;
+            bytes.reserve_exact(to - bytes.len());
+        }
+        bytes.extend_from_slice(&frame);
+    }
+    Ok(Raw::Own { bytes, charge })
 }
 
 /// The messages of a call that has any number of them, one after the other.
@@ -272,7 +321,7 @@ impl Prefix {
         };
         let length = u32::from_be_bytes(length) as usize;
         if length > most {
-            return Err(Status::resource_exhausted(too_large::message("request", most)));
+            return Err(error_details::too_large("request", most));
         }
         Ok((compressed, length))
     }

@@ -16,7 +16,7 @@ use crate::ledger::{Account, Charge, Ledger, NoRoom, Room};
 
 use super::{
     decode::{Raw, elsewhere},
-    status, too_large, zstd,
+    error_details, status, zstd,
 };
 
 /// What callers may use, as replies say it.
@@ -139,7 +139,7 @@ impl Inflate {
             }
             self.charge.grow(read, Room::New).map_err(status::no_room)?;
             if self.to.len() > self.limit {
-                return Err(Status::resource_exhausted(too_large::message("request", self.limit)));
+                return Err(error_details::too_large("request", self.limit));
             }
         }
         Ok(false)

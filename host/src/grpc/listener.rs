@@ -21,9 +21,11 @@ use crate::schedule::WorkerId;
 
 use super::{
     app::App,
+    connect::Connect,
     connections::Connections,
     health::HealthService,
     inbox::Bounds,
+    json::Messages,
     layer::{CallLayer, CallService, Calls},
     load::Load,
     open_inference::OpenInferenceService,
@@ -39,6 +41,7 @@ use super::{
     serve::Server,
     sockets::{self, Accepted, Listener},
     tls::Tls,
+    web::{Origins, Web},
 };
 
 /// Why the server ended by itself, or not well.
@@ -48,6 +51,8 @@ pub enum ListenerError {
     Worker(#[from] JoinError),
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    #[error("the calls' descriptors: {0}")]
+    Descriptors(#[from] prost_reflect::DescriptorError),
     #[error(
         "stopped with {calls} calls unanswered, which took longer than {drain:?}: raise drain_timeout \
          if calls take so long"
@@ -71,6 +76,8 @@ pub struct Wire {
     pub tls: Option<Arc<Tls>>,
     /// Where callers are told how busy the server is.
     pub load: Option<Arc<Load>>,
+    /// Pages that may call where browsers do.
+    pub origins: Origins,
 }
 
 /// Serves on `listeners` until `app.stop` is cancelled, then lets the calls in flight end for at
@@ -85,6 +92,7 @@ pub async fn serve(
     loaded: oneshot::Sender<()>,
 ) -> Result<(), ListenerError> {
     let health = HealthService::new(app.catalogue.names());
+    let web = Arc::new(web(&app, &wire)?);
     let mut homes = Vec::new();
     let mut serving = Vec::new();
     for worker in app.workers.ids() {
@@ -93,7 +101,7 @@ pub async fn serve(
         let service = call_service(&app, worker, &health, &calls, &wire)?;
         let drained = calls.drained.clone();
         let (all, tls) = (wire.connections.clone(), wire.tls.clone());
-        let server = Server::new(service, all, tls, drained, wire.window);
+        let server = Server::new(service, all, tls, web.clone(), drained, wire.window);
         let serve = serve_worker(server, connections, calls.drained.clone());
         serving.push(app.workers.spawn(worker, serve));
     }
@@ -118,6 +126,17 @@ pub async fn serve(
         0 => Ok(()),
         calls => Err(ListenerError::Unanswered { calls, drain }),
     }
+}
+
+/// What the connections of curl and browsers share.
+fn web(app: &Arc<App>, wire: &Wire) -> Result<Web, ListenerError> {
+    let connect = Connect {
+        messages: Messages::new()?,
+        bounds: Bounds { most: wire.max_message, patience: wire.message_timeout },
+        ledger: app.ledger.clone(),
+        long: app.long.clone(),
+    };
+    Ok(Web { connect, origins: wire.origins.clone() })
 }
 
 /// All services, with the layer around them, as one worker's connections have them.

@@ -6,6 +6,9 @@
 //! - [`origin`]: where a connection comes from
 //! - [`connections`]: all of them: how many there may be, how each ended
 //! - [`serve`]: the task of one: HTTP/2, its calls, its times
+//! - [`web`]: the same for curl and browsers: HTTP/1.1, gRPC-Web
+//! - [`connect`]: a call with JSON
+//! - [`json`]: messages as JSON, and back
 //! - [`connection`]: its bytes, and a close that loses none
 //! - [`frames`]: the frames that its caller sends, metered
 //! - [`authority`]: how they name the server, where that is no name
@@ -34,13 +37,14 @@
 //! - [`images`], [`tensors`]: their data as tensors, and back
 //! - [`status`]: errors as gRPC statuses
 //! - [`error_text`]: their texts, bounded
-//! - [`too_large`]: what is said of a message that is too large
+//! - [`error_details`]: what they tell programs
 //! - [`codec`]: messages in buffers that fit
 //! - [`proto`]: generated from proto/
 
 pub mod app;
 mod authority;
 pub mod codec;
+mod connect;
 mod connection;
 pub mod connections;
 pub mod context;
@@ -49,12 +53,14 @@ mod data_calls;
 mod decode;
 mod deflate;
 mod encode;
+mod error_details;
 mod error_text;
 mod frames;
 pub mod health;
 mod images;
 mod inbox;
 mod inflate;
+mod json;
 pub mod layer;
 pub mod listener;
 pub mod load;
@@ -73,6 +79,6 @@ mod status;
 mod streams;
 mod tensors;
 pub mod tls;
-mod too_large;
 pub mod unix_socket;
+pub mod web;
 mod zstd;

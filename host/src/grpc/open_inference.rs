@@ -25,7 +25,7 @@ use super::{
     context::{Asked, CallContext},
     data_calls::Asks,
     decode::Charges,
-    encode,
+    encode, error_details,
     original::answered_before,
     proto::inference::{
         InferParameter, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
@@ -345,6 +345,9 @@ fn positive(parameters: &HashMap<String, InferParameter>, name: &str) -> Option<
     number.filter(|number| *number > 0)
 }
 
+/// Where a request names its sequence.
+const SEQUENCE_ID: &str = "parameters[\"sequence_id\"]";
+
 /// A call's place in a sequence, as Triton's parameters have it: an id of 0 or of no letters is none.
 fn sequence(parameters: &HashMap<String, InferParameter>) -> Result<Option<SequencePlace>, Status> {
     let (start, end) = (is_set(parameters, "sequence_start"), is_set(parameters, "sequence_end"));
@@ -353,14 +356,15 @@ fn sequence(parameters: &HashMap<String, InferParameter>) -> Result<Option<Seque
         Some(ParameterChoice::Int64Param(id)) if *id != 0 => id.to_string(),
         Some(ParameterChoice::Uint64Param(id)) if *id != 0 => id.to_string(),
         Some(ParameterChoice::BoolParam(_) | ParameterChoice::DoubleParam(_)) => {
-            return Err(Status::invalid_argument("sequence_id is a number or a text"));
+            return Err(error_details::field(SEQUENCE_ID, "sequence_id is a number or a text"));
         }
         _ => String::new(),
     };
     match id.is_empty() {
-        false => sequence_place(id, start, end).map(Some),
+        false => sequence_place(SEQUENCE_ID, id, start, end).map(Some),
         true if start || end => {
-            Err(Status::invalid_argument("a sequence that starts or ends has a sequence_id"))
+            let problem = "a sequence that starts or ends has a sequence_id";
+            Err(error_details::field(SEQUENCE_ID, problem))
         }
         true => Ok(None),
     }

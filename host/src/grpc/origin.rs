@@ -8,6 +8,8 @@ pub enum Origin {
     Address(IpAddr),
     /// Of this machine, by a file.
     UnixSocket,
+    /// By the listener for curl and browsers: on this machine it may be any page that speaks there.
+    Web(IpAddr),
 }
 
 impl Origin {
@@ -16,13 +18,14 @@ impl Origin {
         match self {
             Self::Address(ip) => ip.to_canonical().is_loopback(),
             Self::UnixSocket => true,
+            Self::Web(_) => false,
         }
     }
 
     /// Nothing where there is none.
     pub fn address(self) -> Option<IpAddr> {
         match self {
-            Self::Address(ip) => Some(ip),
+            Self::Address(ip) | Self::Web(ip) => Some(ip),
             Self::UnixSocket => None,
         }
     }
@@ -31,7 +34,7 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(ip) => ip.fmt(f),
+            Self::Address(ip) | Self::Web(ip) => ip.fmt(f),
             Self::UnixSocket => f.write_str("a Unix socket"),
         }
     }

@@ -112,6 +112,9 @@ impl Server for OriginalService {
         let refused = match self.0.stop_server {
             StopServer::Anyone => None,
             StopServer::Local if CallContext::of(&request).is_local() => None,
+            StopServer::Local if CallContext::of(&request).is_web() => {
+                Some("StopServer is not taken by HTTP, where any page may speak (local)")
+            }
             StopServer::Local => Some("StopServer is for callers on the server's machine (local)"),
             StopServer::Never => Some("StopServer is switched off on this server (never)"),
         };

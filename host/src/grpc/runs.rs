@@ -19,7 +19,8 @@ use super::{
     context::{Asked, CallContext},
     data_calls::Asks,
     decode::Charges,
-    encode, images,
+    encode, error_details,
+    images::{self, BadImage},
     proto::server::{
         self, BatchImageArgs, BatchImageResponse, BatchTextArgs, EncodedArgs, ImageArgs,
         ImageResponse, NamedTensor, Parts, Response, RunArgs, TextArgs, run_args,
@@ -243,14 +244,16 @@ impl From<TextArgs> for Run {
 
 impl From<ImageArgs> for Run {
     fn from(ImageArgs { image, model, args, sequence }: ImageArgs) -> Self {
-        let input = images::from_proto(image).map(Input::Image);
+        let input = image.ok_or_else(|| error_details::field("image", "the request has no image"));
+        let input = input.and_then(picture);
         Self { input, model, args: arguments(args), sequence: place(sequence) }
     }
 }
 
 impl From<EncodedArgs> for Run {
     fn from(EncodedArgs { encoded, model, args, sequence }: EncodedArgs) -> Self {
-        let input = encoded.ok_or_else(|| Status::invalid_argument("the request has no file"));
+        let input =
+            encoded.ok_or_else(|| error_details::field("encoded", "the request has no file"));
         let input = input.and_then(file);
         Self { input, model, args: arguments(args), sequence: place(sequence) }
     }
@@ -260,12 +263,12 @@ impl From<RunArgs> for Run {
     fn from(RunArgs { input, model, args, sequence }: RunArgs) -> Self {
         let input = match input {
             Some(run_args::Input::Text(text)) => Ok(Input::Text(text)),
-            Some(run_args::Input::Image(image)) => {
-                images::from_proto(Some(image)).map(Input::Image)
-            }
+            Some(run_args::Input::Image(image)) => picture(image),
             Some(run_args::Input::Encoded(encoded)) => file(encoded),
             Some(run_args::Input::Tensors(given)) => {
-                let tensors = given.tensors.into_iter().map(tensor).collect::<Result<_, _>>();
+                let tensors = given.tensors.into_iter().enumerate();
+                let tensors = tensors.map(|(i, given)| tensor(i, given));
+                let tensors = tensors.collect::<Result<_, _>>();
                 tensors.map(Input::Tensors)
             }
             // An empty text is not sent by some clients.
@@ -287,13 +290,22 @@ impl From<BatchImageArgs> for RunBatchToImage {
     }
 }
 
+/// An image as the ring within has it.
+fn picture(image: server::NumpyImage) -> Result<Input, Status> {
+    let image = images::from_proto(image);
+    let image = image.map_err(|BadImage { field, problem }| {
+        error_details::field(format!("image.{field}"), problem)
+    });
+    Ok(Input::Image(image?))
+}
+
 /// A file as the ring within has it.
 fn file(server::Encoded { data, media_type: named }: server::Encoded) -> Result<Input, Status> {
     let Some(media_type) = media_type(&named) else {
         let named = status::escape(&named);
-        return Err(Status::invalid_argument(format!(
-            "the file's media_type is `{named}`: write it as image/jpeg or audio/wav"
-        )));
+        let problem =
+            format!("the file's media_type is `{named}`: write it as image/jpeg or audio/wav");
+        return Err(error_details::field("encoded.media_type", problem));
     };
     let length = data.len() as u64;
     let bytes = Tensor::new(DType::U8, vec![length], data);
@@ -301,12 +313,13 @@ fn file(server::Encoded { data, media_type: named }: server::Encoded) -> Result<
     Ok(Input::Encoded(Encoded { bytes, media_type }))
 }
 
-/// A named tensor of a request.
-fn tensor(given: NamedTensor) -> Result<(String, Tensor), Status> {
+/// A request's tensor at this place.
+fn tensor(place: usize, given: NamedTensor) -> Result<(String, Tensor), Status> {
     let NamedTensor { name, datatype, shape, data } = given;
     let wrong = |why: String| {
         let name = status::escape(&name);
-        Status::invalid_argument(format!("tensor `{name}`: {why}"))
+        let field = format!("tensors.tensors[{place}]");
+        error_details::field(field, format!("tensor `{name}`: {why}"))
     };
     let tensor = super::tensors::of_raw(&datatype, &shape, data).map_err(wrong)?;
     Ok((name, tensor))
@@ -316,20 +329,26 @@ fn tensor(given: NamedTensor) -> Result<(String, Tensor), Status> {
 fn place(sequence: Option<server::Sequence>) -> Result<Option<SequencePlace>, Status> {
     match sequence {
         Some(server::Sequence { id, start, end }) if !id.is_empty() => {
-            Ok(Some(sequence_place(id, start, end)?))
+            Ok(Some(sequence_place("sequence.id", id, start, end)?))
         }
         Some(server::Sequence { start: false, end: false, .. }) | None => Ok(None),
-        Some(_) => Err(Status::invalid_argument("a sequence that starts or ends has an id")),
+        Some(_) => {
+            Err(error_details::field("sequence.id", "a sequence that starts or ends has an id"))
+        }
     }
 }
 
-/// A place in a sequence, whose id is not too long.
-pub fn sequence_place(id: String, start: bool, end: bool) -> Result<SequencePlace, Status> {
+/// A place in a sequence, whose id, of this field, is not too long.
+pub fn sequence_place(
+    field: &str,
+    id: String,
+    start: bool,
+    end: bool,
+) -> Result<SequencePlace, Status> {
     if id.len() > LONGEST_ID {
-        return Err(Status::invalid_argument(format!(
-            "the sequence's id has {} bytes: there may be at most {LONGEST_ID}",
-            id.len()
-        )));
+        let problem =
+            format!("the sequence's id has {} bytes: there may be at most {LONGEST_ID}", id.len());
+        return Err(error_details::field(field, problem));
     }
     Ok(SequencePlace { id, start, end })
 }
@@ -345,10 +364,11 @@ impl From<BatchImageArgs> for RunBatch {
     fn from(BatchImageArgs { images, model, args }: BatchImageArgs) -> Self {
         let mut inputs = Vec::with_capacity(images.len());
         let mut member = |(i, image)| {
-            let image = images::from_proto(Some(image));
-            let image =
-                image.map_err(|e| Status::new(e.code(), format!("image {i}: {}", e.message())))?;
-            inputs.push(Input::Image(image));
+            let image = images::from_proto(image).map_err(|BadImage { field, problem }| {
+                let field = format!("images[{i}].{field}");
+                error_details::field(field, format!("image {i}: {problem}"))
+            });
+            inputs.push(Input::Image(image?));
             Ok(())
         };
         let checked = images.into_iter().enumerate().try_for_each(&mut member);
@@ -367,7 +387,7 @@ fn arguments(mut args: String) -> Result<Arguments, Status> {
         return Ok(Cow::Borrowed("{}"));
     }
     if let Err(e) = check_json(trimmed) {
-        return Err(Status::invalid_argument(format!("args is not JSON: {e}")));
+        return Err(error_details::field("args", format!("args is not JSON: {e}")));
     }
     // In its place: it may be large.
     let before = args.len() - args.trim_start().len();

@@ -10,22 +10,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::{Ready, ready};
+use bytes::Bytes;
+use futures_util::{
+    FutureExt,
+    future::{Ready, ready},
+};
 use http::{Request, Response};
-use hyper::{body::Incoming, rt::Executor, server::conn::http2::Builder};
+use hyper::{
+    body::{Body as HttpBody, Incoming},
+    rt::Executor,
+    server::conn::http2::Builder,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, time::sleep_until};
+use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, sync::CancellationToken};
 
 use super::{
     connection::Connection,
     connections::{Bounds, Connections, End, Place},
+    inbox::BoxError,
     layer::{Answer, CallService},
     origin::Origin,
     peer::{Arriving, Peer},
     reply::{self, ReplyBody},
-    sockets::{Accepted, Stream},
-    tls::Tls,
+    sockets::{Accepted, Plain, Stream},
+    tls::{Inside, Tls},
+    web::{self, Web},
 };
 
 /// The largest HTTP/2 frame that callers may send. Those that do, as gRPC's own libraries, save most of
@@ -47,6 +58,8 @@ pub struct Server {
     connections: Arc<Connections>,
     /// On connections by TCP.
     tls: Option<Arc<Tls>>,
+    /// For curl and browsers.
+    web: Arc<Web>,
     drained: CancellationToken,
 }
 
@@ -59,6 +72,7 @@ impl Server {
         calls: CallService,
         connections: Arc<Connections>,
         tls: Option<Arc<Tls>>,
+        web: Arc<Web>,
         drained: CancellationToken,
         window: u32,
     ) -> Self {
@@ -76,75 +90,129 @@ impl Server {
             .max_pending_accept_reset_streams(2 * streams as usize)
             .keep_alive_interval(keepalive)
             .keep_alive_timeout(keepalive_answer);
-        Self { http2, calls, connections, tls, drained }
+        Self { http2, calls, connections, tls, web, drained }
     }
 
     /// Serves a connection until its end.
     pub fn serve(&self, accepted: Accepted) -> io::Result<impl Future<Output = ()> + Send + use<>> {
         let Accepted { stream, origin, place } = accepted;
-        let (connections, calls) = (self.connections.clone(), self.calls.clone());
-        let (http2, drained) = (self.http2.clone(), self.drained.clone());
+        let (connections, drained) = (self.connections.clone(), self.drained.clone());
+        let opened = Opened { place, origin, connections, drained };
+        let (stream, tls) = (stream.ends()?, self.tls.clone());
+        let (http2, calls) = (self.http2.clone(), self.calls.clone());
         let begin = move |stream, peer: Arc<Peer>| {
-            let service = PeerService { calls, peer: peer.clone() };
+            let service = PeerCalls { calls, peer: peer.clone() };
             let io = TokioIo::new(Connection::new(stream, peer));
             // It is large, and would be in the task once for each place that it passes.
             Box::pin(http2.serve_connection(io, service))
         };
-        Ok(match (stream.ends()?, self.tls.clone()) {
-            (Either::Left(tcp), Some(tls)) => futures_util::future::Either::Left(async move {
-                let end = serve_tls(tcp, &tls, place, begin, origin, connections.clone(), &drained);
-                // Large, and not a part of connections without it.
-                connections.count(Box::pin(end).await);
-            }),
-            (plain, _) => futures_util::future::Either::Right(async move {
-                let peer = Peer::new(connections, origin);
-                let connection = begin(Either::Left(plain), peer.clone());
-                let end = run(connection, &peer, &drained).await;
+        // Those that are boxed are larger than the others.
+        Ok(match (stream, tls) {
+            (stream, tls) if matches!(origin, Origin::Web(_)) => {
+                let (web, calls) = (self.web.clone(), self.calls.clone());
+                Either::Left(opened.serve_web(stream, tls, web, calls).boxed())
+            }
+            (Either::Left(tcp), Some(tls)) => {
+                Either::Left(opened.serve_tls(tcp, tls, begin).boxed())
+            }
+            (stream, _) => Either::Right(async move {
+                let peer = opened.peer();
+                let connection = begin(Either::Left(stream), peer.clone());
+                let end = run(connection, &peer, &opened.drained).await;
                 peer.connections.count(end);
-                drop(place);
             }),
         })
     }
 }
 
-/// Serves a connection with TLS: shakes hands first, and ends it when its certificate is no longer let in.
-async fn serve_tls(
-    tcp: TcpStream,
-    tls: &Tls,
-    mut place: Place,
-    begin: impl FnOnce(Stream, Arc<Peer>) -> Pin<Box<Http2>>,
+/// A connection that is to be served.
+struct Opened {
+    place: Place,
     origin: Origin,
     connections: Arc<Connections>,
-    drained: &CancellationToken,
-) -> End {
-    if let Err(end) = place.takes(TLS) {
-        return end;
+    drained: CancellationToken,
+}
+
+impl Opened {
+    fn peer(&self) -> Arc<Peer> {
+        Peer::new(self.connections.clone(), self.origin)
     }
-    let shaken = tokio::select! {
-        shaken = tokio::time::timeout(connections.bounds.handshake, tls.accept(tcp)) => shaken,
-        () = drained.cancelled() => return End::Drained,
-    };
-    let (stream, certificate) = match shaken {
-        Ok(Ok(shaken)) => shaken,
-        Ok(Err(e)) => {
-            tracing::debug!("{origin} did not shake hands: {e}");
-            return End::Handshake;
+
+    /// Serves it with TLS.
+    async fn serve_tls(
+        mut self,
+        tcp: TcpStream,
+        tls: Arc<Tls>,
+        begin: impl FnOnce(Stream, Arc<Peer>) -> Pin<Box<Http2>>,
+    ) {
+        let end = match self.place.takes(TLS) {
+            Err(end) => end,
+            Ok(()) => {
+                let serve = async |stream| {
+                    let peer = self.peer();
+                    let connection = begin(Either::Right(Box::new(stream)), peer.clone());
+                    run(connection, &peer, &self.drained).await
+                };
+                self.within_tls(tcp, &tls, Inside::Http2, serve).await
+            }
+        };
+        self.connections.count(end);
+    }
+
+    /// Serves curl or a browser.
+    async fn serve_web(
+        mut self,
+        stream: Plain,
+        tls: Option<Arc<Tls>>,
+        web: Arc<Web>,
+        calls: CallService,
+    ) {
+        let more = if tls.is_some() { web::OPEN + TLS } else { web::OPEN };
+        let calls = PeerCalls { calls, peer: self.peer() };
+        let end = match (self.place.takes(more), stream, tls) {
+            (Err(end), ..) => end,
+            (Ok(()), Either::Left(tcp), Some(tls)) => {
+                let serve = async |stream| web.serve(stream, calls, &self.drained).await;
+                self.within_tls(tcp, &tls, Inside::Http1, serve).await
+            }
+            (Ok(()), stream, _) => web.serve(stream, calls, &self.drained).await,
+        };
+        self.connections.count(end);
+    }
+
+    /// Shakes hands, serves what is inside, and ends it when the caller's certificate is no longer let in.
+    async fn within_tls(
+        &self,
+        tcp: TcpStream,
+        tls: &Tls,
+        inside: Inside,
+        serve: impl AsyncFnOnce(TlsStream<TcpStream>) -> End,
+    ) -> End {
+        let handshake = self.connections.bounds.handshake;
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(handshake, tls.accept(tcp, inside)) => shaken,
+            () = self.drained.cancelled() => return End::Drained,
+        };
+        let (stream, certificate) = match shaken {
+            Ok(Ok(shaken)) => shaken,
+            Ok(Err(e)) => {
+                tracing::debug!("{} did not shake hands: {e}", self.origin);
+                return End::Handshake;
+            }
+            Err(_) => return End::Slow,
+        };
+        let served = serve(stream);
+        match &certificate {
+            None => served.await,
+            Some(certificate) => tokio::select! {
+                end = served => end,
+                () = tls.revoked(certificate) => End::Revoked,
+            },
         }
-        Err(_) => return End::Slow,
-    };
-    let peer = Peer::new(connections, origin);
-    let connection = begin(Either::Right(Box::new(stream)), peer.clone());
-    let served = run(connection, &peer, drained);
-    match &certificate {
-        None => served.await,
-        Some(certificate) => tokio::select! {
-            end = served => end,
-            () = tls.revoked(certificate) => End::Revoked,
-        },
     }
 }
 
-type Http2 = hyper::server::conn::http2::Connection<TokioIo<Connection>, PeerService, Calls>;
+type Http2 = hyper::server::conn::http2::Connection<TokioIo<Connection>, PeerCalls, Calls>;
 
 /// Runs a connection until its end.
 async fn run(mut connection: Pin<Box<Http2>>, peer: &Peer, drained: &CancellationToken) -> End {
@@ -300,18 +368,25 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Calls {
 }
 
 /// All services, as a connection has them.
-struct PeerService {
+#[derive(Clone)]
+pub struct PeerCalls {
     calls: CallService,
     peer: Arc<Peer>,
 }
 
-impl hyper::service::Service<Request<Incoming>> for PeerService {
-    type Response = Response<ReplyBody>;
-    type Error = Infallible;
-    type Future =
-        futures_util::future::Either<Answer, Ready<Result<Response<ReplyBody>, Infallible>>>;
+/// A call's answer, or that it was not let in.
+type Admitted =
+    futures_util::future::Either<Answer, Ready<Result<Response<ReplyBody>, Infallible>>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+impl PeerCalls {
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    pub fn call<B>(&self, request: Request<B>) -> Admitted
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
         let mut call = self.peer.call();
         match call.admit(request.uri().path(), request.headers()) {
             Ok(()) => futures_util::future::Either::Left(self.calls.call(request, call)),
@@ -320,5 +395,15 @@ impl hyper::service::Service<Request<Incoming>> for PeerService {
                 futures_util::future::Either::Right(ready(Ok(refused)))
             }
         }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for PeerCalls {
+    type Response = Response<ReplyBody>;
+    type Error = Infallible;
+    type Future = Admitted;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        Self::call(self, request)
     }
 }

@@ -46,15 +46,18 @@ impl BindError {
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
+    /// For curl and browsers.
+    Web(TcpListener),
     Unix(UnixSocket),
 }
 
 impl Listener {
     /// Where callers go.
     pub fn url(&self, tls: bool) -> Option<String> {
-        let scheme = if tls { "grpcs" } else { "grpc" };
+        let s = if tls { "s" } else { "" };
         match self {
-            Self::Tcp(listener) => Some(format!("{scheme}://{}", listener.local_addr().ok()?)),
+            Self::Tcp(listener) => Some(format!("grpc{s}://{}", listener.local_addr().ok()?)),
+            Self::Web(listener) => Some(format!("http{s}://{}", listener.local_addr().ok()?)),
             Self::Unix(socket) => Some(socket.url()),
         }
     }
@@ -64,6 +67,10 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 Ok((Either::Left(stream), address.ip().into()))
+            }
+            Self::Web(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((Either::Left(stream), Origin::Web(address.ip())))
             }
             Self::Unix(socket) => {
                 let (stream, _) = socket.listener.accept().await?;
@@ -182,7 +189,7 @@ async fn accept_on(
     workers: &Workers,
     homes: &[UnboundedSender<Accepted>],
 ) {
-    if let Listener::Tcp(listener) = &listener
+    if let Listener::Tcp(listener) | Listener::Web(listener) = &listener
         && let Err(e) = keep_alive(listener, &connections.bounds)
     {
         tracing::warn!("connections whose callers vanish are found late: {e}");

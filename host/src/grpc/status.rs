@@ -1,6 +1,6 @@
 //! Errors as gRPC statuses, all in one place: whose fault it is decides the code.
 
-use std::fmt::Display;
+use std::{fmt::Display, time::Duration};
 
 use tonic::{Code, Status};
 
@@ -11,7 +11,14 @@ use crate::{
     text,
 };
 
-use super::error_text;
+use super::{
+    error_details::{Failed, Limit},
+    error_text,
+};
+
+/// When a queue may have a place again, and memory room.
+const SOON: Duration = Duration::from_millis(100);
+const LATER: Duration = Duration::from_secs(1);
 
 /// A name that cannot be called. An unknown one comes with those that are known.
 pub fn unready(name: &str, unready: Unready, catalogue: &Catalogue) -> Status {
@@ -42,7 +49,8 @@ pub fn escape(text: &str) -> String {
 
 /// A failed call. What became of it decides the code.
 pub fn run(model: &Model, error: &RunError) -> Status {
-    let code = match error.outcome(model.timeout) {
+    let outcome = error.outcome(model.timeout);
+    let code = match outcome {
         Outcome::Ok => Code::Ok,
         Outcome::Unfit | Outcome::Caller => Code::InvalidArgument,
         Outcome::Model | Outcome::Trap | Outcome::Start | Outcome::Graph | Outcome::GraphEnded => {
@@ -57,12 +65,34 @@ pub fn run(model: &Model, error: &RunError) -> Status {
         Outcome::Full | Outcome::NoRoom | Outcome::GraphMemory => Code::ResourceExhausted,
         Outcome::Cancelled => Code::Cancelled,
     };
-    Status::new(code, fit(format_args!("model `{}`: {error}", model.name)))
+    let text = fit(format_args!("model `{}`: {error}", model.name));
+    if code == Code::Ok || code == Code::Cancelled {
+        return Status::new(code, text);
+    }
+    let limit = limit(outcome);
+    let failed =
+        Failed { model: &model.name, outcome: outcome.label(), limit, retry: model.refuses() };
+    failed.status(code, text)
+}
+
+/// The limit that a call has met, if its end names one.
+fn limit(outcome: Outcome) -> Option<Limit> {
+    let (name, retry) = match outcome {
+        Outcome::Full => ("max_queue", Some(SOON)),
+        Outcome::NoRoom => ("memory", Some(LATER)),
+        Outcome::GraphMemory => ("native_memory", None),
+        Outcome::Timeout => ("timeout", None),
+        Outcome::Cpu => ("cpu", None),
+        Outcome::StartLate => ("init", None),
+        _ => return None,
+    };
+    Some(Limit { name, retry })
 }
 
 /// A request that there is no memory for.
 pub fn no_room(error: NoRoom) -> Status {
-    Status::resource_exhausted(error.to_string())
+    let limit = Limit { name: "memory", retry: Some(LATER) };
+    limit.status(Code::ResourceExhausted, error.to_string())
 }
 
 /// A text that a model, a library or a caller may have had a part in: it may be huge, and ends on

@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    error_details,
     proto::inference::{
         InferTensorContents, model_infer_request::InferInputTensor,
         model_infer_response::InferOutputTensor,
@@ -25,22 +26,22 @@ pub fn from_proto(
     raw: Vec<Bytes>,
 ) -> Result<Vec<NamedTensor>, Status> {
     if !raw.is_empty() && raw.len() != inputs.len() {
-        return Err(Status::invalid_argument(format!(
-            "raw_input_contents has {} entries for {} inputs",
-            raw.len(),
-            inputs.len()
-        )));
+        let problem =
+            format!("raw_input_contents has {} entries for {} inputs", raw.len(), inputs.len());
+        return Err(error_details::field("raw_input_contents", problem));
     }
     let mut raw = raw.into_iter();
     inputs
         .into_iter()
-        .map(|mut input| {
+        .enumerate()
+        .map(|(place, mut input)| {
             let name = std::mem::take(&mut input.name);
             match tensor(input, raw.next()) {
                 Ok(tensor) => Ok((name, tensor)),
                 Err(problem) => {
                     let name = status::escape(&name);
-                    Err(Status::invalid_argument(format!("input `{name}`: {problem}")))
+                    let field = format!("inputs[{place}]");
+                    Err(error_details::field(field, format!("input `{name}`: {problem}")))
                 }
             }
         })

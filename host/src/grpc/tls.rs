@@ -53,7 +53,9 @@ pub enum TlsError {
 
 /// The certificates of now.
 struct Current {
-    config: Arc<ServerConfig>,
+    http2: Arc<ServerConfig>,
+    /// The same for curl and browsers.
+    http1: Arc<ServerConfig>,
     /// Whether a caller's certificate is one of these authorities'; None where callers have none.
     callers: Option<Arc<dyn ClientCertVerifier>>,
 }
@@ -70,6 +72,13 @@ impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
     }
+}
+
+/// What is spoken inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    Http2,
+    Http1,
 }
 
 /// A caller's certificate, with those between it and its authority.
@@ -138,11 +147,17 @@ impl Tls {
     pub async fn accept(
         &self,
         stream: TcpStream,
+        inside: Inside,
     ) -> io::Result<(TlsStream<TcpStream>, Option<CallerCertificate>)> {
-        let acceptor = TlsAcceptor::from(self.current().config.clone());
+        let current = self.current();
+        let config = match inside {
+            Inside::Http2 => &current.http2,
+            Inside::Http1 => &current.http1,
+        };
+        let acceptor = TlsAcceptor::from(config.clone());
         let stream = acceptor.accept(stream).await?;
         let (_, connection): (_, &ServerConnection) = stream.get_ref();
-        if connection.alpn_protocol() != Some(b"h2") {
+        if inside == Inside::Http2 && connection.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the caller speaks no HTTP/2"));
         }
         let shown = connection.peer_certificates();
@@ -211,7 +226,9 @@ impl Contents {
         let mut config =
             builder.with_single_cert(chain, key).map_err(|e| TlsError::Pair(e.to_string()))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Current { config: Arc::new(config), callers })
+        let mut http1 = config.clone();
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Current { http2: Arc::new(config), http1: Arc::new(http1), callers })
     }
 }
 
