@@ -13,6 +13,7 @@ OUTPUT = HERE / "tiny_model_client" / "_proto"
 PROTO = HERE.parents[1] / "proto"
 SOURCES = (
     PROTO / "server.proto",
+    PROTO / "open_inference.proto",
     HERE / "health.proto",
     PROTO / "xds" / "data" / "orca" / "v3" / "orca_load_report.proto",
     HERE / "orca.proto",

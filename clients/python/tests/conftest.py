@@ -28,6 +28,8 @@ from tiny_model_client._proto import server as pb
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 MODELS = REPOSITORY / "models"
+GUESTS = REPOSITORY / "tests" / "guests"
+GRAPHS = REPOSITORY / "tests" / "data" / "graphs"
 NEEDED_MODELS = ("example_image", "example_text")
 START_TIMEOUT = 120  # The first start compiles the components.
 STOP_TIMEOUT = 30
@@ -36,11 +38,13 @@ STOP_TIMEOUT = 30
 class Server:
     """A running `tms serve`."""
 
-    def __init__(self, binary: Path, port: int, workers: int, *arguments: str) -> None:
+    def __init__(
+        self, binary: Path, port: int, workers: int, *arguments: str, models: Path = MODELS
+    ) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="tms-", suffix=".log")
         where = ["--port", str(port), "--workers", str(workers)]
         self.process = subprocess.Popen(
-            [binary, "serve", "--models", MODELS, *where, *arguments],
+            [binary, "serve", "--models", models, *where, *arguments],
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
@@ -102,14 +106,18 @@ def _forward(stream: IO[str], lines: queue.Queue[str | None]) -> None:
 def binary() -> Path:
     """The server's binary."""
     path = Path(os.environ.get("TMS_BIN", REPOSITORY / "target" / "release" / "tms"))
-    needed = [path, *(MODELS / model / "model.wasm" for model in NEEDED_MODELS)]
-    missing = [os.path.relpath(file, REPOSITORY) for file in needed if not file.is_file()]
+    need(path, *(MODELS / model / "model.wasm" for model in NEEDED_MODELS))
+    return path
+
+
+def need(*files: Path) -> None:
+    """Skips a test whose files have not been built, or fails it in CI."""
+    missing = [os.path.relpath(file, REPOSITORY) for file in files if not file.is_file()]
     if missing:
         reason = f"not built, run `make build`: {', '.join(missing)}"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -120,13 +128,38 @@ def server(binary: Path) -> Iterator[Server]:
     assert server.stop() == 0, server.log()
 
 
+@pytest.fixture(scope="session")
+def tensor_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models that take named tensors: the repository's, and those of its own tests."""
+    folder: Path = tmp_path_factory.mktemp("models")
+    for model in ("digits_forest", "digits_mlp", "sentence_embedding", "silero_vad"):
+        need(MODELS / model / "model.onnx")
+        (folder / model).symlink_to(MODELS / model)
+    for guest in ("commands", "echo", "tensor_sum"):
+        need(GUESTS / guest / "model.wasm")
+        (folder / guest).symlink_to(GUESTS / guest)
+    # A bare graph each: a folder with one file.
+    for graph in ("identity_bf16", "scalar", "two_inputs"):
+        (folder / graph).mkdir()
+        (folder / graph / "model.onnx").symlink_to(GRAPHS / f"{graph}.onnx")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tensor_server(binary: Path, tensor_models: Path) -> Iterator[Server]:
+    """A server of those models with two workers, shared like `server`."""
+    server = Server(binary, port=0, workers=2, models=tensor_models)
+    yield server
+    assert server.stop() == 0, server.log()
+
+
 @pytest.fixture
 def start_server(binary: Path) -> Iterator[Callable[..., Server]]:
     """Starts servers of a test's own: `start_server(port=0, workers=2)`, and more arguments."""
     started: list[Server] = []
 
-    def start(*arguments: str, port: int = 0, workers: int = 2) -> Server:
-        started.append(Server(binary, port, workers, *arguments))
+    def start(*arguments: str, port: int = 0, workers: int = 2, models: Path = MODELS) -> Server:
+        started.append(Server(binary, port, workers, *arguments, models=models))
         return started[-1]
 
     yield start
@@ -155,9 +188,9 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Makes clients of both kinds, for tests of what they share: `connect(ip, port, ...)`."""
     clients: list[Any] = []
 
-    def make(*arguments: Any, **options: Any) -> Any:
+    def make(*arguments: Any, model: str = "example_text", **options: Any) -> Any:
         kind = ModelClient if request.param == "blocking" else InLoop
-        clients.append(kind("example_text", *arguments, **{"timeout": 10, **options}))
+        clients.append(kind(model, *arguments, **{"timeout": 10, **options}))
         return clients[-1]
 
     yield make

@@ -34,9 +34,21 @@ class InLoop:
     def run_text(self, *arguments: Any, **options: Any) -> Any:
         return self._wait(self.client.run_text(*arguments, **options))
 
+    def infer(self, *arguments: Any, **options: Any) -> Any:
+        return self._wait(self.client.infer(*arguments, **options))
+
+    def metadata(self) -> Any:
+        return self._wait(self.client.metadata())
+
     def run_stream(self, *arguments: Any, **options: Any) -> Iterator[Any]:
+        return self._parts(self.client.run_stream, arguments, options)
+
+    def infer_stream(self, *arguments: Any, **options: Any) -> Iterator[Any]:
+        return self._parts(self.client.infer_stream, arguments, options)
+
+    def _parts(self, call: Any, arguments: Any, options: Any) -> Iterator[Any]:
         async def start() -> Any:
-            return self.client.run_stream(*arguments, **options)
+            return call(*arguments, **options)
 
         async def one(parts: Any) -> list[Any]:
             async for part in parts:
@@ -50,7 +62,7 @@ class InLoop:
         finally:
             self._wait(parts.aclose())
 
-    def session_answer(self, input: str) -> Any:
+    def session_answer(self, input: Any) -> Any:
         async def ask() -> Any:
             async with self.client.session() as session:
                 return await session.answer(input)

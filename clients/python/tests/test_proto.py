@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 import make_proto
+from tiny_model_client._proto import METHODS
 
 
 @pytest.fixture
@@ -43,3 +44,11 @@ def test_stubs_are_up_to_date(fresh: FileDescriptorSet) -> None:
             message.name: [field.name for field in message.field] for message in file.message_type
         }
         assert classes == messages, "run make_proto.py"
+
+
+def test_methods_have_names_of_their_own() -> None:
+    committed = (make_proto.OUTPUT / make_proto.DESCRIPTORS).read_bytes()
+    files = FileDescriptorSet.FromString(committed).file
+    services = [service for file in files for service in file.service]
+    names = [method.name for service in services for method in service.method]
+    assert sorted(names) == sorted(METHODS)

@@ -12,8 +12,8 @@ from PIL import Image
 from tiny_model_client import Encoded, InvalidInput, InvalidType, MessageTooLarge
 from tiny_model_client import request as requests
 from tiny_model_client._proto import server as pb
-from tiny_model_client.result import DTYPES as TENSOR_DTYPES
 from tiny_model_client.result import single
+from tiny_model_client.tensors import DTYPES as TENSOR_DTYPES
 
 PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 

@@ -5,6 +5,7 @@ Layout:
 - `client`: ModelClient, the blocking client; `aio`: AsyncModelClient, its asyncio twin.
 - `session`: any number of requests in one call, for both.
 - `request` and `result`: from images, texts and files to messages, and back to JSON and the rest.
+- `inference`: calls with named tensors, and what a model says of its own. `tensors`: their bytes.
 - `encoded`: files as they are. `tls`: whom a client trusts.
 - `addresses`: which servers to use. `servers`: one of them; `pool`: all of a client's; `route`: a
   call's way through them. `balance`: which server is next; `load`: what servers say of their load.
@@ -28,6 +29,7 @@ from .errors import (
     PermissionDenied,
     ServerUnavailable,
 )
+from .inference import Metadata, TensorInfo
 from .request import Sequence
 from .result import Result
 from .servers import ServerInfo
@@ -44,6 +46,7 @@ __all__ = [
     "InvalidInput",
     "InvalidType",
     "MessageTooLarge",
+    "Metadata",
     "ModelClient",
     "ModelClientError",
     "ModelFailed",
@@ -55,4 +58,5 @@ __all__ = [
     "ServerInfo",
     "ServerUnavailable",
     "Session",
+    "TensorInfo",
 ]

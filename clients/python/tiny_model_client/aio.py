@@ -11,13 +11,13 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 import grpc
 import grpc.aio
 import numpy.typing as npt
 
-from . import load, request, result
+from . import inference, load, request, result, tensors
 from ._base import (
     ATTEMPT_TIMEOUT,
     EXTRA_CHANNELS_TIMEOUT,
@@ -40,12 +40,15 @@ from .addresses import Target, addresses
 from .balance import Balance
 from .encoded import Encoded
 from .errors import ModelClientError, from_rpc
+from .inference import Metadata
 from .request import Sequence
 from .result import batch, parse, single
 from .route import Route
 from .servers import Server, Worker
 from .session import AsyncSession
 from .tls import TLS
+
+T = TypeVar("T")
 
 _closing: set[asyncio.Task[None]] = set()
 """The loop itself holds tasks weakly."""
@@ -213,7 +216,36 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
         """
         message = request.run(self.model, input, args, sequence)
         route = self._route("RunStream", timeout, sequence)
-        return _parts(route, message, route.start(message))
+        return _parts(route, message, route.start(message), single)
+
+    async def infer(
+        self,
+        inputs: Mapping[str, Any],
+        args: Mapping[str, Any] | None = None,
+        *,
+        outputs: Iterable[str] | None = None,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Runs the model on named numpy arrays; see ModelClient.infer."""
+        message = inference.request(self.model, inputs, args, outputs, sequence)
+        return inference.named(await self._call("ModelInfer", message, timeout, sequence))
+
+    def infer_stream(
+        self,
+        inputs: Mapping[str, Any],
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[dict[str, npt.NDArray[Any]], None]:
+        """Runs the model on named arrays and gives those of each part, for `async for`.
+
+        See ModelClient.infer_stream; what ends the call here is `aclose()`.
+        """
+        message = request.run(self.model, tensors.arrays(inputs), args, sequence)
+        route = self._route("RunStream", timeout, sequence)
+        return _parts(route, message, route.start(message), result.tensors)
 
     def session(self, *, timeout: float | None = None) -> AsyncSession:
         """Opens a session, for `async with`; see ModelClient.session."""
@@ -224,6 +256,11 @@ class AsyncModelClient(BaseClient[grpc.aio.Channel]):
         reply = await self._call("GetInputShape", pb.StringArg(data=self.model), timeout)
         shape: list[int] | None = parse(reply.data)
         return shape
+
+    async def metadata(self, *, timeout: float | None = None) -> Metadata:
+        """What the model says of its tensors; see ModelClient.metadata."""
+        message = inference.question(self.model)
+        return inference.metadata(await self._call("ModelMetadata", message, timeout))
 
     @property
     def size(self) -> Awaitable[list[int] | None]:
@@ -480,14 +517,14 @@ def _soon(loop: asyncio.AbstractEventLoop, release: Callable[[], None]) -> None:
 
 
 async def _parts(
-    route: Route[grpc.aio.Channel], message: Any, call: Any
-) -> AsyncGenerator[Any, None]:
+    route: Route[grpc.aio.Channel], message: Any, call: Any, read: Callable[[pb.Response], T]
+) -> AsyncGenerator[T, None]:
     try:
         while True:
             try:
                 async for reply in call:
                     if result.is_part(reply):
-                        yield single(reply)
+                        yield read(reply)
                 break
             except grpc.RpcError as error:
                 if not route.failed(error):

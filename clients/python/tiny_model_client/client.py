@@ -10,12 +10,12 @@ import time
 import weakref
 from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 import grpc
 import numpy.typing as npt
 
-from . import load, request, result
+from . import inference, load, request, result, tensors
 from ._base import (
     ATTEMPT_TIMEOUT,
     EXTRA_CHANNELS_TIMEOUT,
@@ -38,12 +38,15 @@ from .addresses import ask
 from .balance import Balance
 from .encoded import Encoded
 from .errors import ModelClientError, from_rpc
+from .inference import Metadata
 from .request import Sequence
 from .result import batch, parse, single
 from .route import Route
 from .servers import Server, Worker
 from .session import Session
 from .tls import TLS
+
+T = TypeVar("T")
 
 
 class ModelClient(BaseClient[grpc.Channel]):
@@ -214,7 +217,50 @@ class ModelClient(BaseClient[grpc.Channel]):
         """
         message = request.run(self.model, input, args, sequence)
         route = self._route("RunStream", timeout, sequence)
-        return _parts(route, message, route.start(message))
+        return _parts(route, message, route.start(message), single)
+
+    def infer(
+        self,
+        inputs: Mapping[str, Any],
+        args: Mapping[str, Any] | None = None,
+        *,
+        outputs: Iterable[str] | None = None,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Runs the model on named numpy arrays and returns the named arrays of its result.
+
+        >>> model.infer({"input": pixels})["label"]
+
+        Numbers of every type that numpy and the Open Inference Protocol share, in any memory order
+        and of any shape; for bytes, arrays of bytes or of str, which come back as object arrays of
+        bytes. Lists and Python's numbers are refused: their type would be a guess.
+
+        `args` are a component's own: bool, int, float and str by name. `outputs` are the names of
+        those wanted, None for all. JSON that a model gives beside its tensors is left out:
+        `run_stream` gives both.
+        """
+        message = inference.request(self.model, inputs, args, outputs, sequence)
+        return inference.named(self._call("ModelInfer", message, timeout, sequence))
+
+    def infer_stream(
+        self,
+        inputs: Mapping[str, Any],
+        args: Mapping[str, Any] | None = None,
+        *,
+        sequence: Sequence | None = None,
+        timeout: float | None = None,
+    ) -> Generator[dict[str, npt.NDArray[Any]], None, None]:
+        """Runs the model on named arrays and gives those of each part of its result as it comes.
+
+        `inputs` and the arrays are those of `infer`; `args` may be all that JSON has. The rest is
+        as in `run_stream`, which also gives the parts' JSON. A tensor named `image` that is one
+        comes as in a `Result`: a channel dimension of 1 is left out.
+        """
+        # Not ModelStreamInfer, where a failure has no gRPC status: it could be anybody's fault.
+        message = request.run(self.model, tensors.arrays(inputs), args, sequence)
+        route = self._route("RunStream", timeout, sequence)
+        return _parts(route, message, route.start(message), result.tensors)
 
     def session(self, *, timeout: float | None = None) -> Session:
         """Opens a session: all its requests meet one instance of the model, and no others do.
@@ -237,6 +283,16 @@ class ModelClient(BaseClient[grpc.Channel]):
             self._call("GetInputShape", pb.StringArg(data=self.model), timeout).data
         )
         return shape
+
+    def metadata(self, *, timeout: float | None = None) -> Metadata:
+        """What the model says of its tensors: their names, types and shapes.
+
+        None in a shape is for a dimension of any size. Models that take no tensors, or any, name
+        none.
+        """
+        return inference.metadata(
+            self._call("ModelMetadata", inference.question(self.model), timeout)
+        )
 
     @property
     def size(self) -> list[int] | None:
@@ -533,13 +589,15 @@ def _keep_resolving(
         now.clear()
 
 
-def _parts(route: Route[grpc.Channel], message: Any, call: Any) -> Generator[Any, None, None]:
+def _parts(
+    route: Route[grpc.Channel], message: Any, call: Any, read: Callable[[pb.Response], T]
+) -> Generator[T, None, None]:
     try:
         while True:
             try:
                 for reply in call:
                     if result.is_part(reply):
-                        yield single(reply)
+                        yield read(reply)
                 break
             except grpc.RpcError as error:
                 if not route.failed(error):

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from . import tensors
 from ._proto import server as pb
 from .encoded import Encoded
 from .errors import InvalidInput, InvalidType, MessageTooLarge
-from .result import DTYPES as TENSOR_DTYPES
 
 MAX_MESSAGE_BYTES = 1_000_000_000
 """The largest message that the client sends or takes; the server has a limit of its own."""
@@ -25,9 +25,6 @@ DTYPES = ("uint8", "float32", "float64")
 # Modes of Pillow whose pixels are what they look like; others (palettes, CMYK, ...) are converted.
 _PLAIN_MODES = ("L", "RGB", "RGBA", "F")
 _CONVERTED_MODES = {"1": "L", "LA": "RGBA", "La": "RGBA", "PA": "RGBA"}
-
-_DATATYPES = {np.dtype(dtype).name: datatype for datatype, dtype in TENSOR_DTYPES.items()}
-_DATATYPES["bfloat16"] = "BF16"  # Of the package ml_dtypes.
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ def image(
 ) -> pb.ImageArgs:
     """A call with one image."""
     return pb.ImageArgs(
-        image=_image(image), model=model, args=_args(args), sequence=_sequence(sequence)
+        image=_image(image), model=model, args=_args(args), sequence=place(sequence)
     )
 
 
@@ -62,7 +59,7 @@ def image_batch(
     for member in images:
         message = _image(member)
         total += len(message.data)
-        _check_size(total)
+        check_size(total)
         request.images.append(message)
     return request
 
@@ -71,9 +68,7 @@ def text(
     model: str, text: Any, args: Mapping[str, Any] | None, sequence: Sequence | None = None
 ) -> pb.TextArgs:
     """A call with one text."""
-    return pb.TextArgs(
-        text=_text(text), model=model, args=_args(args), sequence=_sequence(sequence)
-    )
+    return pb.TextArgs(text=_text(text), model=model, args=_args(args), sequence=place(sequence))
 
 
 def text_batch(
@@ -106,7 +101,7 @@ def encoded(
     elif media_type:
         data = Encoded(data.data, media_type)
     return pb.EncodedArgs(
-        encoded=_encoded(data), model=model, args=_args(args), sequence=_sequence(sequence)
+        encoded=_encoded(data), model=model, args=_args(args), sequence=place(sequence)
     )
 
 
@@ -114,7 +109,7 @@ def run(
     model: str, input: Any, args: Mapping[str, Any] | None, sequence: Sequence | None = None
 ) -> pb.RunArgs:
     """A request of any kind."""
-    message = pb.RunArgs(model=model, args=_args(args), sequence=_sequence(sequence))
+    message = pb.RunArgs(model=model, args=_args(args), sequence=place(sequence))
     if isinstance(input, str):
         message.text = _text(input)
     elif isinstance(input, Encoded):
@@ -128,7 +123,8 @@ def run(
     return message
 
 
-def _sequence(sequence: Any) -> pb.Sequence | None:
+def place(sequence: Any) -> pb.Sequence | None:
+    """A call's place in a sequence, if it has one."""
     if sequence is None:
         return None
     if not isinstance(sequence, Sequence) or not isinstance(sequence.id, str):
@@ -143,10 +139,7 @@ def _sequence(sequence: Any) -> pb.Sequence | None:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidType(f"a text is a str, not {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(f"the text is not valid Unicode: {error}") from error
+    tensors.utf8(value)
     return value
 
 
@@ -174,7 +167,7 @@ def _image(value: Any) -> pb.NumpyImage:
         )
     if array.size == 0:
         raise InvalidInput(f"an image of shape {list(array.shape)} has no pixels")
-    _check_size(array.nbytes)
+    check_size(array.nbytes)
     # tobytes() is row-major whatever the array's own memory order.
     return pb.NumpyImage(
         height=array.shape[0],
@@ -199,51 +192,23 @@ def _plain_pixels(value: Any) -> Any:
 
 
 def _encoded(file: Encoded) -> pb.Encoded:
-    _check_size(len(file.data))
+    check_size(len(file.data))
     return pb.Encoded(data=file.data, media_type=file.media_type)
 
 
-def _tensors(tensors: Mapping[Any, Any]) -> pb.Tensors:
+def _tensors(named: Mapping[Any, Any]) -> pb.Tensors:
     message = pb.Tensors()
     total = 0
-    for name, value in tensors.items():
-        tensor = _tensor(name, value)
-        total += len(tensor.data)
-        _check_size(total)
-        message.tensors.append(tensor)
+    for name, value in named.items():
+        datatype, shape, data = tensors.encode(name, value)
+        total += len(data)
+        check_size(total)
+        message.tensors.add(name=name, datatype=datatype, shape=shape, data=bytes(data))
     return message
 
 
-def _tensor(name: Any, value: Any) -> pb.NamedTensor:
-    if not isinstance(name, str):
-        raise InvalidType(f"a tensor's name is a str, not {type(name).__name__}")
-    try:
-        array = np.asarray(value)
-        if array.dtype.kind in "SU" and not isinstance(value, np.ndarray):
-            # numpy's own strings lose the zero bytes at their ends.
-            array = np.asarray(value, dtype=object)
-    except ValueError as error:
-        raise InvalidInput(f"tensor {name!r} is not an array: {error}") from error
-    if array.dtype.kind in "OSU":
-        datatype, data = "BYTES", b"".join(_element(name, element) for element in array.flat)
-    elif array.dtype.name in _DATATYPES:
-        datatype = _DATATYPES[array.dtype.name]
-        data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    else:
-        raise InvalidType(f"tensor {name!r} of type {array.dtype} cannot be sent")
-    return pb.NamedTensor(name=name, datatype=datatype, shape=array.shape, data=data)
-
-
-def _element(name: str, value: Any) -> bytes:
-    """An element of a BYTES tensor: its length in front, four bytes little-endian."""
-    if isinstance(value, str):
-        value = _text(value).encode()
-    if not isinstance(value, bytes):
-        raise InvalidType(f"tensor {name!r} has an element that is neither bytes nor a str")
-    return len(value).to_bytes(4, "little") + value
-
-
-def _check_size(size: int) -> None:
+def check_size(size: int) -> None:
+    """Fails where there is more than a message holds."""
     if size > MAX_MESSAGE_BYTES:
         raise MessageTooLarge(
             f"{size} bytes of data do not fit one message of {MAX_MESSAGE_BYTES} bytes"

@@ -21,6 +21,10 @@ for _file in _files.file:
     _pool.Add(_file)
 
 
+_within: list[Any] = []
+"""Classes that no module holds: protobuf 4.22 forgets those that nobody holds, and then crashes."""
+
+
 class Method(NamedTuple):
     """What gRPC has to know to call one method."""
 
@@ -28,6 +32,7 @@ class Method(NamedTuple):
     kind: str
     """The channel's method that makes its callable, such as unary_unary."""
     serialize: Callable[[Any], bytes]
+    """Bytes are messages that have been written already."""
     deserialize: Callable[[bytes], Any]
 
 
@@ -35,7 +40,13 @@ def messages(file: str) -> dict[str, Any]:
     """What a module of one .proto file holds: its descriptor and its message classes."""
     descriptor = _pool.FindFileByName(file)
     types = descriptor.message_types_by_name
-    return {"DESCRIPTOR": descriptor, **{name: GetMessageClass(types[name]) for name in types}}
+    return {"DESCRIPTOR": descriptor, **{name: _class(types[name]) for name in types}}
+
+
+def _class(descriptor: Any) -> Any:
+    """A message's class; those of the messages within it are kept, too."""
+    _within.extend(_class(nested) for nested in descriptor.nested_types)
+    return GetMessageClass(descriptor)
 
 
 def _methods() -> dict[str, Method]:
@@ -48,10 +59,15 @@ def _methods() -> dict[str, Method]:
                 methods[method.name] = Method(
                     f"/{services[service.name].full_name}/{method.name}",
                     f"{_style(method.client_streaming)}_{_style(method.server_streaming)}",
-                    GetMessageClass(found.input_type).SerializeToString,
+                    _serialize,
                     GetMessageClass(found.output_type).FromString,
                 )
     return methods
+
+
+def _serialize(message: Any) -> bytes:
+    data: bytes = message if isinstance(message, bytes) else message.SerializeToString()
+    return data
 
 
 def _style(streaming: bool) -> str:
