@@ -1,4 +1,4 @@
-"""Parts of results, calls of sequences, a guest's loop over a graph, and TLS: what each costs.
+"""Parts of results, sequences, a guest's loop over a graph, load reports and TLS: what each costs.
 
 Prints its own command, the machine, each round's figures and their medians. It needs what
 `make build` makes, the guests of tests/, and openssl.
@@ -64,17 +64,19 @@ def certificate(folder: Path) -> None:
     subprocess.run([*make, "-out", str(folder / "cert.pem")], check=True, capture_output=True)
 
 
-def measure(plain: Server, tls: Server, authority: bytes) -> dict[str, float]:
+def measure(plain: Server, tls: Server, silent: Server, authority: bytes) -> dict[str, float]:
     """One round."""
     named = (("grpc.ssl_target_name_override", "localhost"), *UNLIMITED)
     credentials = grpc.ssl_channel_credentials(authority)
     with (
         grpc.insecure_channel(plain.address, UNLIMITED) as open_channel,
         grpc.secure_channel(tls.address, credentials, named) as closed_channel,
+        grpc.insecure_channel(silent.address, UNLIMITED) as silent_channel,
     ):
         caller, secret = Caller(open_channel), Caller(closed_channel)
+        silent_caller = Caller(silent_channel)
         found = {}
-        for one in (caller, secret):
+        for one in (caller, secret, silent_caller):
             one.run_text(text("upper:a"))
         emit = wire.RunArgs(text=f"emit:{STEPS}", model="commands").SerializeToString()
         wall, used = timed(plain, STEPS, lambda: caller.run_stream(emit))
@@ -84,6 +86,8 @@ def measure(plain: Server, tls: Server, authority: bytes) -> dict[str, float]:
         for name, message in (("a plain call", plainly), ("a call of a sequence", in_order)):
             wall, used = timed(plain, STEPS, lambda m=message: repeat(caller.run_text, m, STEPS))
             found |= {f"{name}, by the clock (µs)": wall, f"{name}, CPU (µs)": used}
+        wall, used = timed(silent, STEPS, lambda: repeat(silent_caller.run_text, plainly, STEPS))
+        found["a plain call without load reports, CPU (µs)"] = used
         for model, where in (("inside", 'process = "none"'), ("probe", "in a child")):
             short, long = steps(1, model), steps(STEPS + 1, model)
             once, _ = timed(plain, 1, lambda m=short: caller.run_stream(m))
@@ -97,6 +101,9 @@ def measure(plain: Server, tls: Server, authority: bytes) -> dict[str, float]:
             wall, used = timed(server, 50, lambda o=one: repeat(o.run_image, large, 50))
             found |= {f"1080p, {name} (µs)": wall, f"1080p, {name}, CPU (µs)": used}
     found["1080p, rate with TLS / without"] = found["1080p, plain (µs)"] / found["1080p, TLS (µs)"]
+    found["CPU with load reports / without"] = (
+        found["a plain call, CPU (µs)"] / found["a plain call without load reports, CPU (µs)"]
+    )
     found["a sequence's call / a plain one"] = (
         found["a call of a sequence, by the clock (µs)"] / found["a plain call, by the clock (µs)"]
     )
@@ -139,7 +146,11 @@ def main() -> None:
         serve = [TMS, "serve", "--models", models, "--cache", Path(folder, "cache")]
         serve += ["--config", Path(folder, "tms.toml"), "--host", "127.0.0.1", "--port", "0"]
         keys = ["--tls-cert", Path(folder, "cert.pem"), "--tls-key", Path(folder, "key.pem")]
-        servers = [Server("tms", *serve), Server("tms", *serve, *keys)]
+        servers = [
+            Server("tms", *serve),
+            Server("tms", *serve, *keys),
+            Server("tms", *serve, "--load-reports", "false"),
+        ]
         try:
             authority = Path(folder, "cert.pem").read_bytes()
             rounds = [measure(*servers, authority) for _ in range(given.rounds)]

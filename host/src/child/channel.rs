@@ -222,6 +222,19 @@ pub async fn receive(socket: &Watched, incoming: &mut Incoming) -> io::Result<us
     }
 }
 
+/// The same where something has come by now; None where nothing has.
+pub fn receive_now(socket: &Watched, incoming: &mut Incoming) -> io::Result<Option<usize>> {
+    let mut chunk = [0; CHUNK];
+    match socket.try_read(&mut chunk) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        read => {
+            let read = read?;
+            incoming.push(&chunk[..read]);
+            Ok(Some(read))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;

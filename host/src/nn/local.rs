@@ -4,6 +4,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -14,6 +15,7 @@ use super::{
     cancel::Cancel,
     job::Job,
     runner::{Going, Run, RunEnd, Runner, RunnerSource},
+    spin::Spin,
     thread::{native_thread, panic_message},
 };
 use crate::ledger::Ledger;
@@ -39,6 +41,8 @@ struct Order {
 pub struct LocalRunner {
     orders: mpsc::Sender<Order>,
     ledger: Arc<Ledger>,
+    /// For answers.
+    spin: Spin,
 }
 
 impl LocalRunner {
@@ -51,7 +55,7 @@ impl LocalRunner {
         let (orders, waiting) = mpsc::channel();
         let name = name.to_owned();
         native_thread("nn-session", move || serve(&name, session, &waiting)).map_err(no_thread)?;
-        Ok(Self { orders, ledger: ledger.clone() })
+        Ok(Self { orders, ledger: ledger.clone(), spin: Spin::default() })
     }
 }
 
@@ -61,7 +65,9 @@ fn no_thread(error: std::io::Error) -> LoadError {
 
 /// Runs what comes, until nobody can send any more.
 fn serve(name: &str, mut session: Box<dyn Session>, orders: &mpsc::Receiver<Order>) {
-    while let Ok(Order { inputs, outputs, cancel, reply }) = orders.recv() {
+    let mut spin = Spin::default();
+    let mut next = || spin.wait(|| orders.try_recv().ok()).or_else(|| orders.recv().ok());
+    while let Some(Order { inputs, outputs, cancel, reply }) = next() {
         let result = run(name, session.as_mut(), &inputs, &outputs, &cancel);
         drop(inputs);
         // The caller may have left.
@@ -97,10 +103,22 @@ pub fn make(
     })
 }
 
+/// An answer that comes within a moment, on a worker that has other work, too.
+async fn soon<T>(answer: &mut oneshot::Receiver<T>, spin: &mut Spin) -> Option<T> {
+    let until = spin.until()?;
+    let mut found = answer.try_recv().ok();
+    while found.is_none() && Instant::now() < until {
+        tokio::task::yield_now().await;
+        found = answer.try_recv().ok();
+    }
+    spin.ended(found.is_some());
+    found
+}
+
 impl Runner for LocalRunner {
     fn run<'a>(&'a mut self, run: Run<'a>) -> Going<'a, Result<Vec<Tensor>, RunEnd>> {
         Box::pin(async move {
-            let (reply, answer) = oneshot::channel();
+            let (reply, mut answer) = oneshot::channel();
             for (_, tensor) in run.inputs {
                 tensor.fetch().await?;
             }
@@ -113,7 +131,11 @@ impl Runner for LocalRunner {
             let sent = self.orders.send(order);
             let ended = || NnError::Runtime("the session ended before it replied".into());
             sent.map_err(|_| ended())?;
-            let outputs = answer.await.map_err(|_| ended())??;
+            let soon = soon(&mut answer, &mut self.spin).await;
+            let outputs = match soon {
+                Some(outputs) => outputs?,
+                None => answer.await.map_err(|_| ended())??,
+            };
             let charged = outputs.into_iter().map(|output| output.charged(&self.ledger));
             Ok(charged.collect::<Result<_, _>>().map_err(NnError::from)?)
         })
@@ -139,7 +161,7 @@ impl RunnerSource for LocalGraph {
             thread.map_err(no_thread)?;
             let ended = |_| LoadError::Graph("its thread ended".into());
             made.await.map_err(ended)??;
-            Ok(Box::new(LocalRunner { orders, ledger }) as Box<dyn Runner>)
+            Ok(Box::new(LocalRunner { orders, ledger, spin: Spin::default() }) as Box<dyn Runner>)
         })
     }
 

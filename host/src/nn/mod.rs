@@ -14,7 +14,7 @@
 //! - [`runner`]: a session as seen from there; [`local`]: one in this process; [`process`]: those in
 //!   children.
 //! - [`batch`]: several jobs as one run; [`probe`]: whether a graph allows that, and what it gains.
-//! - [`thread`]: threads fit for native code; [`error`]: what can go wrong.
+//! - [`spin`]: short waits between them; [`thread`]: threads fit for native code; [`error`]: what can go wrong.
 //! - [`backend`]: one file or folder for each inference library.
 
 mod away;
@@ -37,6 +37,7 @@ pub mod process;
 mod queue;
 mod runner;
 mod runtime;
+mod spin;
 mod tensor;
 mod thread;
 

@@ -14,11 +14,16 @@ use std::{
 
 use rustix::{
     buffer::spare_capacity,
-    event::epoll::{self, CreateFlags, EventData, EventFlags},
+    event::{
+        PollFd, PollFlags, Timespec,
+        epoll::{self, CreateFlags, EventData, EventFlags},
+        poll,
+    },
+    fd::BorrowedFd,
     io::Errno,
 };
 
-use crate::nn::thread::native_thread;
+use crate::nn::{spin::Spin, thread::native_thread};
 
 /// Threads that wait for a run while there is none; others end.
 const WAITING: usize = 4;
@@ -29,6 +34,12 @@ pub trait Member: Send {
 
     /// Does what the socket has to say, which does not wait for more. False at its end.
     fn work(&mut self) -> bool;
+}
+
+/// Whether a socket has something to say.
+fn has_come(socket: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    matches!(poll(&mut polled, Some(&Timespec::default())), Ok(1..))
 }
 
 /// Threads, and the sessions that they serve.
@@ -69,6 +80,7 @@ impl<M: Member + 'static> Crew<M> {
     }
 
     fn go_on(self: Arc<Self>) {
+        let mut spin = Spin::default();
         loop {
             let Some(number) = self.next() else { return };
             if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1
@@ -80,7 +92,12 @@ impl<M: Member + 'static> Crew<M> {
             let member = self.members().get(&number).cloned();
             if let Some(member) = member {
                 let mut member = member.lock().unwrap_or_else(PoisonError::into_inner);
-                let again = member.work() && self.watch_again(number, &member).is_ok();
+                let mut goes_on = member.work();
+                // Its next run may come at once. No other thread is woken for it.
+                while goes_on && spin.wait(|| has_come(member.socket()).then_some(())).is_some() {
+                    goes_on = member.work();
+                }
+                let again = goes_on && self.watch_again(number, &member).is_ok();
                 drop(member);
                 if !again {
                     self.members().remove(&number);

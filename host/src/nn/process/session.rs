@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     child::{
-        channel::{Incoming, frame, receive, send_all},
+        channel::{Incoming, frame, receive, receive_now, send_all},
         nursery::Killed,
         region::{Copies, InputRegion, NoRegion, OutputRegion, lay_out},
     },
@@ -35,6 +35,7 @@ use crate::{
         DType, NnError, Tensor,
         cancel::Stop,
         runner::{Going, Run, RunEnd, Runner},
+        spin::Spin,
     },
 };
 
@@ -64,6 +65,8 @@ pub struct ChildSession {
     /// The same socket, watched by the runtime on which the last run was waited for.
     watched: Option<(Id, Watched)>,
     incoming: Incoming,
+    /// For answers.
+    spin: Spin,
     /// Runs so far.
     runs: u64,
     inputs: Option<InputRegion>,
@@ -119,6 +122,7 @@ impl ChildSession {
             socket,
             watched: None,
             incoming: Incoming::default(),
+            spin: Spin::default(),
             runs: 0,
             inputs: None,
             outputs: None,
@@ -244,14 +248,34 @@ impl ChildSession {
             self.watched = Some((here, Watched::from_std(self.socket.try_clone()?)?));
         }
         self.send(parcel).await?;
-        let Self { watched: Some((_, socket)), incoming, .. } = self else {
+        let Self { watched: Some((_, socket)), incoming, spin, .. } = self else {
             return Err(not_watched());
         };
+        let mut soon = spin.until();
         loop {
             if let Some(answer) = incoming.message()? {
+                if soon.is_some() {
+                    spin.ended(true);
+                }
                 return Ok(answer);
             }
-            if receive(socket, incoming).await? == 0 {
+            let read = match soon.filter(|until| Instant::now() < *until) {
+                Some(_) => match receive_now(socket, incoming)? {
+                    Some(read) => read,
+                    None => {
+                        // The worker's other work has its turn, and what has come is noticed.
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
+                },
+                None => {
+                    if soon.take().is_some() {
+                        spin.ended(false);
+                    }
+                    receive(socket, incoming).await?
+                }
+            };
+            if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
