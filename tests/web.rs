@@ -89,23 +89,33 @@ async fn every_call_with_one_message_each_way_is_there() {
 #[tokio::test]
 async fn tensors_as_json() {
     let server = start!(setup().guest("echo"));
-    let input = |datatype: &str, contents: Value| {
+    let input = |datatype: &str, contents: Value, count: usize| {
         json!({ "modelName": "echo", "id": "7", "inputs": [
-            { "name": "x", "datatype": datatype, "shape": ["2", 1], "contents": contents },
+            { "name": "x", "datatype": datatype, "shape": [count.to_string(), 1], "contents": contents },
         ] })
     };
     for (datatype, contents) in [
         ("FP32", json!({ "fp32Contents": ["NaN", "-Infinity"] })),
-        ("FP64", json!({ "fp64Contents": [0.1, 1e300] })),
+        // Their shortest form would be read as one that is larger than any float.
+        (
+            "FP32",
+            json!({ "fp32Contents": [3.402_823_466_385_288_6e38, -3.402_823_466_385_288_6e38] }),
+        ),
+        (
+            "FP64",
+            json!({ "fp64Contents": [0.1, 2.225_073_858_507_201_4e-308, 1.797_693_134_862_315_7e308] }),
+        ),
         ("INT64", json!({ "int64Contents": ["9223372036854775807", "-1"] })),
         ("BYTES", json!({ "bytesContents": ["w6k=", "AA=="] })),
     ] {
-        let answer = call(&server, MODEL_INFER, input(datatype, contents.clone())).await;
+        let (_, list) = contents.as_object().unwrap().iter().next().unwrap();
+        let count = list.as_array().unwrap().len();
+        let answer = call(&server, MODEL_INFER, input(datatype, contents.clone(), count)).await;
         assert_eq!(answer.code, 200, "{answer:?}");
         let answer = answer.json();
         assert_eq!((&answer["modelName"], &answer["id"]), (&json!("echo"), &json!("7")));
         let output = &answer["outputs"][0];
-        assert_eq!(output["shape"], json!(["2", "1"]));
+        assert_eq!(output["shape"], json!([count.to_string(), "1"]));
         assert_eq!(output["contents"], contents, "{answer}");
     }
     // Bytes as they are.
@@ -142,6 +152,20 @@ async fn errors_say_the_same_in_http() {
         assert_eq!((answer.code, said.as_str()), (code, name), "{path} {body}: {answer:?}");
         assert!(message.contains(text), "{path} {body}: {message}");
     }
+    // A body that is not HTTP's, and no host.
+    let mut http = Http::connect(&server).await;
+    let head =
+        format!("POST {RUN_TEXT} HTTP/1.1\r\nhost: a\r\n{JSON}\r\ntransfer-encoding: chunked\r\n");
+    http.send(format!("{head}\r\n-1\r\n{{}}\r\n").as_bytes()).await;
+    let answer = http.answer().await;
+    assert_eq!((answer.code, answer.error().0.as_str()), (400, "invalid_argument"));
+    let mut http = Http::connect(&server).await;
+    http.send(
+        format!("POST {RUN_TEXT} HTTP/1.1\r\n{JSON}\r\ncontent-length: 2\r\n\r\n{{}}").as_bytes(),
+    )
+    .await;
+    assert_eq!(http.answer().await.code, 400);
+
     let mut http = Http::connect(&server).await;
     http.send(b"GET /server.Server/RunText HTTP/1.1\r\nhost: a\r\n\r\n").await;
     let answer = http.answer().await;
@@ -231,6 +255,13 @@ async fn deadlines() {
         let answer = http.answer().await;
         assert_eq!(answer.code, 400, "{wrong}: {answer:?}");
     }
+    // A body that does not come in time.
+    let mut slow = Http::connect(&server).await;
+    let head =
+        format!("POST {RUN_TEXT} HTTP/1.1\r\nhost: a\r\n{JSON}\r\nconnect-timeout-ms: 200\r\n");
+    slow.send(format!("{head}content-length: 100\r\n\r\n{{").as_bytes()).await;
+    let answer = slow.answer().await;
+    assert_eq!((answer.code, answer.error().0.as_str()), (504, "deadline_exceeded"));
     // More than gRPC's digits hold.
     let nothing = fault(json!({ "do": "nothing" })).to_string();
     http.post(RUN_TEXT, &[JSON, "connect-timeout-ms: 9999999999"], nothing.as_bytes()).await;
@@ -244,7 +275,7 @@ async fn compressed_requests() {
     gzip.write_all(br#"{"model": "example_text", "text": "a"}"#).unwrap();
     let body = gzip.finish().unwrap();
     let mut http = Http::connect(&server).await;
-    http.post(RUN_TEXT, &[JSON, "content-encoding: gzip"], &body).await;
+    http.post(RUN_TEXT, &[JSON, "content-encoding: GZIP"], &body).await;
     let answer = http.answer().await;
     assert_eq!(answer.json(), json!({ "data": "\"a_processed\"" }));
     http.post(RUN_TEXT, &[JSON, "content-encoding: br"], &body).await;
@@ -359,6 +390,8 @@ async fn a_caller_who_leaves_takes_the_call_back() {
 async fn a_drain_answers_what_is_under_way() {
     let mut server = start!(setup().guest("faults").config("drain_timeout = '1m'"));
     let _idle = Http::connect(&server).await;
+    let mut half = Http::connect(&server).await;
+    half.send(b"POST /serv").await;
     let mut http = Http::connect(&server).await;
     let sleep = fault(json!({ "do": "sleep", "ms": 1000 })).to_string();
     http.post(RUN_TEXT, &[JSON], sleep.as_bytes()).await;
@@ -367,7 +400,7 @@ async fn a_drain_answers_what_is_under_way() {
     server.signal(rustix::process::Signal::TERM);
     assert_eq!(http.answer().await.code, 200);
     assert!(server.exit().await.success());
-    assert!(began.elapsed().as_secs() < 30, "nobody waits for the idle one");
+    assert!(began.elapsed().as_secs() < 30, "nobody waits for the others");
 }
 
 #[tokio::test]
@@ -406,6 +439,9 @@ async fn pages_call_where_their_origin_is_named() {
         );
         assert!(!answer.headers.contains_key("access-control-allow-origin"));
     }
+    let both = ["origin: https://app.example", "origin: https://evil.example"];
+    http.post(RUN_TEXT, &[JSON, both[0], both[1]], body).await;
+    assert_eq!(http.answer().await.code, 403);
     http.send(
         b"OPTIONS /server.Server/RunText HTTP/1.1\r\nhost: a\r\norigin: https://app.example\r\n\
           access-control-request-method: POST\r\n\

@@ -2,15 +2,21 @@
 //! or with the message's bytes. It is the unary form of the Connect protocol
 //! (<https://connectrpc.com/docs/protocol>); no call is written by hand.
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{self, CONTENT_ENCODING, CONTENT_TYPE},
     request::Parts,
 };
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -22,9 +28,10 @@ use super::{
     decode::{self, Raw},
     encode::{PREFIX, prefix},
     error_details,
-    inbox::{self, Bounds, RequestBody},
+    inbox::{self, Bounds, RequestBody, TURN},
     inflate::{self, Encoding, inflate},
     json::{self, Charged, Cost, Messages},
+    load::InFlight,
     reply::ReplyBody,
     serve::PeerCalls,
     status,
@@ -36,8 +43,10 @@ const TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
 const VALUES_HERE: usize = 10_000;
 const BYTES_HERE: usize = 256 << 10;
 
-/// What a message in JSON may take while it is read, in its largest size: as much as one in gRPC's form.
+/// What a message in JSON may take while it is read, in its largest size: as much as one in gRPC's form, and a
+/// little in any case.
 const GROWTH: usize = 8;
+const LEAST: usize = 1 << 20;
 
 /// What all calls share.
 pub struct Connect {
@@ -123,14 +132,38 @@ impl Connect {
         request: Request<B>,
     ) -> Result<Response<Body>, Refusal> {
         let (head, body) = request.into_parts();
-        let (method, headers) = match self.known(&head) {
+        let known = match self.known(&head) {
             Ok(known) => known,
             Err(refused) => {
                 inbox::discard(body).await;
                 return Err(refused);
             }
         };
-        let encoding = head.headers.get(CONTENT_ENCODING).map(Encoding::of);
+        let began = Instant::now();
+        let Some(timeout) = known.timeout else {
+            return self.answer_known(calls, form, known, &head, body, began).await;
+        };
+        let too_late = || {
+            let text = format!("the deadline of {timeout:?} passed before the call was answered");
+            Refusal::from(Status::deadline_exceeded(text))
+        };
+        let answered = self.answer_known(calls, form, known, &head, body, began);
+        tokio::time::timeout(timeout, answered).await.unwrap_or_else(|_| Err(too_late()))
+    }
+
+    async fn answer_known<B: RequestBody>(
+        &self,
+        calls: &PeerCalls,
+        form: Form,
+        known: Known,
+        head: &Parts,
+        body: B,
+        began: Instant,
+    ) -> Result<Response<Body>, Refusal> {
+        let Known { method, mut headers, timeout } = known;
+        // Until gRPC's own counting begins.
+        let in_flight = calls.in_flight();
+        let encoding = head.headers.get(CONTENT_ENCODING).map(encoding);
         let mut read = inbox::read_all(body, self.bounds, &self.ledger).await?;
         match encoding {
             None | Some(Encoding::Identity) => {}
@@ -144,19 +177,29 @@ impl Connect {
                 read = inflate(read, encoding, self.bounds.most, &self.ledger, &self.long).await?;
             }
         }
-        let (framed, _charge) = match form {
-            Form::Json => self.framed_json(method.input(), read).await?,
-            Form::Proto => framed(&read, &self.ledger)?,
+        let (message, _charge) = match form {
+            Form::Json => self.message(method.input(), read).await?,
+            Form::Proto => owned(read, &self.ledger)?,
         };
-        let mut request = Request::new(Full::new(framed));
+        if let Some(timeout) = timeout {
+            headers.insert("grpc-timeout", grpc_timeout(timeout.saturating_sub(began.elapsed()))?);
+        }
+        let frame = Bytes::copy_from_slice(&prefix(false, message.len()));
+        let frames = [frame, message].map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+        let mut request = Request::new(StreamBody::new(stream::iter(frames)));
         (*request.uri_mut(), *request.headers_mut()) = (head.uri.clone(), headers);
+        let call = calls.call(request);
+        drop(in_flight);
         // What it fails with cannot be.
-        let Ok(response) = calls.call(request).await;
+        let Ok(response) = call.await;
+        // The reply is on its way until the socket has it.
+        let in_flight = calls.in_flight();
         let reply = self.reply(response).await?;
-        let body = match form {
+        let message = match form {
             Form::Json => self.json(method.output(), reply.message).await?,
             Form::Proto => Bytes::from_owner(reply.message).slice(PREFIX..),
         };
+        let body = Bytes::from_owner(Sent { message, _in_flight: in_flight });
         let mut response = Response::new(Body::new(Full::new(body)));
         *response.headers_mut() = reply.headers;
         response.headers_mut().insert(CONTENT_TYPE, form.name());
@@ -164,7 +207,7 @@ impl Connect {
     }
 
     /// The call that is meant, and its metadata.
-    fn known(&self, head: &Parts) -> Result<(MethodDescriptor, HeaderMap), Refusal> {
+    fn known(&self, head: &Parts) -> Result<Known, Refusal> {
         let path = head.uri.path();
         let method = self.messages.method(path).ok_or_else(|| {
             let text = format!("there is no call {}", status::escape(path));
@@ -175,65 +218,65 @@ impl Connect {
             let status = Status::unimplemented(text);
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, status));
         }
-        Ok((method, grpc_headers(&head.headers)?))
+        let timeout = head.headers.get(TIMEOUT).map(timeout).transpose()?;
+        Ok(Known { method, headers: grpc_headers(&head.headers), timeout })
     }
 
-    /// A message in gRPC's frame, made of JSON, and what that is charged.
-    async fn framed_json(
+    /// A message, made of JSON, and what that is charged.
+    async fn message(
         &self,
         descriptor: MessageDescriptor,
         read: Raw,
     ) -> Result<(Bytes, Charge), Status> {
-        let cost = Cost::of_json(read.bytes());
-        let memory = cost.memory();
-        if memory > self.bounds.most.saturating_mul(GROWTH).max(read.bytes().len()) {
-            let text = format!(
-                "the request is too large as JSON: its {} values would take {memory} bytes while they are \
-                 read; send it by gRPC, or its tensors as rawInputContents",
-                cost.values
-            );
-            return Err(Status::resource_exhausted(text));
-        }
-        let room = if memory <= decode::LITTLE { Room::Little } else { Room::New };
-        let charge = self.ledger.charge(Account::Messages, memory, room);
-        let mut charge = charge.map_err(status::no_room)?;
-        let most = self.bounds.most;
-        let large = cost.values > VALUES_HERE || read.bytes().len() > BYTES_HERE;
+        let (most, ledger) = (self.bounds.most, self.ledger.clone());
+        // Counting a long text takes a while, too.
+        let few = (read.bytes().len() <= BYTES_HERE).then(|| Cost::of_json(read.bytes()));
+        let few = few.filter(|cost| cost.values <= VALUES_HERE);
         let work = move || {
-            let wire = json::to_wire(descriptor, read.bytes(), vec![0; PREFIX])?;
+            let cost = few.unwrap_or_else(|| Cost::of_json(read.bytes()));
+            let memory = cost.memory();
+            if memory > most.saturating_mul(GROWTH).max(LEAST) {
+                return Err(Status::resource_exhausted(format!(
+                    "the request is too large as JSON: its {} values would take {memory} bytes while they \
+                     are read; send it by gRPC, or its tensors as rawInputContents",
+                    cost.values
+                )));
+            }
+            let room = if memory <= decode::LITTLE { Room::Little } else { Room::New };
+            let charge = ledger.charge(Account::Messages, memory, room);
+            let mut charge = charge.map_err(status::no_room)?;
+            let wire = json::to_wire(descriptor, read.bytes())?;
             drop(read);
-            let length = wire.len() - PREFIX;
-            if length > most {
+            if wire.len() > most {
                 return Err(error_details::too_large("request", most));
             }
             // It is not more than what was counted.
             charge.shrink_to(wire.len());
-            Ok((wire, charge))
+            Ok((wire.into(), charge))
         };
-        let (mut wire, charge) = match large {
-            true => decode::elsewhere(&self.long, work).await?,
-            false => work()?,
-        };
-        let length = wire.len() - PREFIX;
-        wire[..PREFIX].copy_from_slice(&prefix(false, length));
-        Ok((wire.into(), charge))
+        match few {
+            None => decode::elsewhere(&self.long, work).await,
+            Some(_) => work(),
+        }
     }
 
     /// A reply's message in JSON.
     async fn json(&self, descriptor: MessageDescriptor, reply: Charged) -> Result<Bytes, Status> {
-        let wire = reply.bytes.get(PREFIX..).unwrap_or_default();
-        let cost = Cost::of_wire(&descriptor, wire);
-        let mut charge = self.ledger.nothing(Account::Replies);
-        charge.grow(cost.memory(), Room::UnderWay).map_err(status::no_room)?;
-        let large = cost.values > VALUES_HERE || wire.len() > BYTES_HERE;
-        let text = self.ledger.nothing(Account::Replies);
+        let wire = |reply: &Charged| reply.bytes.get(PREFIX..).unwrap_or_default().len();
+        let few = (wire(&reply) <= BYTES_HERE)
+            .then(|| Cost::of_wire(&descriptor, reply.bytes.get(PREFIX..).unwrap_or_default()));
+        let few = few.filter(|cost| cost.values <= VALUES_HERE);
+        let ledger = self.ledger.clone();
         let work = move || {
-            let _charge = charge;
-            json::from_wire(descriptor, reply.bytes.get(PREFIX..).unwrap_or_default(), text)
+            let wire = reply.bytes.get(PREFIX..).unwrap_or_default();
+            let cost = few.unwrap_or_else(|| Cost::of_wire(&descriptor, wire));
+            let mut charge = ledger.nothing(Account::Replies);
+            charge.grow(cost.memory(), Room::UnderWay).map_err(status::no_room)?;
+            json::from_wire(descriptor, wire, ledger.nothing(Account::Replies))
         };
-        let text = match large {
-            true => decode::elsewhere(&self.long, work).await?,
-            false => work()?,
+        let text = match few {
+            None => decode::elsewhere(&self.long, work).await?,
+            Some(_) => work()?,
         };
         Ok(Bytes::from_owner(text))
     }
@@ -246,9 +289,23 @@ impl Connect {
         }
         let mut message = Charged::new(self.ledger.nothing(Account::Replies));
         let mut trailers = HeaderMap::new();
+        let mut since_turn = 0;
         while let Some(frame) = body.frame().await {
             match frame?.into_data() {
-                Ok(bytes) => message.append(&bytes)?,
+                Ok(bytes) => {
+                    if message.bytes.is_empty()
+                        && let Some([_, length @ ..]) = bytes.first_chunk::<PREFIX>()
+                    {
+                        message.reserve(PREFIX + u32::from_be_bytes(*length) as usize)?;
+                    }
+                    message.append(&bytes)?;
+                    since_turn += bytes.len();
+                    drop(bytes);
+                    if since_turn >= TURN {
+                        since_turn = 0;
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
             }
         }
@@ -267,16 +324,44 @@ struct Reply {
     headers: HeaderMap,
 }
 
-/// A message in gRPC's frame, and what its copy is charged.
-fn framed(read: &Raw, ledger: &Arc<Ledger>) -> Result<(Bytes, Charge), Status> {
-    let message = read.bytes();
-    let charge = ledger.charge(Account::Messages, PREFIX + message.len(), Room::New);
-    let framed = [&prefix(false, message.len())[..], message].concat();
-    Ok((framed.into(), charge.map_err(status::no_room)?))
+/// A call that is known, and what is asked of it.
+struct Known {
+    method: MethodDescriptor,
+    headers: HeaderMap,
+    timeout: Option<Duration>,
+}
+
+/// A reply on its way to the socket.
+struct Sent {
+    message: Bytes,
+    _in_flight: InFlight,
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.message
+    }
+}
+
+/// A message that needs nothing done, and what it is charged.
+fn owned(read: Raw, ledger: &Arc<Ledger>) -> Result<(Bytes, Charge), Status> {
+    match read {
+        Raw::Own { bytes, charge } => Ok((bytes.into(), charge)),
+        Raw::Frame(bytes) => {
+            let charge = ledger.charge(Account::Messages, bytes.len(), Room::New);
+            Ok((bytes, charge.map_err(status::no_room)?))
+        }
+    }
+}
+
+/// As HTTP has it, in any letters.
+fn encoding(named: &HeaderValue) -> Encoding {
+    let name = named.as_bytes().to_ascii_lowercase();
+    HeaderValue::from_bytes(&name).map_or(Encoding::Unknown, |name| Encoding::of(&name))
 }
 
 /// Metadata of the call: headers that are neither HTTP's nor Connect's own.
-fn grpc_headers(from: &HeaderMap) -> Result<HeaderMap, Status> {
+fn grpc_headers(from: &HeaderMap) -> HeaderMap {
     const OWN: [HeaderName; 14] = [
         header::ACCEPT,
         header::ACCEPT_ENCODING,
@@ -304,23 +389,25 @@ fn grpc_headers(from: &HeaderMap) -> Result<HeaderMap, Status> {
         headers.append(name, value.clone());
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    if let Some(timeout) = from.get(TIMEOUT) {
-        headers.insert("grpc-timeout", grpc_timeout(timeout)?);
-    }
-    Ok(headers)
+    headers
 }
 
-/// Connect has up to ten digits of milliseconds, gRPC eight of any unit.
-fn grpc_timeout(timeout: &HeaderValue) -> Result<HeaderValue, Status> {
-    const MOST: u64 = 99_999_999;
-    let text = timeout.to_str().ok().filter(|text| text.len() <= 10);
+/// How long a caller waits: up to ten digits of milliseconds.
+fn timeout(written: &HeaderValue) -> Result<Duration, Status> {
+    let text = written.to_str().ok().filter(|text| text.len() <= 10);
     let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let milliseconds: u64 = digits.and_then(|text| text.parse().ok()).ok_or_else(|| {
+    let milliseconds = digits.and_then(|text| text.parse().ok());
+    milliseconds.map(Duration::from_millis).ok_or_else(|| {
         Status::invalid_argument("connect-timeout-ms is a number of at most ten digits")
-    })?;
-    let text = match milliseconds {
-        ..=MOST => format!("{milliseconds}m"),
-        _ => format!("{}S", milliseconds / 1000),
+    })
+}
+
+/// The same as gRPC has it: eight digits of any unit.
+fn grpc_timeout(timeout: Duration) -> Result<HeaderValue, Status> {
+    const MOST: u128 = 99_999_999;
+    let text = match timeout.as_millis() {
+        milliseconds @ ..=MOST => format!("{milliseconds}m"),
+        milliseconds => format!("{}S", milliseconds / 1000),
     };
     HeaderValue::try_from(text).map_err(|e| Status::internal(e.to_string()))
 }

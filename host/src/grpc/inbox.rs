@@ -13,7 +13,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::body::Body as HttpBody;
 use tokio::time::{Instant, Sleep, sleep};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::ledger::{Account, Charge, Ledger, NoRoom, Room};
 
@@ -66,9 +66,22 @@ pub async fn read<B: RequestBody>(
         }
     };
     let (compressed, length) = prefix.read(most)?;
+    // What another protocol's message was made of comes as it is, and needs no copy.
+    let alone = rest.is_empty() && length > LITTLE;
+    let rest = match alone {
+        true => source.next().await?.ok_or_else(|| ended(0, length))?,
+        false => rest,
+    };
     // Most messages came with their first frame, and nothing follows: nothing has to be kept until then.
     if rest.len() == length && source.is_at_end().await? {
-        return Ok(Arrival { raw: Raw::Frame(rest), compressed });
+        let raw = match alone {
+            true => {
+                let charge = ledger.charge(Account::Messages, length, Room::New);
+                Raw::Own { charge: charge.map_err(status::no_room)?, bytes: rest.into() }
+            }
+            false => Raw::Frame(rest),
+        };
+        return Ok(Arrival { raw, compressed });
     }
     let mut bytes = Vec::new();
     let mut charge = ledger.nothing(Account::Messages);
@@ -112,26 +125,56 @@ pub async fn read_all<B: RequestBody>(
     let Bounds { most, patience } = bounds;
     let too_large = || error_details::too_large("request", most);
     // What it says of its length reserves nothing, but may say that it is in vain.
+    let announced = body.size_hint().exact();
     if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
+    let length = announced.and_then(|length| usize::try_from(length).ok());
     let mut source = Source::new(body, patience);
     let mut bytes = Vec::new();
     let mut charge = ledger.nothing(Account::Messages);
-    while let Some(frame) = source.next().await? {
+    let mut since_turn = 0;
+    while let Some(frame) = source.next().await.map_err(broken)? {
         let has = bytes.len() + frame.len();
         if has > most {
             return Err(too_large());
         }
+        let room = if has <= LITTLE { Room::Little } else { Room::New };
+        charge.grow(frame.len(), room).map_err(status::no_room)?;
         if has > bytes.capacity() {
-            let to = has.max(2 * bytes.capacity());
-            let room = if to <= LITTLE { Room::Little } else { Room::New };
-            charge.grow(to - bytes.capacity(), room).map_err(status::no_room)?;
-            bytes.reserve_exact(to - bytes.len());
+            // A buffer that grows is moved: one whose length is known has no need of that.
+            let to = match length {
+                Some(length) => length.min(has.saturating_mul(AHEAD)).max(has),
+                None => has.max(2 * bytes.capacity()),
+            };
+            let more = to - bytes.len();
+            bytes.try_reserve_exact(more).map_err(|_| status::no_room(NoRoom { bytes: more }))?;
         }
+        since_turn += frame.len();
         bytes.extend_from_slice(&frame);
+        if since_turn >= TURN {
+            // The socket may have more at once for as long as it likes.
+            since_turn = 0;
+            tokio::task::yield_now().await;
+        }
     }
+    // Of one that has grown, what is more than its bytes.
+    charge.grow(bytes.capacity() - bytes.len(), Room::UnderWay).map_err(status::no_room)?;
     Ok(Raw::Own { bytes, charge })
+}
+
+/// Bytes that are copied before others have their turn.
+pub const TURN: usize = 64 << 10;
+
+/// A body that is not as HTTP has it is its caller's fault.
+fn broken(status: Status) -> Status {
+    match status.code() {
+        Code::Unknown => Status::invalid_argument(format!(
+            "the request's body cannot be read: {}",
+            status.message()
+        )),
+        _ => status,
+    }
 }
 
 /// The messages of a call that has any number of them, one after the other.

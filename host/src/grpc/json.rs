@@ -11,6 +11,8 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor,
     Value,
 };
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter};
 use tonic::Status;
 
 use crate::ledger::{Charge, Room};
@@ -112,7 +114,9 @@ impl Cost {
     pub fn memory(&self) -> usize {
         let values = self.values.saturating_mul(VALUE);
         let messages = self.messages.saturating_mul(NODE);
-        values.saturating_add(messages).saturating_add(self.bytes)
+        // Its texts are there once as values, and once as they are written.
+        let texts = self.bytes.saturating_mul(2);
+        values.saturating_add(messages).saturating_add(texts)
     }
 }
 
@@ -127,12 +131,8 @@ fn packed(field: &FieldDescriptor, value: &[u8]) -> usize {
     }
 }
 
-/// A message in JSON, as it is on the wire, behind what is there already.
-pub fn to_wire(
-    descriptor: MessageDescriptor,
-    text: &[u8],
-    mut wire: Vec<u8>,
-) -> Result<Vec<u8>, Status> {
+/// A message in JSON, as it is on the wire.
+pub fn to_wire(descriptor: MessageDescriptor, text: &[u8]) -> Result<Vec<u8>, Status> {
     let wrong = |problem: String, name: &str| {
         Status::invalid_argument(status::fit(format_args!("the JSON is not a {name}: {problem}")))
     };
@@ -141,9 +141,7 @@ pub fn to_wire(
     let message = DynamicMessage::deserialize(descriptor, &mut json);
     let message = message.and_then(|message| json.end().map(|()| message));
     let message = message.map_err(|e| wrong(e.to_string(), &name))?;
-    wire.reserve_exact(message.encoded_len());
-    message.encode(&mut wire).map_err(|e| wrong(e.to_string(), &name))?;
-    Ok(wire)
+    Ok(message.encode_to_vec())
 }
 
 /// A message on the wire, in JSON; what that takes is charged as it grows.
@@ -158,11 +156,24 @@ pub fn from_wire(
     };
     let message = DynamicMessage::decode(descriptor, wire).map_err(|e| failed(e.to_string()))?;
     let mut to = Charged::new(charge);
-    let written = serde_json::to_writer(&mut to, &message);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut to, Floats);
+    let written = message.serialize(&mut serializer);
     match (written, to.refused.take()) {
         (Ok(()), _) => Ok(to),
         (Err(_), Some(status)) => Err(status),
         (Err(e), None) => Err(failed(e.to_string())),
+    }
+}
+
+/// Writes the largest float so that it is not read as one beyond it: its shortest form is rounded up.
+struct Floats;
+
+impl Formatter for Floats {
+    fn write_f32<W: ?Sized + Write>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
+        match value.abs() == f32::MAX {
+            true => write!(writer, "{:e}", f64::from(value)),
+            false => CompactFormatter.write_f32(writer, value),
+        }
     }
 }
 
@@ -178,6 +189,14 @@ impl Charged {
     /// Nothing yet.
     pub fn new(charge: Charge) -> Self {
         Self { bytes: Vec::new(), charge, refused: None }
+    }
+
+    /// Makes room for so many bytes.
+    pub fn reserve(&mut self, bytes: usize) -> Result<(), Status> {
+        let more = bytes.saturating_sub(self.bytes.capacity());
+        self.charge.grow(more, Room::UnderWay).map_err(status::no_room)?;
+        self.bytes.reserve_exact(bytes.saturating_sub(self.bytes.len()));
+        Ok(())
     }
 
     /// Adds bytes, if there is room for them.
@@ -244,14 +263,14 @@ mod tests {
     #[test]
     fn there_and_back() {
         let ledger = Ledger::new(1 << 20);
-        let wire = request(vec![1.5, f32::NAN, f32::INFINITY, -0.0]).encode_to_vec();
+        let wire = request(vec![1.5, f32::NAN, f32::INFINITY, -0.0, f32::MIN]).encode_to_vec();
         let text = from_wire(infer(), &wire, ledger.nothing(Account::Replies)).unwrap();
         assert_eq!(
             str::from_utf8(&text.bytes).unwrap(),
-            r#"{"modelName":"é","inputs":[{"contents":{"fp32Contents":[1.5,"NaN","Infinity",-0.0]}}]}"#
+            r#"{"modelName":"é","inputs":[{"contents":{"fp32Contents":[1.5,"NaN","Infinity",-0.0,-3.4028234663852886e38]}}]}"#
         );
         assert!(text.charge.bytes() >= text.bytes.len());
-        assert_eq!(to_wire(infer(), &text.bytes, Vec::new()).unwrap(), wire);
+        assert_eq!(to_wire(infer(), &text.bytes).unwrap(), wire);
     }
 
     #[test]
@@ -280,7 +299,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let problem = |text: &str| {
-            let refused = to_wire(infer(), text.as_bytes(), Vec::new()).unwrap_err();
+            let refused = to_wire(infer(), text.as_bytes()).unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument);
             refused.message().to_owned()
         };

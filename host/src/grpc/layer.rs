@@ -103,6 +103,11 @@ impl CallService {
         Self { routes, layer }
     }
 
+    /// Counts a call that is not one of gRPC's yet, or any more.
+    pub fn in_flight(&self) -> InFlight {
+        InFlight::count(&self.layer.traffic)
+    }
+
     pub fn call<B>(&self, request: Request<B>, peer: PeerCall) -> Answer
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,

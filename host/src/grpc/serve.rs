@@ -31,6 +31,7 @@ use super::{
     connections::{Bounds, Connections, End, Place},
     inbox::BoxError,
     layer::{Answer, CallService},
+    load::InFlight,
     origin::Origin,
     peer::{Arriving, Peer},
     reply::{self, ReplyBody},
@@ -381,6 +382,11 @@ type Admitted =
 impl PeerCalls {
     pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
+    }
+
+    /// Counts a call that is not one of gRPC's yet, or any more.
+    pub fn in_flight(&self) -> InFlight {
+        self.calls.in_flight()
     }
 
     pub fn call<B>(&self, request: Request<B>) -> Admitted

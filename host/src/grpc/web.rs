@@ -5,16 +5,24 @@ use std::{
     convert::Infallible,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{self, CONTENT_TYPE, ORIGIN},
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -38,7 +46,14 @@ use super::{
 /// What of a request's headers is kept: as much as they may be.
 const HEADERS: usize = 64 << 10;
 /// What a connection takes beside what each takes: that buffer, and one for replies.
-pub const OPEN: usize = 2 * HEADERS;
+pub const OPEN: usize = 3 * HEADERS;
+/// The types of gRPC-Web's requests.
+const GRPC_WEB: [&[u8]; 4] = [
+    b"application/grpc-web",
+    b"application/grpc-web+proto",
+    b"application/grpc-web-text",
+    b"application/grpc-web-text+proto",
+];
 /// How long browsers may remember what a page may do.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
@@ -114,11 +129,20 @@ impl Web {
     ) -> End {
         let peer = calls.peer().clone();
         let bounds = peer.connections.bounds;
-        let answer = service_fn(move |request| {
-            let (web, calls) = (self.clone(), calls.clone());
-            async move { Ok::<_, Infallible>(web.answer(calls, request).await) }
-        });
-        let io = TokioIo::new(Patient::new(stream, bounds.reply, peer.clone()));
+        let busy = Arc::<Underway>::default();
+        let answer = {
+            let busy = busy.clone();
+            service_fn(move |request| {
+                let (web, calls, busy) = (self.clone(), calls.clone(), busy.clone());
+                async move {
+                    // Those that follow each other on one connection leave others their turn.
+                    tokio::task::yield_now().await;
+                    let response = web.answer(calls, request).await;
+                    Ok::<_, Infallible>(response.map(|body| Busy { body, _busy: busy }))
+                }
+            })
+        };
+        let io = TokioIo::new(Patient::new(stream, bounds.reply, peer.clone(), busy.clone()));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             // It counts between two requests, too.
@@ -130,7 +154,11 @@ impl Web {
             result = connection.as_mut() => result,
             () = drained.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
+                tokio::select! {
+                    _ = connection => {}
+                    // A request that has not come is not waited for.
+                    () = idle(&busy) => {}
+                }
                 return End::Drained;
             }
         };
@@ -146,9 +174,12 @@ impl Web {
         calls: PeerCalls,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        if let Some(origin) = request.headers().get(ORIGIN)
-            && !self.origins.lets_in(origin)
-        {
+        let headers = request.headers();
+        if request.version() == Version::HTTP_11 && !headers.contains_key(header::HOST) {
+            let text = "a request of HTTP/1.1 names the host";
+            return Refusal::from(Status::invalid_argument(text)).response();
+        }
+        if !headers.get_all(ORIGIN).iter().all(|origin| self.origins.lets_in(origin)) {
             let text =
                 "this page's origin may not call here: the operator names those that may (cors)";
             inbox::discard(request.into_body()).await;
@@ -165,7 +196,7 @@ impl Web {
 
     async fn called(&self, calls: PeerCalls, request: Request<Incoming>) -> Response<Body> {
         let kind = request.headers().get(CONTENT_TYPE);
-        if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc-web")) {
+        if kind.is_some_and(|kind| GRPC_WEB.contains(&kind.as_bytes())) {
             let inner = tower_service_fn(move |request| {
                 let calls = calls.clone();
                 async move { calls.call::<Body>(request).await }
@@ -201,6 +232,53 @@ impl Web {
     }
 }
 
+/// What a connection has under way. Each request that is answered has it, and each answer.
+#[derive(Default)]
+struct Underway {
+    /// The socket takes nothing more for now.
+    full: AtomicBool,
+}
+
+/// Until nothing is answered, and no answer is on its way; for a little longer, as its end may still be in a
+/// buffer.
+async fn idle(busy: &Arc<Underway>) {
+    const LOOK: Duration = Duration::from_millis(50);
+    /// Who serves the connection, its service and its bytes.
+    const NOBODY: usize = 3;
+    let mut looks = 0;
+    while looks < 2 {
+        sleep(LOOK).await;
+        let is_idle = Arc::strong_count(busy) == NOBODY && !busy.full.load(Ordering::Relaxed);
+        looks = if is_idle { looks + 1 } else { 0 };
+    }
+}
+
+/// An answer on its way.
+struct Busy {
+    body: Body,
+    _busy: Arc<Underway>,
+}
+
+impl HttpBody for Busy {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A connection's bytes, whose caller must take what is sent, and loses nothing of it at the end.
 struct Patient<S> {
     stream: S,
@@ -210,11 +288,12 @@ struct Patient<S> {
     /// From the moment on that the socket has taken nothing more.
     waits: Option<Pin<Box<Sleep>>>,
     peer: Arc<Peer>,
+    underway: Arc<Underway>,
 }
 
 impl<S> Patient<S> {
-    fn new(stream: S, patience: Duration, peer: Arc<Peer>) -> Self {
-        Self { stream, linger: Linger::default(), patience, waits: None, peer }
+    fn new(stream: S, patience: Duration, peer: Arc<Peer>, underway: Arc<Underway>) -> Self {
+        Self { stream, linger: Linger::default(), patience, waits: None, peer, underway }
     }
 
     /// What became of something to write.
@@ -223,6 +302,7 @@ impl<S> Patient<S> {
         wrote: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
+        self.underway.full.store(wrote.is_pending(), Ordering::Relaxed);
         if wrote.is_ready() {
             self.waits = None;
             return wrote;
