@@ -197,7 +197,10 @@ impl Connect {
         let reply = self.reply(response).await?;
         let message = match form {
             Form::Json => self.json(method.output(), reply.message).await?,
-            Form::Proto => Bytes::from_owner(reply.message).slice(PREFIX..),
+            Form::Proto => {
+                let mut message = Bytes::from_owner(reply.message);
+                message.split_off(PREFIX.min(message.len()))
+            }
         };
         let body = Bytes::from_owner(Sent { message, _in_flight: in_flight });
         let mut response = Response::new(Body::new(Full::new(body)));
@@ -262,9 +265,8 @@ impl Connect {
 
     /// A reply's message in JSON.
     async fn json(&self, descriptor: MessageDescriptor, reply: Charged) -> Result<Bytes, Status> {
-        let wire = |reply: &Charged| reply.bytes.get(PREFIX..).unwrap_or_default().len();
-        let few = (wire(&reply) <= BYTES_HERE)
-            .then(|| Cost::of_wire(&descriptor, reply.bytes.get(PREFIX..).unwrap_or_default()));
+        let wire = reply.bytes.get(PREFIX..).unwrap_or_default();
+        let few = (wire.len() <= BYTES_HERE).then(|| Cost::of_wire(&descriptor, wire));
         let few = few.filter(|cost| cost.values <= VALUES_HERE);
         let ledger = self.ledger.clone();
         let work = move || {

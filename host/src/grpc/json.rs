@@ -134,7 +134,9 @@ fn packed(field: &FieldDescriptor, value: &[u8]) -> usize {
 /// A message in JSON, as it is on the wire.
 pub fn to_wire(descriptor: MessageDescriptor, text: &[u8]) -> Result<Vec<u8>, Status> {
     let wrong = |problem: String, name: &str| {
-        Status::invalid_argument(status::fit(format_args!("the JSON is not a {name}: {problem}")))
+        Status::invalid_argument(status::fit(format_args!(
+            "the JSON does not fit {name}: {problem}"
+        )))
     };
     let name = descriptor.full_name().to_owned();
     let mut json = serde_json::Deserializer::from_slice(text);
