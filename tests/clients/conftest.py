@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
+import grpc
 import pytest
 import tritonclient.grpc as triton
 
@@ -27,6 +29,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         (folder / graph.stem / "model.onnx").symlink_to(graph)
     with Server(folder) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def pb() -> Iterator[ModuleType]:
+    """The messages of server.proto, made as any user can make them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(REPOSITORY / "proto"))
+        yield grpc.protos("server.proto")
 
 
 @pytest.fixture

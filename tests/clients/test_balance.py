@@ -7,14 +7,13 @@ import re
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import grpc
 import pytest
 
-from served import MODELS, REPOSITORY, Server, need
+from served import MODELS, Server, need
 
 MODEL = "example_text"
 BUSY = "optical_flow"
@@ -24,14 +23,6 @@ WEIGHTED = {
         {"weighted_round_robin": {"blackoutPeriod": "0.5s", "weightUpdatePeriod": "0.2s"}}
     ]
 }
-
-
-@pytest.fixture
-def pb() -> Iterator[ModuleType]:
-    """The messages of server.proto."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(REPOSITORY / "proto"))
-        yield grpc.protos("server.proto")
 
 
 @pytest.fixture

@@ -5,23 +5,13 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Iterator
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
 
-from served import REPOSITORY
-
 PATIENCE = 60  # Seconds for one message.
-
-
-@pytest.fixture(scope="session")
-def pb() -> Iterator[ModuleType]:
-    """The messages of server.proto."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(REPOSITORY / "proto"))
-        yield grpc.protos("server.proto")
 
 
 @pytest.fixture(scope="session")

@@ -21,17 +21,9 @@ from connectrpc.protocol import ProtocolType
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from served import MODELS, REPOSITORY, Server, need
+from served import MODELS, Server, need
 
 USED = ("example_text", "efficientnet_lite0", "g2p")
-
-
-@pytest.fixture(scope="module")
-def pb() -> Iterator[ModuleType]:
-    """The messages of server.proto."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(REPOSITORY / "proto"))
-        yield grpc.protos("server.proto")
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def reports(server: ScriptedServer, *given: OrcaLoadReport | bytes) -> None:
 
 
 def shares(servers: list[ScriptedServer], call: Callable[[], object], count: int) -> list[int]:
-    """How many of so many calls each server gets."""
+    """How many of the calls each server gets."""
     names = ("RunText", "RunStream")
     before = [sum(server.calls.get(name, 0) for name in names) for server in servers]
     for _ in range(count):

@@ -22,7 +22,7 @@ from .request import Sequence
 from .servers import Channel, Server, ServerInfo, Worker, digest
 
 MAX_SEQUENCES = 10_000
-"""So many sequences are remembered; then the one that has been idle for longest is forgotten."""
+"""Sequences that are remembered; beyond that the one idle for longest is forgotten."""
 
 Place = tuple[Server[Channel], Worker[Channel]]
 

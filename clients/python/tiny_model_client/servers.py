@@ -12,7 +12,7 @@ from .addresses import Target
 from .load import Load
 
 FAILURES = 5
-"""So many failures in a row, and a server is out for a while."""
+"""Failures in a row that put a server out for a while."""
 
 FIRST_BAN, LONGEST_BAN = 1.0, 30.0
 """Seconds that it is out for: doubled each time, up to the second figure."""
@@ -68,7 +68,7 @@ class Server(Generic[Channel]):
         self.error: str | None = None
         self.tried = False
         self.hopeless: Exception | None = None
-        """Set where what answers is no server that could become ready."""
+        """Set where what answers is not a server that could become ready."""
         self.gone = False
         """Its name does not resolve to it any more, or the client is closed."""
         self.listened_to = False

@@ -208,16 +208,10 @@ pub async fn send_all(
 /// Waits for bytes on the server's side and reads them; 0 at the end. No descriptors come in: the kernel
 /// drops any that a child sends along.
 pub async fn receive(socket: &Watched, incoming: &mut Incoming) -> io::Result<usize> {
-    let mut chunk = [0; CHUNK];
     loop {
         socket.readable().await?;
-        match socket.try_read(&mut chunk) {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            read => {
-                let read = read?;
-                incoming.push(&chunk[..read]);
-                return Ok(read);
-            }
+        if let Some(read) = receive_now(socket, incoming)? {
+            return Ok(read);
         }
     }
 }

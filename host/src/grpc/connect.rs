@@ -28,7 +28,7 @@ use super::{
     decode::{self, Raw},
     encode::{PREFIX, prefix},
     error_details,
-    inbox::{self, Bounds, RequestBody, TURN},
+    inbox::{self, Bounds, RequestBody, Turns},
     inflate::{self, Encoding, inflate},
     json::{self, Charged, Cost, Messages},
     load::InFlight,
@@ -291,7 +291,7 @@ impl Connect {
         }
         let mut message = Charged::new(self.ledger.nothing(Account::Replies));
         let mut trailers = HeaderMap::new();
-        let mut since_turn = 0;
+        let mut turns = Turns::default();
         while let Some(frame) = body.frame().await {
             match frame?.into_data() {
                 Ok(bytes) => {
@@ -301,12 +301,10 @@ impl Connect {
                         message.reserve(PREFIX + u32::from_be_bytes(*length) as usize)?;
                     }
                     message.append(&bytes)?;
-                    since_turn += bytes.len();
+                    let copied = bytes.len();
+                    // The next piece comes when this one has gone.
                     drop(bytes);
-                    if since_turn >= TURN {
-                        since_turn = 0;
-                        tokio::task::yield_now().await;
-                    }
+                    turns.copied(copied).await;
                 }
                 Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
             }

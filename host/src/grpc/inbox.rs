@@ -133,7 +133,7 @@ pub async fn read_all<B: RequestBody>(
     let mut source = Source::new(body, patience);
     let mut bytes = Vec::new();
     let mut charge = ledger.nothing(Account::Messages);
-    let mut since_turn = 0;
+    let mut turns = Turns::default();
     while let Some(frame) = source.next().await.map_err(broken)? {
         let has = bytes.len() + frame.len();
         if has > most {
@@ -150,21 +150,34 @@ pub async fn read_all<B: RequestBody>(
             let more = to - bytes.len();
             bytes.try_reserve_exact(more).map_err(|_| status::no_room(NoRoom { bytes: more }))?;
         }
-        since_turn += frame.len();
         bytes.extend_from_slice(&frame);
-        if since_turn >= TURN {
-            // The socket may have more at once for as long as it likes.
-            since_turn = 0;
-            tokio::task::yield_now().await;
-        }
+        turns.copied(frame.len()).await;
     }
     // Of one that has grown, what is more than its bytes.
     charge.grow(bytes.capacity() - bytes.len(), Room::UnderWay).map_err(status::no_room)?;
     Ok(Raw::Own { bytes, charge })
 }
 
-/// Bytes that are copied before others have their turn.
-pub const TURN: usize = 64 << 10;
+/// Lets a worker's other work have its turn while a body is copied: there may be more of it at once for as long as
+/// it likes.
+#[derive(Default)]
+pub struct Turns {
+    /// Bytes since the last one.
+    copied: usize,
+}
+
+impl Turns {
+    /// Bytes were copied.
+    pub async fn copied(&mut self, bytes: usize) {
+        /// Bytes of a turn.
+        const TURN: usize = 64 << 10;
+        self.copied += bytes;
+        if self.copied >= TURN {
+            self.copied = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
 
 /// A body that is not as HTTP has it is its caller's fault.
 fn broken(status: Status) -> Status {

@@ -193,7 +193,7 @@ impl Charged {
         Self { bytes: Vec::new(), charge, refused: None }
     }
 
-    /// Makes room for so many bytes.
+    /// Makes room for this many bytes in all.
     pub fn reserve(&mut self, bytes: usize) -> Result<(), Status> {
         let more = bytes.saturating_sub(self.bytes.capacity());
         self.charge.grow(more, Room::UnderWay).map_err(status::no_room)?;

@@ -92,7 +92,11 @@ pub async fn serve(
     loaded: oneshot::Sender<()>,
 ) -> Result<(), ListenerError> {
     let health = HealthService::new(app.catalogue.names());
-    let web = Arc::new(web(&app, &wire)?);
+    let is_web = |listener: &Listener| matches!(listener, Listener::Web(_));
+    let web = match listeners.iter().any(is_web) {
+        true => Some(Arc::new(web(&app, &wire)?)),
+        false => None,
+    };
     let mut homes = Vec::new();
     let mut serving = Vec::new();
     for worker in app.workers.ids() {
@@ -136,7 +140,7 @@ fn web(app: &Arc<App>, wire: &Wire) -> Result<Web, ListenerError> {
         ledger: app.ledger.clone(),
         long: app.long.clone(),
     };
-    Ok(Web { connect, origins: wire.origins.clone() })
+    Ok(Web::new(connect, wire.origins.clone()))
 }
 
 /// All services, with the layer around them, as one worker's connections have them.

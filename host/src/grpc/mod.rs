@@ -11,7 +11,7 @@
 //! - [`json`]: messages as JSON, and back
 //! - [`connection`]: its bytes, and a close that loses none
 //! - [`frames`]: the frames that its caller sends, metered
-//! - [`authority`]: how they name the server, where that is no name
+//! - [`authority`]: what calls name as the server, mended where the library would refuse it
 //! - [`peer`]: what its parts know of it
 //! - [`listener`]: all services on one port, until told to stop; then the drain
 //! - [`layer`]: what every call passes: deadline, text of errors, calls in flight

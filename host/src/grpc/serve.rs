@@ -59,8 +59,8 @@ pub struct Server {
     connections: Arc<Connections>,
     /// On connections by TCP.
     tls: Option<Arc<Tls>>,
-    /// For curl and browsers.
-    web: Arc<Web>,
+    /// Where there is an address for curl and browsers.
+    web: Option<Arc<Web>>,
     drained: CancellationToken,
 }
 
@@ -73,7 +73,7 @@ impl Server {
         calls: CallService,
         connections: Arc<Connections>,
         tls: Option<Arc<Tls>>,
-        web: Arc<Web>,
+        web: Option<Arc<Web>>,
         drained: CancellationToken,
         window: u32,
     ) -> Self {
@@ -108,15 +108,16 @@ impl Server {
             Box::pin(http2.serve_connection(io, service))
         };
         // Those that are boxed are larger than the others.
-        Ok(match (stream, tls) {
-            (stream, tls) if matches!(origin, Origin::Web(_)) => {
-                let (web, calls) = (self.web.clone(), self.calls.clone());
+        let web = self.web.clone().filter(|_| matches!(origin, Origin::Web(_)));
+        Ok(match (stream, tls, web) {
+            (stream, tls, Some(web)) => {
+                let calls = self.calls.clone();
                 Either::Left(opened.serve_web(stream, tls, web, calls).boxed())
             }
-            (Either::Left(tcp), Some(tls)) => {
+            (Either::Left(tcp), Some(tls), None) => {
                 Either::Left(opened.serve_tls(tcp, tls, begin).boxed())
             }
-            (stream, _) => Either::Right(async move {
+            (stream, _, None) => Either::Right(async move {
                 let peer = opened.peer();
                 let connection = begin(Either::Left(stream), peer.clone());
                 let end = run(connection, &peer, &opened.drained).await;

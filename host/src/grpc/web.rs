@@ -115,11 +115,18 @@ impl Origins {
 
 /// What all connections share.
 pub struct Web {
-    pub connect: Connect,
-    pub origins: Origins,
+    connect: Connect,
+    origins: Origins,
+    /// What pages are told; None where there are none.
+    cors: Option<CorsLayer>,
 }
 
 impl Web {
+    pub fn new(connect: Connect, origins: Origins) -> Self {
+        let cors = origins.layer();
+        Self { connect, origins, cors }
+    }
+
     /// Serves a connection until its end.
     pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         self: Arc<Self>,
@@ -185,7 +192,7 @@ impl Web {
             inbox::discard(request.into_body()).await;
             return Refusal::from(Status::permission_denied(text)).response();
         }
-        let Some(layer) = self.origins.layer() else { return self.called(calls, request).await };
+        let Some(layer) = self.cors.clone() else { return self.called(calls, request).await };
         let inner = tower_service_fn(move |request| {
             let (web, calls) = (self.clone(), calls.clone());
             async move { Ok::<_, Infallible>(web.called(calls, request).await) }

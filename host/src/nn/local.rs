@@ -4,7 +4,6 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
-    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -103,18 +102,6 @@ pub fn make(
     })
 }
 
-/// An answer that comes within a moment, on a worker that has other work, too.
-async fn soon<T>(answer: &mut oneshot::Receiver<T>, spin: &mut Spin) -> Option<T> {
-    let until = spin.until()?;
-    let mut found = answer.try_recv().ok();
-    while found.is_none() && Instant::now() < until {
-        tokio::task::yield_now().await;
-        found = answer.try_recv().ok();
-    }
-    spin.ended(found.is_some());
-    found
-}
-
 impl Runner for LocalRunner {
     fn run<'a>(&'a mut self, run: Run<'a>) -> Going<'a, Result<Vec<Tensor>, RunEnd>> {
         Box::pin(async move {
@@ -131,8 +118,7 @@ impl Runner for LocalRunner {
             let sent = self.orders.send(order);
             let ended = || NnError::Runtime("the session ended before it replied".into());
             sent.map_err(|_| ended())?;
-            let soon = soon(&mut answer, &mut self.spin).await;
-            let outputs = match soon {
+            let outputs = match self.spin.wait_between(|| answer.try_recv().ok()).await {
                 Some(outputs) => outputs?,
                 None => answer.await.map_err(|_| ended())??,
             };

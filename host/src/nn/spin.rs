@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 /// How long a wait awake is: about as long as sleeping and being woken takes.
 const LONGEST: Duration = Duration::from_micros(100);
-/// A wait that came in time lets so many more be tried; one in vain takes four of them.
+/// Each wait that came in time lets one more be tried, up to this many; one in vain takes four of them.
 const MOST: u8 = 16;
 const IN_VAIN: u8 = 4;
-/// Where none is left, one of so many waits is tried.
+/// Where none is left, one wait in this many is tried.
 const TRIED: u8 = 64;
 
 /// How often it was worth it.
@@ -23,7 +23,7 @@ pub struct Spin {
 
 impl Spin {
     /// Until when to wait awake; None to go to sleep at once.
-    pub fn until(&mut self) -> Option<Instant> {
+    fn until(&mut self) -> Option<Instant> {
         if self.left == 0 {
             self.slept += 1;
             if self.slept < TRIED {
@@ -35,7 +35,7 @@ impl Spin {
     }
 
     /// What became of such a wait.
-    pub fn ended(&mut self, in_time: bool) {
+    fn ended(&mut self, in_time: bool) {
         self.left = match in_time {
             true => (self.left + 1).min(MOST),
             false => self.left.saturating_sub(IN_VAIN),
@@ -49,6 +49,18 @@ impl Spin {
         while found.is_none() && Instant::now() < until {
             // Whoever needs the core has it.
             std::thread::yield_now();
+            found = look();
+        }
+        self.ended(found.is_some());
+        found
+    }
+
+    /// The same on a worker: its other work has its turn between two looks, and what has come is noticed.
+    pub async fn wait_between<T>(&mut self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        let until = self.until()?;
+        let mut found = look();
+        while found.is_none() && Instant::now() < until {
+            tokio::task::yield_now().await;
             found = look();
         }
         self.ended(found.is_some());

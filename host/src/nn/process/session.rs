@@ -251,29 +251,19 @@ impl ChildSession {
         let Self { watched: Some((_, socket)), incoming, spin, .. } = self else {
             return Err(not_watched());
         };
-        let mut soon = spin.until();
+        let mut begins = true;
         loop {
             if let Some(answer) = incoming.message()? {
-                if soon.is_some() {
-                    spin.ended(true);
-                }
                 return Ok(answer);
             }
-            let read = match soon.filter(|until| Instant::now() < *until) {
-                Some(_) => match receive_now(socket, incoming)? {
-                    Some(read) => read,
-                    None => {
-                        // The worker's other work has its turn, and what has come is noticed.
-                        tokio::task::yield_now().await;
-                        continue;
-                    }
-                },
-                None => {
-                    if soon.take().is_some() {
-                        spin.ended(false);
-                    }
-                    receive(socket, incoming).await?
-                }
+            // Its beginning is waited for awake: what is left of it comes at once.
+            let soon = match std::mem::take(&mut begins) {
+                true => spin.wait_between(|| receive_now(socket, incoming).transpose()).await,
+                false => None,
+            };
+            let read = match soon {
+                Some(read) => read?,
+                None => receive(socket, incoming).await?,
             };
             if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
